@@ -1,1 +1,99 @@
-//! …
+//! The command line that every chapter has, and the safetensors files that go in and
+//! out of it. It knows no chapter: a chapter says what is its own by implementing
+//! [`Chapter`], and its `main.rs` ends in
+//!
+//! ```no_run
+//! # #[path = "../examples/scale.rs"] mod scale;
+//! fn main() -> std::process::ExitCode {
+//!     # type Scale = scale::Scale;
+//!     chapter_cli::main::<Scale>()
+//! }
+//! ```
+//!
+//! `examples/scale.rs` is a whole chapter in this sense, on one linear map.
+
+mod batch;
+mod command;
+mod file;
+mod forward;
+mod message;
+mod names;
+mod output;
+mod results;
+mod tensors;
+pub mod testing;
+
+pub use command::{main, run};
+pub use tensors::{LinearTensors, Stack, TensorError, Tensors};
+
+use nalgebra::DMatrix;
+
+/// What a chapter brings to its command line.
+pub trait Chapter {
+    /// The name of the crate, `attention`.
+    const NAME: &'static str;
+    /// The name of the chapter's folder, `01-attention`. Its figures go to the folder
+    /// of the same name in the workspace's `images/`.
+    const FOLDER: &'static str;
+    /// What the chapter is about, in one line.
+    const ABOUT: &'static str;
+    /// The long help of `forward`: which tensors the file holds, their shapes, and an
+    /// example command line.
+    const FORWARD_HELP: &'static str;
+
+    /// The flags that `forward` has in this chapter alone, such as `--causal`.
+    type Flags: clap::Args;
+    /// The weights, read and checked once.
+    type Layer;
+
+    /// The worked example, as it is printed when no command is given.
+    ///
+    /// # Errors
+    /// Whatever keeps the chapter from computing it.
+    fn example() -> anyhow::Result<String>;
+
+    /// The figures of the chapter.
+    ///
+    /// # Errors
+    /// Whatever keeps the chapter from drawing them.
+    fn figures() -> anyhow::Result<Vec<figures::Figure>>;
+
+    /// Builds the layer out of `tensors`, which are already seen through `--prefix`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or does not fit, or the flags do not go together.
+    fn load(flags: &Self::Flags, tensors: &Tensors) -> anyhow::Result<Self::Layer>;
+
+    /// Runs the layer on one sequence. This, and nothing else, is what `--repeat`
+    /// times.
+    ///
+    /// # Errors
+    /// When the sequence does not fit the layer or the flags.
+    fn forward(
+        layer: &Self::Layer,
+        flags: &Self::Flags,
+        sequence: &Sequence,
+    ) -> anyhow::Result<Output>;
+}
+
+/// One sequence, as it goes into a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequence {
+    /// (n, d): one row a token.
+    pub x: DMatrix<f32>,
+    /// (m, `d_context`): the tokens to look at instead of `x`, if the file holds any.
+    pub context: Option<DMatrix<f32>>,
+    /// (n, m): true = may attend. It has as many rows as `x`, and as many columns as
+    /// there are tokens to look at.
+    pub mask: Option<DMatrix<bool>>,
+}
+
+/// What a layer makes of one [`Sequence`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// (n, `d_out`): one row a token.
+    pub y: DMatrix<f32>,
+    /// One (n, m) a head. A mechanism that never forms them leaves this empty, and the
+    /// output file goes without.
+    pub attention_weights: Vec<DMatrix<f32>>,
+}

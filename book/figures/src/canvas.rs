@@ -1,6 +1,6 @@
 //! The sheet that plots are painted on: lengths in CSS pixels, colours by role.
 
-use crate::{FigureError, Hue, Paint, theme::Marker};
+use crate::{FigureError, Hue, Paint, svg::is_xml, theme::Marker};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -150,7 +150,7 @@ pub struct Canvas<'a> {
     pub(crate) area: DrawingArea<SVGBackend<'a>, Shift>,
 }
 
-impl Canvas<'_> {
+impl<'a> Canvas<'a> {
     /// In CSS pixels.
     #[must_use]
     pub fn width(&self) -> f64 {
@@ -179,7 +179,8 @@ impl Canvas<'_> {
     pub fn outline(&self, area: Area, pen: Pen) -> Result<(), FigureError> {
         let Area { x, y, width, height } = area;
         let (right, bottom) = (x + width, y + height);
-        let corners = [at(x, y), at(right, y), at(right, bottom), at(x, bottom), at(x, y)];
+        let corners =
+            [at(x, y), at(right, y), at(right, bottom), at(x, bottom), at(x, y)];
         self.line(&corners, pen)
     }
 
@@ -187,7 +188,12 @@ impl Canvas<'_> {
     ///
     /// # Errors
     /// When plotters fails.
-    pub fn fill(&self, area: Area, paint: Paint, opacity: f64) -> Result<(), FigureError> {
+    pub fn fill(
+        &self,
+        area: Area,
+        paint: Paint,
+        opacity: f64,
+    ) -> Result<(), FigureError> {
         let far = at(area.x + area.width, area.y + area.height);
         let corners = [pixel(at(area.x, area.y)), pixel(far)];
         let style = paint.disguise().mix(opacity).filled();
@@ -207,7 +213,12 @@ impl Canvas<'_> {
     ///
     /// # Errors
     /// When plotters fails.
-    pub fn disc(&self, center: Point, radius: f64, paint: Paint) -> Result<(), FigureError> {
+    pub fn disc(
+        &self,
+        center: Point,
+        radius: f64,
+        paint: Paint,
+    ) -> Result<(), FigureError> {
         let style = paint.disguise().filled();
         Ok(self.area.draw(&Circle::new(pixel(center), tenths(radius), style))?)
     }
@@ -216,7 +227,12 @@ impl Canvas<'_> {
     ///
     /// # Errors
     /// When plotters fails.
-    pub fn circle(&self, center: Point, radius: f64, pen: Pen) -> Result<(), FigureError> {
+    pub fn circle(
+        &self,
+        center: Point,
+        radius: f64,
+        pen: Pen,
+    ) -> Result<(), FigureError> {
         Ok(self.area.draw(&Circle::new(pixel(center), tenths(radius), pen.style()))?)
     }
 
@@ -224,8 +240,14 @@ impl Canvas<'_> {
     ///
     /// # Errors
     /// When plotters fails.
-    pub fn words(&self, words: &str, place: Point, set: Type) -> Result<(), FigureError> {
+    pub fn words(
+        &self,
+        words: &str,
+        place: Point,
+        set: Type,
+    ) -> Result<(), FigureError> {
         let RGBColor(kind, index, _) = set.paint.disguise();
+        let words: String = words.chars().filter(|&letter| is_xml(letter)).collect();
         // The SVG backend divides by 1.24 what it is given as a size.
         let font = ("sans-serif", set.size * TENTHS * 1.24).into_font();
         let font = match set.weight {
@@ -241,14 +263,19 @@ impl Canvas<'_> {
         let style = font
             .color(&RGBColor(kind, index, set.flag))
             .pos(Pos::new(side, VPos::Center));
-        Ok(self.area.draw(&Text::new(words.to_owned(), pixel(place), style))?)
+        Ok(self.area.draw(&Text::new(words, pixel(place), style))?)
     }
 
     /// The marker of a hue.
     ///
     /// # Errors
     /// When plotters fails.
-    pub fn marker(&self, hue: Hue, center: Point, radius: f64) -> Result<(), FigureError> {
+    pub fn marker(
+        &self,
+        hue: Hue,
+        center: Point,
+        radius: f64,
+    ) -> Result<(), FigureError> {
         let (paint, r, d) = (Paint::Hue(hue), radius, radius * 1.3);
         let pen = Pen::new(paint, 1.6);
         let around = |offsets: &[(f64, f64)]| -> Vec<Point> {
@@ -281,7 +308,7 @@ impl Canvas<'_> {
     }
 
     /// A smaller canvas that lies within this one.
-    pub(crate) fn part(&self, area: Area) -> Self {
+    pub(crate) fn part(&self, area: Area) -> Canvas<'a> {
         let size = (tenths(area.width) as u32, tenths(area.height) as u32);
         let area = self.area.clone().shrink(pixel(at(area.x, area.y)), size);
         Canvas { area }
@@ -302,24 +329,55 @@ fn ems(letter: char) -> f64 {
         'm' | 'w' | 'M' | 'W' | '@' | '%' | '—' | '→' | '←' => 0.92,
         'A'..='Z' => 0.7,
         '\u{2e80}'.. => 1.0,
-        _ => 0.6,
+        _ => 0.62,
     }
 }
 
-/// Words broken into lines no wider than `width`, where they have spaces.
+/// Words broken into lines no wider than `width`: at spaces, and within words that are
+/// wider than a line.
 #[must_use]
 pub fn wrap(words: &str, size: f64, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in words.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if width_of(&format!("{line} {word}"), size) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
+    for mut word in words.split_whitespace() {
+        if let Some(line) = lines.last_mut()
+            && width_of(&format!("{line} {word}"), size) <= width
+        {
+            line.push(' ');
+            line.push_str(word);
+            continue;
+        }
+        while width_of(word, size) > width {
+            let (line, rest) = word.split_at(fitting(word, size, width));
+            lines.push(line.to_owned());
+            word = rest;
+        }
+        if !word.is_empty() {
+            lines.push(word.to_owned());
         }
     }
     lines
+}
+
+/// Words no wider than `width`, shortened if they must be.
+pub(crate) fn shorten(words: &str, size: f64, width: f64) -> String {
+    if width_of(words, size) <= width {
+        return words.to_owned();
+    }
+    let kept = fitting(words, size, width - width_of("…", size));
+    format!("{}…", &words[..kept])
+}
+
+/// How many bytes of the words fit, but at least one letter.
+fn fitting(words: &str, size: f64, width: f64) -> usize {
+    let mut used = 0.0;
+    let mut ends = words.char_indices().map(|(at, letter)| {
+        used += ems(letter) * size;
+        (at, used)
+    });
+    let too_far = ends.position(|(at, used)| at > 0 && used > width);
+    too_far.map_or(words.len(), |letters| {
+        words.chars().take(letters).map(char::len_utf8).sum()
+    })
 }
 
 fn pixel(point: Point) -> (i32, i32) {

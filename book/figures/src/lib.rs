@@ -1,1 +1,371 @@
-//! …
+//! Figures for the book: data in, SVG text out.
+//!
+//! A figure is drawn for a phone (440 CSS pixels wide), follows the reader's theme
+//! (every color is a CSS custom property with a fallback, see [`THEME`]), carries its
+//! own words and data (`<title>`, `<desc>`, and JSON in `<metadata>`), and is the same
+//! to the byte whenever it is drawn from the same data.
+//!
+//! ```
+//! use figures::{Axis, Chart, Figure, Hue, Words};
+//!
+//! let chart = Chart::new(Axis::log2("tokens"), Axis::linear("time, ms")).line(
+//!     "attention",
+//!     Hue::Attention,
+//!     [(64.0, 0.4), (128.0, 1.5), (256.0, 6.1)],
+//! );
+//! let words = Words {
+//!     title: "Twice the tokens, four times the time".into(),
+//!     caption: "Time grows with the square of the length.".into(),
+//!     alt: "A line from 0.4 ms at 64 tokens to 6.1 ms at 256.".into(),
+//! };
+//! let figure = Figure::draw("time", words, &chart)?;
+//! assert!(figure.svg().contains("four times the time"));
+//! # Ok::<(), figures::FigureError>(())
+//! ```
+
+mod axis;
+mod bars;
+mod canvas;
+mod chart;
+mod diagram;
+mod files;
+mod heatmap;
+mod histogram;
+mod legend;
+mod svg;
+mod theme;
+
+pub use axis::{Axis, Format};
+pub use bars::Bars;
+pub use canvas::{
+    Anchor, Area, Canvas, LEADING, Pen, Point, SMALL, TEXT, Type, at, width_of, wrap,
+};
+pub use chart::Chart;
+pub use diagram::{Diagram, Slot};
+pub use files::{Stale, check_current, save};
+pub use heatmap::Heatmap;
+pub use histogram::Histogram;
+pub use theme::{Hue, Paint, Property, THEME, theme_css};
+
+use plotters::prelude::{IntoDrawingArea, SVGBackend};
+use serde::{Deserialize, Serialize};
+
+/// The words of a figure. None may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The finding, drawn on top.
+    pub title: String,
+    /// What goes below the picture, as Markdown; its first sentence is the message.
+    pub caption: String,
+    /// What a reader is told who cannot see it: the finding and the main numbers.
+    pub alt: String,
+}
+
+/// The data of a plot, as cells of words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// The heads.
+    pub columns: Vec<String>,
+    /// The rows, each as long as `columns`.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// What can be drawn into a figure.
+pub trait Plot {
+    /// A title of its own, for a plot among others. May be empty.
+    fn title(&self) -> &str;
+
+    /// The height that it wants on a canvas of this width, both in CSS pixels.
+    fn height(&self, width: f64) -> f64;
+
+    /// Paints it.
+    ///
+    /// # Errors
+    /// When its data cannot be drawn.
+    fn paint(&self, canvas: &Canvas<'_>) -> Result<(), FigureError>;
+
+    /// Its data.
+    fn table(&self) -> Table;
+}
+
+/// A finished picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    name: String,
+    svg: String,
+}
+
+/// Why a figure cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum FigureError {
+    /// Names become file names and ids.
+    #[error("figure name {0:?}: expected lower-case letters, digits and hyphens")]
+    Name(String),
+    /// One of the [`Words`] is empty.
+    #[error("figure {figure}: its {part} is empty")]
+    Words {
+        /// The figure's name.
+        figure: String,
+        /// `title`, `caption` or `alt`.
+        part: &'static str,
+    },
+    /// There is nothing to draw, or nothing that has a place on the axes.
+    #[error("{0:?} has no data that can be drawn")]
+    NoData(String),
+    /// A series of bars does not fit the categories.
+    #[error("bars {series:?}: expected {expected} values, found {found}")]
+    Length {
+        /// Its label.
+        series: String,
+        /// As many as there are categories.
+        expected: usize,
+        /// As many as there are values.
+        found: usize,
+    },
+    /// Bars start at zero, which a log axis does not have.
+    #[error("axis {0:?}: bars start at zero and need a linear axis")]
+    BarsOnLog(String),
+    /// A chosen range has no inside.
+    #[error("axis {axis:?}: the range from {low} to {high} cannot be drawn")]
+    Range {
+        /// Its label.
+        axis: String,
+        /// Where it was to begin.
+        low: f64,
+        /// Where it was to end.
+        high: f64,
+    },
+    /// A marked cell lies outside the matrix.
+    #[error("there is no cell in row {row}, column {column} to mark")]
+    NoSuchCell {
+        /// Counted from 0.
+        row: usize,
+        /// Counted from 0.
+        column: usize,
+    },
+    /// An arrow leads to or from a box that does not exist.
+    #[error("there is no box {0:?} for an arrow")]
+    UnknownNode(String),
+    /// Two boxes have the same id or the same slot.
+    #[error("boxes {first:?} and {second:?} have the same id or the same slot")]
+    NodesClash {
+        /// The one that was there.
+        first: String,
+        /// The one that came second.
+        second: String,
+    },
+    /// A diagram is too wide for the page.
+    #[error("the diagram is {needed} wide and there is room for {available}")]
+    TooWide {
+        /// In CSS pixels.
+        needed: f64,
+        /// In CSS pixels.
+        available: f64,
+    },
+    /// There are no plots, or they do not fit side by side.
+    #[error(
+        "figure {figure}: {plots} plots in {columns} columns; expected 1 to 4 columns"
+    )]
+    Panels {
+        /// The figure's name.
+        figure: String,
+        /// How many there are.
+        plots: usize,
+        /// How many were to stand side by side.
+        columns: usize,
+    },
+    /// Plotters failed.
+    #[error("drawing failed")]
+    Drawing(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl<E: std::error::Error + Send + Sync + 'static>
+    From<plotters::drawing::DrawingAreaErrorKind<E>> for FigureError
+{
+    fn from(error: plotters::drawing::DrawingAreaErrorKind<E>) -> Self {
+        FigureError::Drawing(Box::new(error))
+    }
+}
+
+/// How wide every figure is drawn, in CSS pixels: a phone held upright.
+const WIDTH: f64 = 440.0;
+const EDGE: f64 = 8.0;
+const GUTTER: f64 = 18.0;
+const TITLE: f64 = 15.0;
+/// How much wider bold words are.
+const BOLD: f64 = 1.08;
+
+impl Figure {
+    /// Draws one plot.
+    ///
+    /// # Errors
+    /// When the words are incomplete or the data cannot be drawn.
+    pub fn draw(
+        name: &str,
+        words: Words,
+        plot: &dyn Plot,
+    ) -> Result<Figure, FigureError> {
+        Figure::panels(name, words, 1, &[plot])
+    }
+
+    /// Draws several plots in rows of `columns`, from left to right.
+    ///
+    /// # Errors
+    /// When the words are incomplete, there are no plots, more than four columns, or
+    /// when the data of one cannot be drawn.
+    pub fn panels(
+        name: &str,
+        words: Words,
+        columns: usize,
+        plots: &[&dyn Plot],
+    ) -> Result<Figure, FigureError> {
+        check(name, &words)?;
+        if plots.is_empty() || !(1..=4).contains(&columns) {
+            let (figure, plots) = (name.to_owned(), plots.len());
+            return Err(FigureError::Panels { figure, plots, columns });
+        }
+        let title = wrap(&words.title, TITLE * BOLD, WIDTH - 2.0 * EDGE);
+        let layout = lay_out(title.len(), columns, plots);
+        let mut plotted = String::new();
+        paint(&mut plotted, &title, &layout)?;
+        let drawing =
+            svg::dress(&plotted).map_err(|e| FigureError::Drawing(e.into()))?;
+        let size = (WIDTH, layout.height);
+        let svg = svg::document(name, words, combined_table(plots), size, &drawing)
+            .map_err(|e| FigureError::Drawing(e.into()))?;
+        Ok(Figure { name: name.to_owned(), svg })
+    }
+
+    /// The name, which is also that of its file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The picture, a complete file.
+    #[must_use]
+    pub fn svg(&self) -> &str {
+        &self.svg
+    }
+}
+
+fn check(name: &str, words: &Words) -> Result<(), FigureError> {
+    let is_plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_');
+    if name.is_empty() || !name.chars().all(is_plain) {
+        return Err(FigureError::Name(name.to_owned()));
+    }
+    let parts =
+        [("title", &words.title), ("caption", &words.caption), ("alt", &words.alt)];
+    for (part, words) in parts {
+        if words.trim().is_empty() {
+            return Err(FigureError::Words { figure: name.to_owned(), part });
+        }
+    }
+    Ok(())
+}
+
+/// The panels with their places on the sheet.
+struct Layout<'a> {
+    panels: Vec<Panel<'a>>,
+    height: f64,
+}
+
+struct Panel<'a> {
+    plot: &'a dyn Plot,
+    title: Vec<String>,
+    /// Title and plot.
+    area: Area,
+    /// The height that the titles in its row take.
+    head: f64,
+}
+
+fn lay_out<'a>(
+    title_lines: usize,
+    columns: usize,
+    plots: &[&'a dyn Plot],
+) -> Layout<'a> {
+    let columns = columns.min(plots.len());
+    let gutters = (columns - 1) as f64 * GUTTER;
+    let width = ((WIDTH - 2.0 * EDGE - gutters) / columns as f64).floor();
+    let mut y = EDGE + title_lines as f64 * TITLE * LEADING + 6.0;
+    let mut panels = Vec::new();
+    for row in plots.chunks(columns) {
+        let titles = row.iter().map(|plot| wrap(plot.title(), TEXT * BOLD, width));
+        let titles: Vec<_> = titles.collect();
+        let lines = titles.iter().map(Vec::len).max().unwrap_or(0) as f64;
+        let head = if lines > 0.0 { lines * TEXT * LEADING + 4.0 } else { 0.0 };
+        let tallest = row.iter().map(|plot| plot.height(width)).fold(0.0, f64::max);
+        let height = head + tallest.ceil();
+        for (column, (&plot, title)) in row.iter().zip(titles).enumerate() {
+            let x = EDGE + column as f64 * (width + GUTTER);
+            panels.push(Panel {
+                plot,
+                title,
+                area: Area { x, y, width, height },
+                head,
+            });
+        }
+        y += height + GUTTER;
+    }
+    Layout { panels, height: (y - GUTTER + EDGE).ceil() }
+}
+
+fn paint(
+    buffer: &mut String,
+    title: &[String],
+    layout: &Layout,
+) -> Result<(), FigureError> {
+    let size = [WIDTH, layout.height].map(|length| (length * canvas::TENTHS) as u32);
+    let area = SVGBackend::with_string(buffer, size.into()).into_drawing_area();
+    let sheet = Canvas { area };
+    let (width, height) = (WIDTH, layout.height);
+    // A file that stands alone cannot know what page it lies on, so it brings its own.
+    sheet.fill(Area { x: 0.0, y: 0.0, width, height }, Paint::Paper, 1.0)?;
+    let heading = |size| Type::new(size, Paint::Ink, Anchor::Start).bold();
+    for (i, line) in title.iter().enumerate() {
+        let y = EDGE + (i as f64 + 0.5) * TITLE * LEADING;
+        sheet.words(line, at(EDGE, y), heading(TITLE))?;
+    }
+    for Panel { plot, title, area, head } in &layout.panels {
+        for (i, line) in title.iter().enumerate() {
+            let y = area.y + (i as f64 + 0.5) * TEXT * LEADING;
+            sheet.words(line, at(area.x, y), heading(TEXT))?;
+        }
+        let (y, height) = (area.y + head, area.height - head);
+        plot.paint(&sheet.part(Area { y, height, ..*area }))?;
+    }
+    Ok(())
+}
+
+/// One table for all panels: a column that names the panel, and the columns of each.
+fn combined_table(plots: &[&dyn Plot]) -> Table {
+    if let [plot] = plots {
+        return plot.table();
+    }
+    let mut columns = vec!["panel".to_owned()];
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (i, plot) in plots.iter().enumerate() {
+        let table = plot.table();
+        let title = plot.title();
+        let panel =
+            if title.is_empty() { (i + 1).to_string() } else { title.to_owned() };
+        for column in &table.columns {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+        for row in table.rows {
+            let mut cells = vec![String::new(); columns.len()];
+            cells[0].clone_from(&panel);
+            for (column, cell) in table.columns.iter().zip(row) {
+                let place = columns.iter().position(|c| c == column);
+                cells[place.unwrap_or_default()] = cell;
+            }
+            rows.push(cells);
+        }
+    }
+    for row in &mut rows {
+        row.resize(columns.len(), String::new());
+    }
+    Table { columns, rows }
+}

@@ -46,21 +46,25 @@ const PAPER: Property = property("--fig-paper", "#ffffff", "#161923");
 const ATTENTION: Property = property("--fig-attention", "#1c4cb3", "#5f78f5");
 const MULTI_HEAD: Property = property("--fig-multi-head", "#3a1088", "#b28cff");
 const DECODING: Property = property("--fig-decoding", "#0898b6", "#8ff5e6");
-const MULTI_QUERY: Property = property("--fig-multi-query", "#9a8a05", "#f4f04c");
-const GROUPED_QUERY: Property = property("--fig-grouped-query", "#2e5000", "#12c474");
-const ROTARY: Property = property("--fig-rotary", "#9c0a50", "#ff9cbb");
-const LATENT: Property = property("--fig-latent", "#520a0c", "#a8661a");
+const MULTI_QUERY: Property = property("--fig-multi-query", "#b08906", "#f4f04c");
+const GROUPED_QUERY: Property = property("--fig-grouped-query", "#324e00", "#12c474");
+const ROTARY: Property = property("--fig-rotary", "#a7104d", "#ff9cbb");
+const LATENT: Property = property("--fig-latent", "#5c0a18", "#a8661a");
 const LINFORMER: Property = property("--fig-linformer", "#727cff", "#9ccaff");
-const FLASH: Property = property("--fig-flash", "#9a600a", "#ff8a14");
-const ACCENT: Property = property("--fig-accent", "#e04e66", "#ea3168");
-const MUTED: Property = property("--fig-muted", "#5f6680", "#70849f");
+const FLASH: Property = property("--fig-flash", "#946708", "#ff8a14");
+const ACCENT: Property = property("--fig-accent", "#d9586f", "#ea3168");
+const MUTED: Property = property("--fig-muted", "#515d73", "#7d8798");
 const HEAT_LOW: Property = property("--fig-heat-low", "#f3f6fa", "#20283a");
 const HEAT_MID: Property = property("--fig-heat-mid", "#2b7bba", "#2b7bba");
 const HEAT_HIGH: Property = property("--fig-heat-high", "#08142e", "#fdf3c8");
 const ON_HEAT_LOW: Property = property("--fig-on-heat-low", "#000000", "#ffffff");
 const ON_HEAT_HIGH: Property = property("--fig-on-heat-high", "#ffffff", "#000000");
 
-const fn property(name: &'static str, light: &'static str, dark: &'static str) -> Property {
+const fn property(
+    name: &'static str,
+    light: &'static str,
+    dark: &'static str,
+) -> Property {
     Property { name, light, dark }
 }
 
@@ -292,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_mark_stands_out_from_the_paper() {
-                for p in Hue::ALL.map(Hue::property) {
+        for p in Hue::ALL.map(Hue::property) {
             for (ink, paper) in [(p.light, PAPER.light), (p.dark, PAPER.dark)] {
                 let contrast = contrast(rgb(ink), rgb(paper));
                 assert!(contrast >= 3.0, "{}: {ink} on {paper} {contrast:.2}", p.name);
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn every_word_can_be_read() {
-                for p in [INK, MUTED_INK] {
+        for p in [INK, MUTED_INK] {
             assert!(contrast(rgb(p.light), rgb(PAPER.light)) >= 7.0, "{}", p.name);
             assert!(contrast(rgb(p.dark), rgb(PAPER.dark)) >= 7.0, "{}", p.name);
         }
@@ -347,7 +351,7 @@ mod tests {
                     for (x, y) in [(a.light, b.light), (a.dark, b.dark)] {
                         let seen = [x, y].map(|hex| oklab(apply(&eye, rgb(hex))));
                         let apart = distance(seen[0], seen[1]);
-                        assert!(apart > 0.06, "{} {} {apart:.3}", a.name, b.name);
+                        assert!(apart > 0.06, "{x} {y} {apart:.3}");
                     }
                 }
             }
@@ -380,7 +384,8 @@ mod tests {
     }
 
     fn ramp(value: fn(&Property) -> &'static str) -> [[f64; 3]; 65] {
-        let [low, mid, high] = [HEAT_LOW, HEAT_MID, HEAT_HIGH].map(|p| oklab(rgb(value(&p))));
+        let [low, mid, high] =
+            [HEAT_LOW, HEAT_MID, HEAT_HIGH].map(|p| oklab(rgb(value(&p))));
         std::array::from_fn(|step| {
             let along = step as f64 / 32.0;
             let mixed = if along <= 1.0 {

@@ -4,7 +4,7 @@ use crate::report::did_you_mean;
 
 /// A name inside a crate, such as `attention::Mask::padding`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CratePath {
+pub(crate) struct CratePath {
     /// As the manifest writes it: `multi-head`, never `multi_head`.
     pub krate: String,
     /// What follows the first `::`.
@@ -13,7 +13,7 @@ pub struct CratePath {
 
 /// One `{{#…}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Directive {
+pub(crate) enum Directive {
     /// An item of a crate's source.
     Code(CratePath),
     /// What changed from one item to another.
@@ -35,7 +35,7 @@ impl Directive {
     ///
     /// # Errors
     /// What is wrong with it, and the form it should have.
-    pub fn parse(inner: &str) -> Result<Directive, String> {
+    pub(crate) fn parse(inner: &str) -> Result<Directive, String> {
         let mut words = inner.split_whitespace();
         let word = words.next().unwrap_or_default();
         let arguments: Vec<&str> = words.collect();
@@ -59,6 +59,18 @@ impl Directive {
                 did_you_mean(word, WORDS.into_iter())
             ),
         })
+    }
+
+    /// The word after `{{#`.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Directive::Code(_) => "code",
+            Directive::Diff(..) => "diff",
+            Directive::Output(_) => "output",
+            Directive::Value(..) => "value",
+            Directive::Figure(_) => "figure",
+            Directive::Rest(_) => "rest",
+        }
     }
 }
 

@@ -1,1 +1,113 @@
-fn main(){}
+//! Weaves prose, code, outputs and figures into the book, and refuses a book that is
+//! wrong. `weave` builds it, `weave serve` shows it while it is being written.
+
+mod book;
+mod coverage;
+mod directive;
+mod figure;
+mod highlight;
+mod html;
+mod links;
+mod listing;
+mod markdown;
+mod maths;
+mod report;
+mod serve;
+mod snapshots;
+mod source;
+mod weaver;
+mod workspace;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use mdbook_preprocessor::Preprocessor;
+
+use crate::{book::Audience, serve::Opening, weaver::Weaver};
+
+/// Weaves prose, code, outputs and figures into the book.
+#[derive(Parser)]
+struct Arguments {
+    /// The folder that holds book.toml.
+    #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
+    root: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the book into target/book (what happens without a command, too).
+    Build,
+    /// Show the book on this machine, and build it again whenever something changes.
+    Serve {
+        /// Open it in the browser.
+        #[arg(long)]
+        open: bool,
+        /// Where to listen on 127.0.0.1; 0 takes any port that is free.
+        #[arg(long, default_value_t = 3000)]
+        port: u16,
+    },
+    /// Speak mdBook's protocol: a book as JSON in, the woven book out.
+    Preprocess {
+        #[command(subcommand)]
+        question: Option<Question>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Question {
+    /// Whether the weaver can prepare a book for this renderer (by exit code).
+    Supports {
+        /// As mdBook calls it.
+        renderer: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let root = arguments.root;
+    match arguments.command.unwrap_or(Command::Build) {
+        Command::Build => build(&root),
+        Command::Serve { open, port } => {
+            let opening = if open { Opening::Browser } else { Opening::Address };
+            serve::serve(&root, port, opening)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Preprocess { question: None } => preprocess(),
+        Command::Preprocess { question: Some(Question::Supports { renderer }) } => {
+            let supported = Weaver::default().supports_renderer(&renderer)?;
+            Ok(if supported { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn build(root: &Path) -> Result<ExitCode> {
+    let built = book::build(root, Audience::Readers)?;
+    println!("{}", built.tally);
+    println!("{}", built.folder.join("index.html").display());
+    println!("read it with: cargo run -- serve --open");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn preprocess() -> Result<ExitCode> {
+    let (context, book) = mdbook_preprocessor::parse_input(io::stdin())?;
+    let book = Weaver::default().run(&context, book)?;
+    serde_json::to_writer(io::stdout(), &book)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -7,7 +7,7 @@ use std::{
 
 /// One thing to mend, at a place that an editor can jump to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Relative to the book's root.
     pub file: PathBuf,
     /// Counted from 1.
@@ -18,14 +18,14 @@ pub struct Problem {
 
 /// Every problem of a build, in reading order and each once.
 #[derive(Debug, thiserror::Error)]
-pub struct Report(Vec<Problem>);
+pub(crate) struct Report(Vec<Problem>);
 
 impl Report {
     /// Nothing when there is nothing to report.
     ///
     /// # Errors
     /// The report of all `problems`, when there are any.
-    pub fn check(mut problems: Vec<Problem>) -> Result<(), Report> {
+    pub(crate) fn check(mut problems: Vec<Problem>) -> Result<(), Report> {
         problems.sort();
         problems.dedup();
         match problems.is_empty() {
@@ -50,7 +50,7 @@ impl fmt::Display for Report {
 
 /// What a directive could not do: for its own line, or for a line of the file it reads.
 #[derive(Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Told at the directive.
     Here(String),
     /// Told where it stands.
@@ -59,7 +59,7 @@ pub enum Fault {
 
 impl Fault {
     /// The problem, for a directive at `line` of `page`.
-    pub fn at(self, page: &Path, line: usize) -> Problem {
+    pub(crate) fn at(self, page: &Path, line: usize) -> Problem {
         match self {
             Fault::Here(message) => Problem { file: page.to_owned(), line, message },
             Fault::There(problem) => problem,
@@ -74,7 +74,7 @@ impl From<String> for Fault {
 }
 
 /// `; did you mean …?` when one of the `candidates` is close to `name`, else nothing.
-pub fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     candidates
         .map(|candidate| {
             (strsim::normalized_damerau_levenshtein(name, candidate), candidate)
@@ -85,6 +85,6 @@ pub fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -
 }
 
 /// The line that holds the byte at `offset`, counted from 1.
-pub fn line_at(text: &str, offset: usize) -> usize {
+pub(crate) fn line_at(text: &str, offset: usize) -> usize {
     text[..offset].matches('\n').count() + 1
 }

@@ -135,7 +135,11 @@ pub fn exp_error(x: f32) -> f64 {
 pub fn worst_exp_error() -> f64 {
     let lowest = (-87.0_f32).to_bits();
     let negative_zero = (-0.0_f32).to_bits();
-    (negative_zero..=lowest).step_by(1000).map(f32::from_bits).map(exp_error).fold(0.0, f64::max)
+    (negative_zero..=lowest)
+        .step_by(1000)
+        .map(f32::from_bits)
+        .map(exp_error)
+        .fold(0.0, f64::max)
 }
 
 /// The four softmaxes that the benchmark times, by name and in words.
@@ -169,7 +173,7 @@ impl Recorded {
         Ok(Recorded { rows: lines.map(parse).collect::<Result<_>>()? })
     }
 
-    /// Median time of a case at a size.
+    /// Shortest time of a case at a size.
     ///
     /// # Errors
     /// When it was not recorded.
@@ -179,7 +183,7 @@ impl Recorded {
         found.with_context(|| format!("recorded.csv: no `{case}` at {n}"))
     }
 
-    /// All sizes of a case with their median times in milliseconds.
+    /// All sizes of a case with their shortest times in milliseconds.
     pub fn points(&self, case: &str) -> impl Iterator<Item = (usize, f64)> {
         let of_case = self.rows.iter().filter(move |row| row.0 == case);
         of_case.map(|(_, n, ms)| (*n, *ms))

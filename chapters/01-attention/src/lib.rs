@@ -276,30 +276,39 @@ impl Mask {
 /// A row of only -inf gives zeros. Where a row holds +inf, the infinite entries share
 /// its weight. NaN stays NaN.
 #[must_use]
-pub fn softmax(mut scores: DMatrix<f32>) -> DMatrix<f32> {
-    // The same loop is compiled for several vector widths; pulp picks one at run time.
-    pulp::Arch::new().dispatch(|| sweep_columns(&mut scores));
-    scores
+pub fn softmax(scores: DMatrix<f32>) -> DMatrix<f32> {
+    // pulp compiles what is inlined here once for each vector width that a processor may
+    // have, and picks one of them at run time.
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || sweep_columns(scores),
+    )
 }
 
-#[inline(always)] // into each of the versions that pulp compiles
-fn sweep_columns(scores: &mut DMatrix<f32>) {
-    let mut max = DVector::repeat(scores.nrows(), f32::MIN);
-    for column in scores.column_iter() {
-        max.zip_apply(&column, |max, s| *max = max.max(s));
-    }
-    max.apply(|max| *max = max.min(f32::MAX));
+#[inline(always)]
+fn sweep_columns(mut scores: DMatrix<f32>) -> DMatrix<f32> {
+    let queries = scores.nrows();
+    // Bounded, because -inf - (-inf) and inf - inf are NaN.
+    let mut max = vec![f32::MIN; queries];
+    let mut sum = vec![0.0; queries];
 
-    let mut sum = DVector::zeros(scores.nrows());
-    for mut column in scores.column_iter_mut() {
-        column.zip_apply(&max, |s, max| *s = exp_nonpositive(*s - max));
-        sum += &column;
+    for column in scores.as_slice().chunks_exact(queries.max(1)) {
+        for (max, s) in max.iter_mut().zip(column) {
+            *max = if *s > *max { *s } else { *max };
+        }
     }
-
-    let scale = sum.map(|sum| if sum == 0.0 { 0.0 } else { 1.0 / sum });
-    for mut column in scores.column_iter_mut() {
-        column.component_mul_assign(&scale);
+    for column in scores.as_mut_slice().chunks_exact_mut(queries.max(1)) {
+        for ((s, max), sum) in column.iter_mut().zip(&max).zip(&mut sum) {
+            *s = exp_nonpositive(*s - max.min(f32::MAX));
+            *sum += *s;
+        }
     }
+    for column in scores.as_mut_slice().chunks_exact_mut(queries.max(1)) {
+        for (s, sum) in column.iter_mut().zip(&sum) {
+            *s = if *sum == 0.0 { 0.0 } else { *s / *sum };
+        }
+    }
+    scores
 }
 
 /// e^x for x ≤ 0 (a positive x counts as 0), without a branch or a call, so that the

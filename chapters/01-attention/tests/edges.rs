@@ -34,7 +34,8 @@ fn features_of_width_zero_score_zero() {
 #[test]
 fn one_token_attends_to_itself() {
     let causal = Mask::Causal { offset: 0 };
-    let attended = attend(&ones(1, 4), &ones(1, 4), &dmatrix![2.0, 3.0], &causal).unwrap();
+    let attended =
+        attend(&ones(1, 4), &ones(1, 4), &dmatrix![2.0, 3.0], &causal).unwrap();
     assert_eq!(attended.weights, ones(1, 1));
     assert_eq!(attended.output, dmatrix![2.0, 3.0]);
 }

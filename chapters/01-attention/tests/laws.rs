@@ -95,7 +95,12 @@ fn permuting_the_tokens_permutes_the_output(
     let plain = attend(&q, &k, &v, &Mask::None).unwrap();
     let [q, k, v] = [q, k, v].map(|m| m.select_rows(&order));
     let permuted = attend(&q, &k, &v, &Mask::None).unwrap();
-    assert_close("output", &permuted.output, &plain.output.select_rows(&order), TOLERANCE);
+    assert_close(
+        "output",
+        &permuted.output,
+        &plain.output.select_rows(&order),
+        TOLERANCE,
+    );
 }
 
 #[property_test]

@@ -26,12 +26,13 @@ fn check(name: &str, mask: Option<&Mask>) {
     let x = file.matrix("x").unwrap();
     let context = if file.contains("context") { "context" } else { "x" };
     let context = file.matrix(context).unwrap();
-    let from_file = || Mask::Allowed(file.mask("mask").unwrap());
-    let mask = mask.cloned().unwrap_or_else(from_file);
-    let Attended { output, weights } = layer.forward_cross(&x, &context, &mask).unwrap();
+    let in_file = || file.bool_stack("mask", "[n, m]").unwrap().matrices.remove(0);
+    let mask = mask.cloned().unwrap_or_else(|| Mask::Allowed(in_file()));
+    let Attended { output, weights } =
+        layer.forward_cross(&x, &context, &mask).unwrap();
 
     assert_close("y", &output, &file.matrix("y").unwrap(), TOLERANCE);
-    let expected = &file.matrices("attention_weights").unwrap()[0];
+    let expected = &file.stack("attention_weights", "[1, n, m]").unwrap().matrices[0];
     assert_close("attention_weights", &weights, expected, TOLERANCE);
 }
 
@@ -62,15 +63,21 @@ fn masked_attention_agrees_with_pytorch() {
 #[test]
 fn every_head_of_minilm_agrees_with_pytorch() {
     let golden = Tensors::open(&minilm::path("layer-3-golden.safetensors")).unwrap();
-    let expected = golden.matrices("attention_weights").unwrap();
+    let expected = golden.stack("attention_weights", "[heads, n, n]").unwrap().matrices;
     let context = golden.matrix("context").unwrap();
     let layer = minilm::Layer::load(3).unwrap();
     assert_eq!(expected.len(), layer.heads);
     for (h, expected) in expected.iter().enumerate() {
         let head = experiments::head(&layer, h).unwrap();
         let found = head.forward(&layer.x, &Mask::None).unwrap();
-        assert_close(&format!("weights of head {h}"), &found.weights, expected, TOLERANCE);
+        assert_close(
+            &format!("weights of head {h}"),
+            &found.weights,
+            expected,
+            TOLERANCE,
+        );
         let columns = context.columns(h * layer.head_dim(), layer.head_dim());
-        assert_close(&format!("output of head {h}"), &found.output, &columns.into(), TOLERANCE);
+        let label = format!("output of head {h}");
+        assert_close(&label, &found.output, &columns.into_owned(), TOLERANCE);
     }
 }

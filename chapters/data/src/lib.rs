@@ -36,7 +36,7 @@ impl Layer {
         let file = Tensors::open(&path(&format!("layer-{layer}.safetensors")))?;
         let said = |key: &str| {
             let missing = || format!("layer {layer}: no `{key}` in the metadata");
-            file.metadata().get(key).with_context(missing)
+            file.metadata().and_then(|all| all.get(key)).with_context(missing)
         };
         Ok(Layer {
             tokens: said("tokens")?.lines().map(str::to_owned).collect(),

@@ -1,0 +1,96 @@
+//! The smallest chapter: one linear map, and attention that looks everywhere alike.
+
+use anyhow::{Result, ensure};
+use chapter_cli::{Chapter, LinearTensors, Output, Sequence, Tensors};
+use figures::{Axis, Chart, Figure, Hue, Words};
+use nalgebra::{DMatrix, DVector};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chapter_cli::main::<Scale>()
+}
+
+/// A chapter on `y = x W + b`.
+pub struct Scale;
+
+/// The flags that only this chapter has.
+#[derive(clap::Args)]
+pub struct Flags {
+    /// How many heads look
+    #[arg(long, default_value_t = 1)]
+    heads: usize,
+}
+
+/// The weights.
+pub struct Layer {
+    /// (`d_in`, `d_out`)
+    weight: DMatrix<f32>,
+    /// `d_out` entries
+    bias: DVector<f32>,
+}
+
+impl Chapter for Scale {
+    const NAME: &'static str = "scale";
+    const FOLDER: &'static str = "00-scale";
+    const ABOUT: &'static str = "A linear map, told as if it were attention.";
+    const FORWARD_HELP: &'static str = "\
+The file holds scale.weight [d_out, d_in], perhaps scale.bias [d_out], and x [n, d_in].
+
+  cargo run -p scale -- forward --input layer.safetensors --output out.safetensors";
+
+    type Flags = Flags;
+    type Layer = Layer;
+
+    fn example() -> Result<String> {
+        let layer =
+            Layer { weight: DMatrix::repeat(1, 1, 2.0), bias: DVector::zeros(1) };
+        let y = layer.forward(&DMatrix::repeat(1, 1, 21.0))?;
+        Ok(format!("2 · 21 = {}\n", y[0]))
+    }
+
+    fn figures() -> Result<Vec<Figure>> {
+        let line = [(0.0, 0.0), (21.0, 42.0)];
+        let chart = Chart::new(Axis::linear("x"), Axis::linear("y")).line(
+            "y",
+            Hue::Accent,
+            line,
+        );
+        let words = Words {
+            title: "Twice as much goes out".into(),
+            caption: "What goes out is twice what goes in.".into(),
+            alt: "A line from 0, 0 to 21, 42.".into(),
+        };
+        Ok(vec![Figure::draw("line", words, &chart)?])
+    }
+
+    fn load(flags: &Flags, tensors: &Tensors) -> Result<Layer> {
+        ensure!(flags.heads > 0, "--heads 0: there must be one that looks");
+        let LinearTensors { weight, bias } = tensors.linear("scale")?;
+        let bias = bias.unwrap_or_else(|| DVector::zeros(weight.ncols()));
+        Ok(Layer { weight, bias })
+    }
+
+    fn forward(layer: &Layer, flags: &Flags, sequence: &Sequence) -> Result<Output> {
+        let Sequence { x, context, mask } = sequence;
+        let m = context.as_ref().unwrap_or(x).nrows();
+        let mut weights = DMatrix::repeat(x.nrows(), m, 1.0 / m as f32);
+        if let Some(allowed) = mask {
+            weights.zip_apply(allowed, |w, allowed| *w *= f32::from(u8::from(allowed)));
+        }
+        let y = layer.forward(x)?;
+        Ok(Output { y, attention_weights: vec![weights; flags.heads] })
+    }
+}
+
+impl Layer {
+    /// `x` (n, `d_in`) to (n, `d_out`).
+    fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>> {
+        let (features, wanted) = (x.ncols(), self.weight.nrows());
+        ensure!(features == wanted, "x has {features} features, wanted {wanted}");
+        let mut y = x * &self.weight;
+        for mut token in y.row_iter_mut() {
+            token += self.bias.transpose();
+        }
+        Ok(y)
+    }
+}

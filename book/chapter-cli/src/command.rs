@@ -1,0 +1,180 @@
+//! What is said on the command line, and what is answered.
+
+use crate::Chapter;
+use crate::forward::{Arguments, FILES, forward};
+use crate::message::{brief_path, one_line};
+use anyhow::{Context, Result, bail};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The `main` of a chapter's binary.
+#[must_use]
+pub fn main<C: Chapter>() -> ExitCode {
+    // Not locked: a thread that panics has to get at standard error.
+    ExitCode::from(run::<C>(std::env::args_os(), &mut io::stdout(), &mut io::stderr()))
+}
+
+/// Does what the command line `args`, the program's own name first, asks for, and gives
+/// the exit code: 0, or 1 for bad input, or 2 for a wrong flag. A failure is one line
+/// on `stderr`.
+pub fn run<C: Chapter>(
+    args: impl IntoIterator<Item = OsString>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> u8 {
+    let done = match parse::<C>(args) {
+        Ok(command) => obey::<C>(&command, stdout, stderr),
+        // --help and --version are errors to clap alone.
+        Err(help) if !help.use_stderr() => {
+            write!(stdout, "{}", help.render()).map_err(Into::into)
+        }
+        Err(wrong_flag) => {
+            let _ = writeln!(stderr, "error: {}", one_line(&in_short(&wrong_flag)));
+            return 2;
+        }
+    };
+    match done.and_then(|()| Ok(stdout.flush()?)) {
+        Ok(()) => 0,
+        // Whoever pipes into `head` has read enough.
+        Err(error) if is_broken_pipe(&error) => 0,
+        Err(error) => {
+            let _ = writeln!(stderr, "error: {}", one_line(&format!("{error:#}")));
+            1
+        }
+    }
+}
+
+#[derive(clap::Parser)]
+struct CommandLine<F: clap::Args> {
+    #[command(subcommand)]
+    command: Option<Command<F>>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command<F: clap::Args> {
+    /// Draw the figures of the chapter
+    Plots {
+        /// The folder to draw into [default: the chapter's own in the book's images/]
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
+    /// Run the layer on tensors of your own
+    Forward(Arguments<F>),
+}
+
+fn parse<C: Chapter>(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<CommandLine<C::Flags>, clap::Error> {
+    let matches = help::<C>().try_get_matches_from(args)?;
+    CommandLine::from_arg_matches(&matches)
+}
+
+/// The commands, with the chapter's own words on them.
+fn help<C: Chapter>() -> clap::Command {
+    let program = format!("cargo run -p {}", C::NAME);
+    let examples = format!(
+        "\
+Examples:
+  {program}                     print the worked example
+  {program} -- plots            draw images/{folder}/
+  {program} -- forward --help   which tensors a file holds
+  {program} -- forward --input layer.safetensors --output out.safetensors",
+        folder = C::FOLDER
+    );
+    let about_forward =
+        format!("Run the layer on tensors of your own.\n\n{}", C::FORWARD_HELP);
+    CommandLine::<C::Flags>::command()
+        .name(C::NAME)
+        .bin_name(format!("{program} --"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(C::ABOUT)
+        .long_about(format!(
+            "{}\n\nWithout a command, prints the chapter's worked example.",
+            C::ABOUT
+        ))
+        .after_help(examples)
+        .max_term_width(88)
+        .mut_subcommand("forward", |forward| {
+            forward.long_about(about_forward).after_long_help(FILES)
+        })
+}
+
+fn obey<C: Chapter>(
+    command: &CommandLine<C::Flags>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> Result<()> {
+    match &command.command {
+        None => Ok(writeln!(stdout, "{}", C::example()?.trim_end())?),
+        Some(Command::Plots { out }) => plots::<C>(out.as_deref(), stdout),
+        Some(Command::Forward(arguments)) => forward::<C>(arguments, stdout, stderr),
+    }
+}
+
+fn plots<C: Chapter>(out: Option<&Path>, stdout: &mut dyn Write) -> Result<()> {
+    let folder = match out {
+        Some(folder) => folder.to_path_buf(),
+        None => images()?.join(C::FOLDER),
+    };
+    let figures = C::figures()?;
+    figures::save(&folder, &figures).context("cannot draw")?;
+    for figure in &figures {
+        let file = folder.join(format!("{}.svg", figure.name()));
+        writeln!(stdout, "wrote {}", one_line(&brief_path(&file)))?;
+    }
+    Ok(())
+}
+
+/// The folder with the figures of all chapters, where it was when this was compiled.
+fn images() -> Result<PathBuf> {
+    let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let Ok(book) = book.canonicalize() else {
+        let book = brief_path(&book);
+        bail!("the book is no longer in {book}; name a folder to draw into with --out");
+    };
+    Ok(book.join("images"))
+}
+
+/// What clap has to say in many lines, in one.
+fn in_short(error: &clap::Error) -> String {
+    let missing = strings(error, ContextKind::InvalidArg);
+    let complaint = match error.kind() {
+        ErrorKind::MissingRequiredArgument => format!("missing {}", missing.join(", ")),
+        _ => first_paragraph(error),
+    };
+    let suggestion = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ]
+    .into_iter()
+    .flat_map(|kind| strings(error, kind))
+    .next()
+    .map_or(String::new(), |meant| format!("; did you mean '{meant}'?"));
+    format!("{complaint}{suggestion} (see --help)")
+}
+
+fn strings(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(one)) => vec![one.clone()],
+        Some(ContextValue::Strings(many)) => many.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn first_paragraph(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = paragraph.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,385 @@
+//! Lines and points over two axes.
+
+use crate::axis::{Ends, Frame, Margins, Scale, labels_height};
+use crate::canvas::{
+    Anchor, Area, Canvas, LEADING, Pen, Point, SMALL, Type, at, shorten, width_of,
+};
+use crate::legend::{Legend, Sample};
+use crate::{Axis, FigureError, Hue, Paint, Plot, Table};
+
+/// Series of points, as lines or on their own. Points without a place (NaN, infinities,
+/// outside a chosen range, not positive on a log axis) are left out; lines break there.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    title: String,
+    x: Axis,
+    y: Axis,
+    series: Vec<Series>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Series {
+    label: String,
+    hue: Hue,
+    shape: Shape,
+    points: Vec<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    Line,
+    Scatter,
+}
+
+/// A reference line across the plot.
+#[derive(Clone, Debug)]
+struct Rule {
+    across: Across,
+    label: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Across {
+    X(f64),
+    Y(f64),
+}
+
+impl Chart {
+    /// An empty chart.
+    #[must_use]
+    pub fn new(x: Axis, y: Axis) -> Chart {
+        Chart { title: String::new(), x, y, series: Vec::new(), rules: Vec::new() }
+    }
+
+    /// A title of its own, for a chart among panels.
+    #[must_use]
+    pub fn title(mut self, title: &str) -> Chart {
+        title.clone_into(&mut self.title);
+        self
+    }
+
+    /// Adds a line through `points`, in their order. An empty label names nothing.
+    #[must_use]
+    pub fn line(
+        self,
+        label: &str,
+        hue: Hue,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Chart {
+        self.with(label, hue, Shape::Line, points)
+    }
+
+    /// Adds points on their own.
+    #[must_use]
+    pub fn scatter(
+        self,
+        label: &str,
+        hue: Hue,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Chart {
+        self.with(label, hue, Shape::Scatter, points)
+    }
+
+    fn with(
+        mut self,
+        label: &str,
+        hue: Hue,
+        shape: Shape,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Chart {
+        let (label, points) = (label.to_owned(), points.into_iter().collect());
+        self.series.push(Series { label, hue, shape, points });
+        self
+    }
+
+    /// Adds an upright reference line at `x`.
+    #[must_use]
+    pub fn vertical(mut self, x: f64, label: &str) -> Chart {
+        self.rules.push(Rule { across: Across::X(x), label: label.to_owned() });
+        self
+    }
+
+    /// Adds a level reference line at `y`.
+    #[must_use]
+    pub fn horizontal(mut self, y: f64, label: &str) -> Chart {
+        self.rules.push(Rule { across: Across::Y(y), label: label.to_owned() });
+        self
+    }
+
+    fn scales(&self) -> Result<(Scale, Scale), FigureError> {
+        let drawn = |&(x, y): &(f64, f64)| {
+            self.x.position(x).is_some() && self.y.position(y).is_some()
+        };
+        if let Some(empty) = self.series.iter().find(|s| !s.points.iter().any(drawn)) {
+            return Err(FigureError::NoData(empty.label.clone()));
+        }
+        if self.series.is_empty() {
+            return Err(FigureError::NoData(self.y.label().to_owned()));
+        }
+        let points = || self.series.iter().flat_map(|s| &s.points).filter(|p| drawn(p));
+        let rules = || self.rules.iter().map(|rule| rule.across);
+        let rules_x =
+            rules().filter_map(|r| if let Across::X(x) = r { Some(x) } else { None });
+        let rules_y =
+            rules().filter_map(|r| if let Across::Y(y) = r { Some(y) } else { None });
+        let lines_only = self.series.iter().all(|s| s.shape == Shape::Line);
+        let ends = if lines_only { Ends::Data } else { Ends::Round };
+        let x = self.x.scale(points().map(|p| p.0).chain(rules_x), ends)?;
+        let y = self.y.scale(points().map(|p| p.1).chain(rules_y), Ends::Round)?;
+        Ok((x, y))
+    }
+
+    /// Fewer than five lines are named where they end, if that leaves them room; all
+    /// else is named in a legend.
+    fn naming(&self, width: f64) -> Naming {
+        let labelled = || self.series.iter().filter(|s| !s.label.is_empty());
+        let widest = labelled().map(|s| width_of(&s.label, SMALL)).fold(0.0, f64::max);
+        let lines_only = labelled().all(|s| s.shape == Shape::Line);
+        if labelled().count() == 0 {
+            return Naming::None;
+        }
+        if lines_only && labelled().count() < 5 && widest < width * 0.3 {
+            return Naming::Direct { room: LABEL_GAP + widest };
+        }
+        let entries = labelled().map(|s| match s.shape {
+            Shape::Line => (s.label.as_str(), Sample::Line(s.hue)),
+            Shape::Scatter => (s.label.as_str(), Sample::Point(s.hue)),
+        });
+        Naming::Legend(Legend::new(entries, width))
+    }
+
+    fn paint_series(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
+        for series in &self.series {
+            let places = series.points.iter().map(|&(x, y)| frame.place(x, y));
+            match series.shape {
+                Shape::Line => paint_line(canvas, series.hue, places.collect())?,
+                Shape::Scatter => {
+                    let radius =
+                        if series.points.len() > MANY_POINTS { 2.0 } else { 3.2 };
+                    for place in places.flatten() {
+                        canvas.marker(series.hue, place, radius)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn paint_rules(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
+        let Area { x, y, width, height } = frame.plot;
+        for rule in &self.rules {
+            let (ends, place, anchor) = match rule.across {
+                Across::X(value) => {
+                    let Some(x) = frame.place_x(value) else { continue };
+                    let (place, anchor) = beside(&rule.label, x, &frame.plot);
+                    ([at(x, y), at(x, y + height)], place, anchor)
+                }
+                Across::Y(value) => {
+                    let Some(y) = frame.place_y(value) else { continue };
+                    let place = at(x + 5.0, y - SMALL * 0.7);
+                    ([at(x, y), at(x + width, y)], place, Anchor::Start)
+                }
+            };
+            canvas.line(&ends, Pen::new(Paint::MutedInk, 1.2))?;
+            let set = Type::new(SMALL, Paint::MutedInk, anchor).rimmed();
+            let room = match anchor {
+                Anchor::End => place.x - x,
+                _ => x + width - place.x,
+            };
+            canvas.words(&shorten(&rule.label, SMALL, room), place, set)?;
+        }
+        Ok(())
+    }
+
+    /// Names each line to the right of the plot, at the height where it ends or as near
+    /// as its neighbours allow.
+    fn name_directly(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
+        let end =
+            |s: &Series| s.points.iter().rev().find_map(|&(x, y)| frame.place(x, y));
+        let labelled = self.series.iter().filter(|s| !s.label.is_empty());
+        let mut ends: Vec<_> = labelled.filter_map(|s| Some((s, end(s)?))).collect();
+        ends.sort_by(|a, b| a.1.y.total_cmp(&b.1.y));
+        let wanted: Vec<f64> = ends.iter().map(|end| end.1.y).collect();
+        let (top, right) = (frame.plot.y, frame.plot.x + frame.plot.width);
+        let heights = spread(&wanted, SMALL * LEADING, (top, top + frame.plot.height));
+        for ((series, end), height) in ends.into_iter().zip(heights) {
+            let label = at(right + LABEL_GAP, height);
+            if right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0 {
+                let pen = Pen::new(Paint::MutedInk, 0.7);
+                canvas.line(&[end, at(label.x - 2.0, height)], pen)?;
+            }
+            canvas.marker(series.hue, end, MARKER)?;
+            canvas.words(
+                &series.label,
+                label,
+                Type::new(SMALL, Paint::Ink, Anchor::Start),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// How the reader is told which series is which.
+enum Naming {
+    None,
+    Direct { room: f64 },
+    Legend(Legend),
+}
+
+/// From the plot to a label beside it: room for the last marker.
+const LABEL_GAP: f64 = 10.0;
+const MARKER: f64 = 3.2;
+/// Lines with more points than this are drawn without markers.
+const FEW_POINTS: usize = 24;
+/// Scatters with more points than this get smaller ones.
+const MANY_POINTS: usize = 150;
+
+impl Plot for Chart {
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn height(&self, width: f64) -> f64 {
+        let legend = match self.naming(width) {
+            Naming::Legend(legend) => legend.height(),
+            Naming::None | Naming::Direct { .. } => 0.0,
+        };
+        (width * 0.5).max(140.0) + legend + labels_height(&self.x, &self.y, width)
+    }
+
+    fn paint(&self, canvas: &Canvas) -> Result<(), FigureError> {
+        let (x, y) = self.scales()?;
+        let naming = self.naming(canvas.width());
+        let mut margins = Margins::default();
+        match &naming {
+            Naming::None => {}
+            Naming::Direct { room } => margins.right = *room,
+            Naming::Legend(legend) => {
+                legend.paint(canvas)?;
+                margins.top = legend.height();
+            }
+        }
+        let frame = Frame::draw(canvas, x, y, margins)?;
+        self.paint_series(canvas, &frame)?;
+        self.paint_rules(canvas, &frame)?;
+        if let Naming::Direct { .. } = naming {
+            self.name_directly(canvas, &frame)?;
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> Table {
+        if self.series.iter().all(Series::is_function) {
+            self.wide()
+        } else {
+            self.long()
+        }
+    }
+}
+
+fn paint_line(
+    canvas: &Canvas,
+    hue: Hue,
+    places: Vec<Option<Point>>,
+) -> Result<(), FigureError> {
+    for run in places.split(Option::is_none) {
+        let run: Vec<Point> = run.iter().flatten().copied().collect();
+        if run.len() > 1 {
+            canvas.line(&run, Pen::series(hue))?;
+        } else if let [lonely] = run[..] {
+            canvas.marker(hue, lonely, MARKER)?;
+        }
+    }
+    if places.len() <= FEW_POINTS {
+        for place in places.into_iter().flatten() {
+            canvas.marker(hue, place, MARKER)?;
+        }
+    }
+    Ok(())
+}
+
+/// A label at the top of an upright rule, on the side that has room.
+fn beside(label: &str, x: f64, plot: &Area) -> (Point, Anchor) {
+    let y = plot.y + SMALL * 0.7;
+    if x + 5.0 + width_of(label, SMALL) < plot.x + plot.width {
+        (at(x + 5.0, y), Anchor::Start)
+    } else {
+        (at(x - 5.0, y), Anchor::End)
+    }
+}
+
+/// Heights at least `gap` apart, as near to the wanted ones (in order) as that allows:
+/// the mean of pushing everything down and of pushing everything up.
+fn spread(wanted: &[f64], gap: f64, (top, bottom): (f64, f64)) -> Vec<f64> {
+    let down = pushed(wanted.iter().copied(), |before, y| y.max(before + gap));
+    let up = pushed(wanted.iter().rev().copied(), |after, y| y.min(after - gap));
+    let mean = down.iter().zip(up.iter().rev()).map(|(a, b)| f64::midpoint(*a, *b));
+    let last = wanted.len().saturating_sub(1) as f64;
+    let ceiling = mean.enumerate().map(|(i, y)| y.max(top + i as f64 * gap));
+    let floor =
+        ceiling.enumerate().map(|(i, y)| y.min(bottom - (last - i as f64) * gap));
+    floor.collect()
+}
+
+fn pushed(
+    wanted: impl Iterator<Item = f64>,
+    push: impl Fn(f64, f64) -> f64,
+) -> Vec<f64> {
+    wanted
+        .scan(None, |before, y| {
+            let y = before.map_or(y, |before| push(before, y));
+            *before = Some(y);
+            Some(y)
+        })
+        .collect()
+}
+
+impl Series {
+    /// Whether it gives one y for an x.
+    fn is_function(&self) -> bool {
+        let mut xs: Vec<f64> = self.points.iter().map(|p| p.0).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.windows(2).all(|pair| pair[0] != pair[1])
+    }
+}
+
+impl Chart {
+    /// A row for each x, a column for each series.
+    fn wide(&self) -> Table {
+        let points = self.series.iter().flat_map(|s| &s.points);
+        let mut xs: Vec<f64> = points.map(|p| p.0).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.dedup();
+        let heads = self.series.iter().map(|s| match s.label.as_str() {
+            "" => self.y.label().to_owned(),
+            label => format!("{label} ({})", self.y.label()),
+        });
+        let row = |&x: &f64| {
+            let ys = self.series.iter().map(|s| {
+                let point = s.points.iter().find(|p| p.0 == x);
+                point.map(|p| self.y.write(p.1)).unwrap_or_default()
+            });
+            std::iter::once(self.x.write(x)).chain(ys).collect()
+        };
+        Table {
+            columns: std::iter::once(self.x.label().to_owned()).chain(heads).collect(),
+            rows: xs.iter().map(row).collect(),
+        }
+    }
+
+    /// A row for each point.
+    fn long(&self) -> Table {
+        let row = |s: &Series, &(x, y): &(f64, f64)| {
+            vec![s.label.clone(), self.x.write(x), self.y.write(y)]
+        };
+        let rows =
+            self.series.iter().flat_map(|s| s.points.iter().map(move |p| row(s, p)));
+        Table {
+            columns: ["series", self.x.label(), self.y.label()]
+                .map(str::to_owned)
+                .into(),
+            rows: rows.collect(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Every link of the finished pages leads somewhere.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use mdbook_driver::MDBook;
+use scraper::{Html, Selector};
+
+use crate::report::{Problem, Report, did_you_mean};
+
+/// A finished page: where its prose stands, what can be linked to, what it links to.
+struct Page {
+    source: PathBuf,
+    prose: String,
+    anchors: HashSet<String>,
+    links: Vec<String>,
+}
+
+/// Checks the links of the chapters of `book`, whose pages lie in `finished`.
+///
+/// # Errors
+/// A [`Report`] of the dead ones, or a page that cannot be read.
+pub(crate) fn check(root: &Path, book: &MDBook, finished: &Path) -> Result<()> {
+    let mut pages = HashMap::new();
+    for chapter in book.book.chapters() {
+        let (Some(path), Some(source)) = (&chapter.path, &chapter.source_path) else {
+            continue;
+        };
+        let source = book.config.book.src.join(source);
+        let html = match path.file_stem().is_some_and(|stem| stem == "README") {
+            true => path.with_file_name("index.html"),
+            false => path.with_extension("html"),
+        };
+        let text = fs::read_to_string(finished.join(&html))
+            .with_context(|| format!("cannot read the page {}", html.display()))?;
+        let prose = fs::read_to_string(root.join(&source))?;
+        pages.insert(html, read_page(&text, source, prose));
+    }
+    let dead = pages.iter().flat_map(|(html, page)| {
+        let links = page.links.iter();
+        links.filter_map(|link| {
+            let message = dead(link, html, &pages, finished)?;
+            Some(Problem { file: page.source.clone(), line: line_of(link, page), message })
+        })
+    });
+    Ok(Report::check(dead.collect())?)
+}
+
+fn read_page(html: &str, source: PathBuf, prose: String) -> Page {
+    let html = Html::parse_document(html);
+    let values = |selector: &str, attribute: &str| -> Vec<String> {
+        let selector = Selector::parse(selector).ok();
+        let elements = selector.iter().flat_map(|selector| html.select(selector));
+        elements.filter_map(|element| Some(element.attr(attribute)?.to_owned())).collect()
+    };
+    let anchors = values("[id]", "id").into_iter().collect();
+    let links = [values("main a[href]", "href"), values("main img[src]", "src")].concat();
+    Page { source, prose, anchors, links }
+}
+
+/// What is wrong with a link, if anything.
+fn dead(
+    link: &str,
+    from: &Path,
+    pages: &HashMap<PathBuf, Page>,
+    finished: &Path,
+) -> Option<String> {
+    if has_scheme(link) {
+        return None;
+    }
+    let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = match path {
+        "" => from.to_owned(),
+        path => match resolve(from.parent()?, path) {
+            Some(target) => target,
+            None => return Some(format!("the link `{link}` leaves the book")),
+        },
+    };
+    let target = if finished.join(&target).is_dir() { target.join("index.html") } else { target };
+    match pages.get(&target) {
+        None if finished.join(&target).is_file() => None,
+        None => {
+            let names = pages.keys().filter_map(|page| page.to_str());
+            let hint = did_you_mean(&target.to_string_lossy(), names);
+            Some(format!("the link `{link}` leads nowhere{hint}"))
+        }
+        Some(page) if anchor.is_empty() || page.anchors.contains(anchor) => None,
+        Some(page) => {
+            let hint = did_you_mean(anchor, page.anchors.iter().map(String::as_str));
+            let page = page.source.display();
+            Some(format!("the link `{link}` finds no `#{anchor}` in {page}{hint}"))
+        }
+    }
+}
+
+fn has_scheme(link: &str) -> bool {
+    let scheme = link.split(['/', '#', '?']).next().unwrap_or_default();
+    link.starts_with("//") || scheme.contains(':')
+}
+
+/// The path of a link, from the top of the book; nothing where it climbs out of it.
+fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
+    let path = link.split('?').next().unwrap_or_default();
+    let mut target = if path.starts_with('/') { PathBuf::new() } else { folder.to_owned() };
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => target.push(name),
+            Component::ParentDir => {
+                if !target.pop() {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(target)
+}
+
+/// The line of the prose that holds the link; mdBook has turned its `.md` into `.html`.
+fn line_of(link: &str, page: &Page) -> usize {
+    let written = link.replacen(".html", ".md", 1);
+    let at = |text: &str| page.prose.lines().position(|line| line.contains(text));
+    at(&format!("({written}")).or_else(|| at(&written)).or_else(|| at(link)).unwrap_or(0) + 1
+}

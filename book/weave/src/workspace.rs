@@ -1,0 +1,169 @@
+//! The folders of the book: crates by name, their sources, snapshots and drawings.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    report::{Fault, Problem, did_you_mean},
+    source::Source,
+};
+
+/// The workspace around the book. Every path it gives is relative to its root.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    crates: BTreeMap<String, PathBuf>,
+    sources: RefCell<HashMap<PathBuf, Result<Rc<Source>, Problem>>>,
+}
+
+impl Workspace {
+    /// Finds the crates in `chapters/` and `book/`.
+    ///
+    /// # Errors
+    /// When a manifest cannot be read.
+    pub(crate) fn open(root: &Path) -> Result<Workspace> {
+        let mut crates = BTreeMap::new();
+        for group in ["book", "chapters"] {
+            for folder in entries(&root.join(group)) {
+                let manifest = folder.join("Cargo.toml");
+                if manifest.is_file() {
+                    let name = package_name(&manifest)?.replace('_', "-");
+                    crates.insert(name, folder.strip_prefix(root)?.to_owned());
+                }
+            }
+        }
+        Ok(Workspace { root: root.to_owned(), crates, sources: RefCell::default() })
+    }
+
+    /// The folder of a crate.
+    ///
+    /// # Errors
+    /// The nearest crate, when there is none of that name.
+    pub(crate) fn folder(&self, krate: &str) -> Result<&Path, Fault> {
+        let names = self.crates.keys().map(String::as_str);
+        self.crates.get(krate).map(PathBuf::as_path).ok_or_else(|| {
+            let hint = did_you_mean(krate, names);
+            Fault::Here(format!("no crate `{krate}` in chapters/ or book/{hint}"))
+        })
+    }
+
+    /// The crate whose chapter stands on the page `01-name.md`, with its folder.
+    pub(crate) fn told_on(&self, page: &Path) -> Option<(&str, &Path)> {
+        let folder = Path::new("chapters").join(page.file_stem()?);
+        let (name, folder) = self.crates.iter().find(|(_, at)| **at == folder)?;
+        Some((name, folder))
+    }
+
+    /// The drawings of a crate: `images/01-attention` for a chapter in that folder.
+    ///
+    /// # Errors
+    /// When there is no such crate.
+    pub(crate) fn images(&self, krate: &str) -> Result<PathBuf, Fault> {
+        let folder = self.folder(krate)?;
+        Ok(Path::new("images").join(folder.file_name().unwrap_or_default()))
+    }
+
+    /// `src/lib.rs`, or `src/main.rs` where there is no library.
+    ///
+    /// # Errors
+    /// When there is no such crate, or its file cannot be parsed.
+    pub(crate) fn root_source(&self, krate: &str) -> Result<Rc<Source>, Fault> {
+        let src = self.folder(krate)?.join("src");
+        let library = src.join("lib.rs");
+        let is_library = self.root.join(&library).is_file();
+        self.source(&if is_library { library } else { src.join("main.rs") })
+    }
+
+    /// The file that holds the item `name` of a crate, and the item's name in that file.
+    ///
+    /// # Errors
+    /// When the crate does not exist, or a file on the way cannot be parsed.
+    pub(crate) fn locate<'a>(
+        &self,
+        krate: &str,
+        name: &'a str,
+    ) -> Result<(Rc<Source>, &'a str), Fault> {
+        let folder = self.folder(krate)?;
+        if let Some((group @ ("tests" | "benches"), inside)) = name.split_once("::")
+            && let Some((file, item)) = inside.split_once("::")
+            && let Some(file) = self.module_file(&folder.join(group).join(file))
+        {
+            return Ok((self.source(&file)?, item));
+        }
+        let mut source = self.root_source(krate)?;
+        let mut module = folder.join("src");
+        let mut item = name;
+        while let Some((first, rest)) = item.split_once("::") {
+            module.push(first);
+            let Some(file) = self.module_file(&module) else { break };
+            source = self.source(&file)?;
+            item = rest;
+        }
+        Ok((source, item))
+    }
+
+    fn module_file(&self, module: &Path) -> Option<PathBuf> {
+        let files = [module.with_extension("rs"), module.join("mod.rs")];
+        files.into_iter().find(|file| self.root.join(file).is_file())
+    }
+
+    /// The parsed file at `path`; each is read once.
+    fn source(&self, path: &Path) -> Result<Rc<Source>, Fault> {
+        let mut sources = self.sources.borrow_mut();
+        let read = || match fs::read_to_string(self.root.join(path)) {
+            Ok(text) => Source::parse(path, text).map(Rc::new),
+            Err(e) => {
+                let message = format!("cannot be read: {e}");
+                Err(Problem { file: path.to_owned(), line: 1, message })
+            }
+        };
+        let known = sources.entry(path.to_owned()).or_insert_with(read);
+        known.clone().map_err(Fault::There)
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn read(&self, path: &Path) -> Result<String, Fault> {
+        fs::read_to_string(self.root.join(path))
+            .map_err(|e| Fault::Here(format!("cannot read {}: {e}", path.display())))
+    }
+
+    /// The files of a folder that end in `extension`, sorted; none if there is no folder.
+    pub(crate) fn files(&self, folder: &Path, extension: &str) -> Vec<PathBuf> {
+        entries(&self.root.join(folder))
+            .into_iter()
+            .filter(|file| file.extension().is_some_and(|found| found == extension))
+            .map(|file| folder.join(file.file_name().unwrap_or_default()))
+            .collect()
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    found.sort();
+    found
+}
+
+fn package_name(manifest: &Path) -> Result<String> {
+    let about = || format!("cannot read {}", manifest.display());
+    let text = fs::read_to_string(manifest).with_context(about)?;
+    let table: toml::Table = text.parse().with_context(about)?;
+    table
+        .get("package")
+        .and_then(|package| package.get("name"))
+        .and_then(toml::Value::as_str)
+        .map(str::to_owned)
+        .with_context(|| format!("{} names no package", manifest.display()))
+}

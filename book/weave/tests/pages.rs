@@ -1,0 +1,153 @@
+//! What each of the weaver's words looks like on a finished page.
+
+mod common;
+
+use std::fs;
+
+use common::{Fixture, files};
+use insta::assert_snapshot;
+use mdbook_core::config::Config;
+use mdbook_driver::MDBook;
+
+#[test]
+fn listings_are_verbatim_and_linked() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "listings"));
+}
+
+#[test]
+fn blocks_keep_their_place_in_lists_and_quotes() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "places"));
+}
+
+#[test]
+fn formulas_become_mathml_and_prices_stay() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "formulas"));
+}
+
+#[test]
+fn values_fit_into_sentences_tables_formulas_and_headings() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "values"));
+}
+
+#[test]
+fn code_escapes_and_comments_are_left_alone() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "words-that-are-left-alone"));
+}
+
+#[test]
+fn outputs_say_what_keeps_them() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "outputs"));
+}
+
+#[test]
+fn figures_bring_caption_words_and_data() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "figures"));
+}
+
+#[test]
+fn the_rest_is_what_the_page_has_not_shown() {
+    let book = woven();
+    assert_snapshot!(book.section("01-softmax.html", "the-rest"));
+}
+
+#[test]
+fn a_diff_keeps_what_stays() {
+    let book = woven();
+    assert_snapshot!(book.section("02-scaled-softmax.html", "the-difference"));
+}
+
+#[test]
+fn a_page_needs_no_script_and_no_other_site() {
+    let book = woven();
+    let page = book.page("01-softmax.html");
+    let main = &page[page.find("<main>").unwrap()..page.find("</main>").unwrap()];
+    assert!(!main.contains("<script"));
+    assert!(!main.contains("src=\"http"));
+}
+
+#[test]
+fn links_to_the_preface_find_it() {
+    let book = woven();
+    assert!(book.page("02-scaled-softmax.html").contains(r#"<a href="index.html">preface"#));
+}
+
+#[test]
+fn the_repository_is_one_setting() {
+    let book = Fixture::new();
+    let variable = "MDBOOK_OUTPUT__HTML__GIT_REPOSITORY_URL";
+    let elsewhere = "https://example.com/fork";
+    assert!(book.command().env(variable, elsewhere).status().unwrap().success());
+    let page = book.page("01-softmax.html");
+    let link = "https://example.com/fork/blob/main/chapters/01-softmax/src/lib.rs#L";
+    assert!(page.contains(link));
+    assert!(!page.contains("example.org"));
+}
+
+#[test]
+fn without_a_repository_places_are_plain_text() {
+    let book = Fixture::new();
+    let setting = "git-repository-url = \"https://example.org/small-book/\"";
+    book.replace("book.toml", setting, "");
+    book.weave_well();
+    assert!(book.page("01-softmax.html").contains(
+        "<code>softmax::softmax</code> chapters/01-softmax/src/lib.rs, lines 15–26"
+    ));
+}
+
+#[test]
+fn two_builds_are_the_same_to_the_byte() {
+    let book = woven();
+    let first = book.finished();
+    book.weave_well();
+    assert!(first == book.finished());
+}
+
+#[test]
+fn success_says_what_was_woven_and_where_it_is() {
+    let book = Fixture::new();
+    let output = book.weave();
+    assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"
+    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 9 formulas
+    target/book/index.html
+    read it with: cargo run -- serve --open
+    ");
+    let left: Vec<_> = fs::read_dir(book.root().join("target"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["book"], "the workbench is cleared away");
+}
+
+#[test]
+fn a_plain_mdbook_build_gives_the_same_pages() {
+    let book = woven();
+    let mut config = Config::from_disk(book.root().join("book.toml")).unwrap();
+    let command = format!("{} preprocess", env!("CARGO_BIN_EXE_weave"));
+    config.set("preprocessor.weave.command", command).unwrap();
+    config.set("build.build-dir", "plain").unwrap();
+    MDBook::load_with_config(book.root(), config).unwrap().build().unwrap();
+    assert!(book.finished() == files(&book.root().join("plain")));
+}
+
+#[test]
+fn only_html_is_supported() {
+    let supports = |renderer: &str| {
+        let mut command = Fixture::new().command();
+        command.args(["preprocess", "supports", renderer]).status().unwrap().code()
+    };
+    assert_eq!(supports("html"), Some(0));
+    assert_eq!(supports("epub"), Some(1));
+}
+
+fn woven() -> Fixture {
+    let book = Fixture::new();
+    book.weave_well();
+    book
+}

@@ -1,0 +1,88 @@
+//! `cargo run -p attention`: the worked example, the figures, and `forward` on files.
+
+use attention::{Attended, Attention, Linear, Mask, ShapeError, example, figures};
+use chapter_cli::{Chapter, LinearTensors, Output, Sequence, TensorError, Tensors};
+use std::process::ExitCode;
+
+struct Chapter1;
+
+#[derive(clap::Args)]
+struct Flags {
+    /// Let token i see tokens 0 to i alone. In cross-attention both sequences are counted
+    /// from their first token, as `is_causal` does in PyTorch.
+    #[arg(long)]
+    causal: bool,
+}
+
+impl Chapter for Chapter1 {
+    const NAME: &'static str = "attention";
+    const FOLDER: &'static str = "01-attention";
+    const ABOUT: &'static str = "Scaled dot-product attention, one head";
+    const FORWARD_HELP: &'static str = "\
+Runs one attention layer, as torch.nn.Linear projections around softmax(Q Kᵀ / √d_k) V.
+
+The input file holds, in F32, F16 or BF16, under the names of PyTorch and Hugging Face:
+
+  q_proj.weight  [d_k, d]          q_proj.bias  [d_k]   optional
+  k_proj.weight  [d_k, d_context]  k_proj.bias  [d_k]   optional
+  v_proj.weight  [d_v, d_context]  v_proj.bias  [d_v]   optional
+  x              [n, d] or [b, n, d], here or in the file named by --x
+  context        [m, d_context] or [b, m, d_context], optional: keys and values are read
+                 from it (cross-attention); without it, from x
+  mask           [n, m] or [b, n, m], BOOL, optional, true = may attend; not with --causal
+
+The output file holds y [n, d_v] and attention_weights [1, n, m], with a leading b where x
+has one. A query that may attend to nothing gets a row of zeros.
+
+  cargo run -p attention -- forward --input layer.safetensors --output out.safetensors";
+
+    type Flags = Flags;
+    type Layer = Attention;
+
+    fn example() -> anyhow::Result<String> {
+        Ok(example::three_tokens()? + "\n" + &example::it()?)
+    }
+
+    fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
+        figures::all()
+    }
+
+    fn load(_: &Flags, tensors: &Tensors) -> anyhow::Result<Attention> {
+        let linear = |name| -> anyhow::Result<Linear> {
+            let LinearTensors { weight, bias } = tensors.linear(name)?;
+            Ok(Linear::new(weight, bias)?)
+        };
+        let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(linear);
+        Attention::new(q?, k?, v?)
+            .map_err(|error| as_in_the_file(tensors, &error).into())
+    }
+
+    fn forward(
+        layer: &Attention,
+        flags: &Flags,
+        s: &Sequence,
+    ) -> anyhow::Result<Output> {
+        let mask = match (&s.mask, flags.causal) {
+            (Some(_), true) => {
+                anyhow::bail!("--causal and a mask in the file: give one")
+            }
+            (Some(allowed), false) => Mask::Allowed(allowed.clone()),
+            (None, true) => Mask::Causal { offset: 0 },
+            (None, false) => Mask::None,
+        };
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        let Attended { output, weights } = layer.forward_cross(&s.x, context, &mask)?;
+        Ok(Output { y: output, attention_weights: vec![weights] })
+    }
+}
+
+/// The library's (in, out) is `[out, in]` in a checkpoint.
+fn as_in_the_file(tensors: &Tensors, error: &ShapeError) -> TensorError {
+    let (d_in, d_out) = error.expected;
+    let name = format!("{}.weight", error.tensor);
+    tensors.mismatch(&name, &[d_out, d_in], error.because)
+}
+
+fn main() -> ExitCode {
+    chapter_cli::main::<Chapter1>()
+}
