@@ -26,21 +26,24 @@ fn printable(c: char) -> impl Iterator<Item = char> {
 }
 
 /// A name, or its two ends if it is long: checkpoints tell their tensors apart at the
-/// end, and folders stand at the beginning.
+/// end, and layers at the beginning.
 pub(crate) fn brief(name: &str) -> String {
-    const END: usize = 48;
-    let length = name.chars().count();
-    if length <= 2 * END + 1 {
-        return name.to_owned();
-    }
-    let head: String = name.chars().take(END).collect();
-    let tail: String = name.chars().skip(length - END).collect();
-    format!("{head}…{tail}")
+    two_ends(name, 48)
 }
 
-/// A path as [`brief`] text.
+/// A path, or its two ends if it is very long.
 pub(crate) fn brief_path(path: &Path) -> String {
-    brief(&path.to_string_lossy())
+    two_ends(&path.to_string_lossy(), 150)
+}
+
+fn two_ends(text: &str, end: usize) -> String {
+    let length = text.chars().count();
+    if length <= 2 * end + 1 {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(end).collect();
+    let tail: String = text.chars().skip(length - end).collect();
+    format!("{head}…{tail}")
 }
 
 /// A shape as the file's header writes it, `[2, 14, 32]`.

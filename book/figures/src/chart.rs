@@ -153,7 +153,9 @@ impl Chart {
         for series in &self.series {
             let places = series.points.iter().map(|&(x, y)| frame.place(x, y));
             match series.shape {
-                Shape::Line => paint_line(canvas, series.hue, places.collect())?,
+                Shape::Line => {
+                    paint_line(canvas, series.hue, &places.collect::<Vec<_>>())?
+                }
                 Shape::Scatter => {
                     let radius =
                         if series.points.len() > MANY_POINTS { 2.0 } else { 3.2 };
@@ -209,7 +211,9 @@ impl Chart {
                 let pen = Pen::new(Paint::MutedInk, 0.7);
                 canvas.line(&[end, at(label.x - 2.0, height)], pen)?;
             }
-            canvas.marker(series.hue, end, MARKER)?;
+            if series.points.len() > FEW_POINTS {
+                canvas.marker(series.hue, end, MARKER)?;
+            }
             canvas.words(
                 &series.label,
                 label,
@@ -281,20 +285,17 @@ impl Plot for Chart {
 fn paint_line(
     canvas: &Canvas,
     hue: Hue,
-    places: Vec<Option<Point>>,
+    places: &[Option<Point>],
 ) -> Result<(), FigureError> {
-    for run in places.split(Option::is_none) {
-        let run: Vec<Point> = run.iter().flatten().copied().collect();
-        if run.len() > 1 {
-            canvas.line(&run, Pen::series(hue))?;
-        } else if let [lonely] = run[..] {
-            canvas.marker(hue, lonely, MARKER)?;
-        }
+    let runs = places.split(Option::is_none);
+    let runs: Vec<Vec<Point>> =
+        runs.map(|run| run.iter().flatten().copied().collect()).collect();
+    for run in runs.iter().filter(|run| run.len() > 1) {
+        canvas.line(run, Pen::series(hue))?;
     }
-    if places.len() <= FEW_POINTS {
-        for place in places.into_iter().flatten() {
-            canvas.marker(hue, place, MARKER)?;
-        }
+    let few = places.len() <= FEW_POINTS;
+    for &place in runs.iter().filter(|run| few || run.len() == 1).flatten() {
+        canvas.marker(hue, place, MARKER)?;
     }
     Ok(())
 }
@@ -381,5 +382,27 @@ impl Chart {
                 .into(),
             rows: rows.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_stay_where_they_have_room() {
+        assert_eq!(spread(&[10.0, 50.0, 90.0], 15.0, (0.0, 100.0)), [10.0, 50.0, 90.0]);
+    }
+
+    #[test]
+    fn colliding_labels_move_apart_evenly() {
+        assert_eq!(spread(&[50.0, 50.0], 10.0, (0.0, 100.0)), [45.0, 55.0]);
+        assert_eq!(spread(&[50.0, 50.0, 50.0], 10.0, (0.0, 100.0)), [40.0, 50.0, 60.0]);
+    }
+
+    #[test]
+    fn labels_do_not_leave_the_plot() {
+        assert_eq!(spread(&[0.0, 1.0], 10.0, (0.0, 100.0)), [0.0, 10.0]);
+        assert_eq!(spread(&[99.0, 100.0], 10.0, (0.0, 100.0)), [90.0, 100.0]);
     }
 }

@@ -92,9 +92,9 @@ fn strays(dir: &Path, figures: &[Figure]) -> Vec<Stale> {
 
 /// How far apart places may be, in CSS pixels.
 const NEAR: f64 = 0.5;
-/// How far apart numbers in the table may be, relative to their size: more than one in
-/// the last of four digits.
-const CLOSE: f64 = 2e-3;
+/// How far apart numbers in the table may be, relative to their size: one in the last of
+/// three digits, and a little.
+const CLOSE: f64 = 1.1e-2;
 
 /// The first difference between two drawings, if there is one.
 fn compare(committed: &str, drawn: &str) -> Result<(), String> {
@@ -181,12 +181,16 @@ fn same_attribute(name: &str, old: &str, new: &str) -> bool {
 
 /// The same but for numbers, which are near each other.
 fn same_places(old: &str, new: &str) -> bool {
+    same_numbers(old, new, |a, b| (a - b).abs() <= NEAR)
+}
+
+fn same_numbers(old: &str, new: &str, near: impl Fn(f64, f64) -> bool) -> bool {
     let (old, new) = (pieces(old), pieces(new));
-    old.len() == new.len()
-        && old.iter().zip(&new).all(|pair| match pair {
-            (Piece::Number(a), Piece::Number(b)) => (a - b).abs() <= NEAR,
-            (a, b) => a == b,
-        })
+    let same = |pair: (&Piece, &Piece)| match pair {
+        (Piece::Number(a), Piece::Number(b)) => near(*a, *b),
+        (a, b) => a == b,
+    };
+    old.len() == new.len() && old.iter().zip(&new).all(same)
 }
 
 #[derive(PartialEq)]
@@ -231,8 +235,6 @@ fn same_table(old: &Table, new: &Table) -> bool {
 }
 
 fn same_cell(old: &str, new: &str) -> bool {
-    let parse = |cell: &str| cell.parse::<f64>().ok();
-    old == new
-        || matches!((parse(old), parse(new)), (Some(a), Some(b))
-            if (a - b).abs() <= CLOSE * a.abs().max(b.abs()))
+    let (old, new) = (old.replace(',', ""), new.replace(',', ""));
+    same_numbers(&old, &new, |a, b| (a - b).abs() <= CLOSE * a.abs().max(b.abs()))
 }

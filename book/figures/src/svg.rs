@@ -110,7 +110,7 @@ fn other(mark: Node, style: &str) -> String {
 }
 
 fn text(mark: Node, style: &str) -> String {
-    let words = mark.text().unwrap_or_default().trim_end_matches('\n');
+    let words = mark.text().unwrap_or_default().trim_matches('\n');
     if words.is_empty() {
         return String::new();
     }

@@ -23,7 +23,11 @@ pub(crate) struct Use {
 }
 
 /// What the chapters behind `pages` leave out or tell twice.
-pub(crate) fn check(workspace: &Workspace, uses: &[Use], pages: &[PathBuf]) -> Vec<Problem> {
+pub(crate) fn check(
+    workspace: &Workspace,
+    uses: &[Use],
+    pages: &[PathBuf],
+) -> Vec<Problem> {
     let used = used_files(workspace, uses);
     let mut problems = Vec::new();
     for page in pages {
@@ -45,7 +49,8 @@ fn told_twice(told: &[&Use], krate: &str) -> Vec<Problem> {
             continue;
         }
         if let Some(first) = first_told.get(path.name.as_str()) {
-            let message = format!("`{}` is shown twice: first at line {first}", path.name);
+            let message =
+                format!("`{}` is shown twice: first at line {first}", path.name);
             problems.push(Problem { file: page.clone(), line: *line, message });
         } else {
             first_told.insert(&path.name, *line);

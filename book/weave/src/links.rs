@@ -43,8 +43,10 @@ pub(crate) fn check(root: &Path, book: &MDBook, finished: &Path) -> Result<()> {
     let dead = pages.iter().flat_map(|(html, page)| {
         let links = page.links.iter();
         links.filter_map(|link| {
-            let message = dead(link, html, &pages, finished)?;
-            Some(Problem { file: page.source.clone(), line: line_of(link, page), message })
+            let why = dead(link, html, &pages, finished)?;
+            let Written { link, line } = written(link, page);
+            let message = format!("the link `{link}` {why}");
+            Some(Problem { file: page.source.clone(), line, message })
         })
     });
     Ok(Report::check(dead.collect())?)
@@ -55,10 +57,13 @@ fn read_page(html: &str, source: PathBuf, prose: String) -> Page {
     let values = |selector: &str, attribute: &str| -> Vec<String> {
         let selector = Selector::parse(selector).ok();
         let elements = selector.iter().flat_map(|selector| html.select(selector));
-        elements.filter_map(|element| Some(element.attr(attribute)?.to_owned())).collect()
+        elements
+            .filter_map(|element| Some(element.attr(attribute)?.to_owned()))
+            .collect()
     };
     let anchors = values("[id]", "id").into_iter().collect();
-    let links = [values("main a[href]", "href"), values("main img[src]", "src")].concat();
+    let links =
+        [values("main a[href]", "href"), values("main img[src]", "src")].concat();
     Page { source, prose, anchors, links }
 }
 
@@ -77,22 +82,28 @@ fn dead(
         "" => from.to_owned(),
         path => match resolve(from.parent()?, path) {
             Some(target) => target,
-            None => return Some(format!("the link `{link}` leaves the book")),
+            None => return Some("leaves the book".to_owned()),
         },
     };
-    let target = if finished.join(&target).is_dir() { target.join("index.html") } else { target };
+    let target = if finished.join(&target).is_dir() {
+        target.join("index.html")
+    } else {
+        target
+    };
     match pages.get(&target) {
         None if finished.join(&target).is_file() => None,
         None => {
-            let names = pages.keys().filter_map(|page| page.to_str());
-            let hint = did_you_mean(&target.to_string_lossy(), names);
-            Some(format!("the link `{link}` leads nowhere{hint}"))
+            let names: Vec<PathBuf> =
+                pages.keys().map(|page| page.with_extension("md")).collect();
+            let names = names.iter().filter_map(|page| page.to_str());
+            let hint =
+                did_you_mean(&target.with_extension("md").to_string_lossy(), names);
+            Some(format!("leads nowhere{hint}"))
         }
         Some(page) if anchor.is_empty() || page.anchors.contains(anchor) => None,
         Some(page) => {
             let hint = did_you_mean(anchor, page.anchors.iter().map(String::as_str));
-            let page = page.source.display();
-            Some(format!("the link `{link}` finds no `#{anchor}` in {page}{hint}"))
+            Some(format!("finds no such heading in {}{hint}", page.source.display()))
         }
     }
 }
@@ -105,7 +116,8 @@ fn has_scheme(link: &str) -> bool {
 /// The path of a link, from the top of the book; nothing where it climbs out of it.
 fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
     let path = link.split('?').next().unwrap_or_default();
-    let mut target = if path.starts_with('/') { PathBuf::new() } else { folder.to_owned() };
+    let mut target =
+        if path.starts_with('/') { PathBuf::new() } else { folder.to_owned() };
     for component in Path::new(path).components() {
         match component {
             Component::Normal(name) => target.push(name),
@@ -120,9 +132,20 @@ fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
     Some(target)
 }
 
-/// The line of the prose that holds the link; mdBook has turned its `.md` into `.html`.
-fn line_of(link: &str, page: &Page) -> usize {
-    let written = link.replacen(".html", ".md", 1);
-    let at = |text: &str| page.prose.lines().position(|line| line.contains(text));
-    at(&format!("({written}")).or_else(|| at(&written)).or_else(|| at(link)).unwrap_or(0) + 1
+/// A link as its author wrote it.
+struct Written {
+    link: String,
+    line: usize,
+}
+
+/// Finds a link in the prose, where mdBook has not yet turned its `.md` into `.html`.
+fn written(link: &str, page: &Page) -> Written {
+    let candidates = [link.replacen(".html", ".md", 1), link.to_owned()];
+    candidates
+        .into_iter()
+        .find_map(|link| {
+            let line = page.prose.lines().position(|line| line.contains(&link))? + 1;
+            Some(Written { link, line })
+        })
+        .unwrap_or_else(|| Written { link: link.to_owned(), line: 1 })
 }

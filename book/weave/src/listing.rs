@@ -61,8 +61,12 @@ pub(crate) fn diff(
             match change.tag() {
                 ChangeTag::Equal if line.is_empty() => html::text("\n"),
                 ChangeTag::Equal => html::text(&format!("  {line}\n")),
-                ChangeTag::Delete => marked("del", "hljs-deletion", &format!("- {line}")),
-                ChangeTag::Insert => marked("ins", "hljs-addition", &format!("+ {line}")),
+                ChangeTag::Delete => {
+                    marked("del", "hljs-deletion", &format!("- {line}"))
+                }
+                ChangeTag::Insert => {
+                    marked("ins", "hljs-addition", &format!("+ {line}"))
+                }
             }
         })
         .collect();
@@ -96,12 +100,17 @@ pub(crate) fn rest(
     ))
 }
 
-fn find<'a>(source: &'a Source, name: &str, path: &CratePath) -> Result<&'a Item, Fault> {
+fn find<'a>(
+    source: &'a Source,
+    name: &str,
+    path: &CratePath,
+) -> Result<&'a Item, Fault> {
     let found: Vec<&Item> = source.named().filter(|item| item.name == name).collect();
     match found.as_slice() {
         [item] => Ok(item),
         [] => {
-            let hint = did_you_mean(name, source.named().map(|item| item.name.as_str()));
+            let hint =
+                did_you_mean(name, source.named().map(|item| item.name.as_str()));
             let (krate, file) = (&path.krate, source.path.display());
             Err(format!("no item `{name}` in crate `{krate}` ({file}){hint}").into())
         }

@@ -79,21 +79,27 @@ pub(crate) fn scan(text: &str) -> Page {
                     .take_while(|(event, _)| *event != Event::End(TagEnd::Image))
                     .any(|(event, _)| matches!(event, Event::Text(_) | Event::Code(_)));
                 if !alt {
-                    let fault = "an image without a text alternative: `![what it shows](…)`";
+                    let fault =
+                        "an image without a text alternative: `![what it shows](…)`";
                     page.faults.push((range.start, fault.to_owned()));
                 }
             }
             Event::Start(Tag::Link { dest_url, .. }) => {
                 page.link(&dest_url, &text[range.clone()], range.start);
             }
+            Event::Text(_) => page.stray_dollars(&settled, range),
             Event::Code(_) => reader.literal.push(range),
             Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_)
                 if text[range.clone()].starts_with("<!--") =>
             {
                 reader.literal.push(range);
             }
-            Event::InlineMath(latex) => page.formula(&latex, MathDisplay::Inline, range),
-            Event::DisplayMath(latex) => page.formula(&latex, MathDisplay::Block, range),
+            Event::InlineMath(latex) => {
+                page.formula(&latex, MathDisplay::Inline, range)
+            }
+            Event::DisplayMath(latex) => {
+                page.formula(&latex, MathDisplay::Block, range)
+            }
             _ => {}
         }
     }
@@ -171,8 +177,22 @@ impl Page {
         self.parts.push(Part { range, what });
     }
 
+    /// What looks like a formula to the author is one, or the author hears of it.
+    fn stray_dollars(&mut self, settled: &str, range: Range<usize>) {
+        for (at, _) in settled[range.clone()].match_indices('$') {
+            let (before, after) = settled.split_at(range.start + at);
+            let is_price = after[1..].starts_with(|next: char| next.is_ascii_digit());
+            if !is_price && !before.ends_with('\\') {
+                let fault = "a `$` that belongs to no formula: close the formula and its \
+                             braces, or write `\\$` for a dollar";
+                self.faults.push((before.len(), fault.to_owned()));
+            }
+        }
+    }
+
     fn directives(&mut self, text: &str, reader: &Reader) {
-        let formulas: Vec<_> = self.parts.iter().map(|part| part.range.clone()).collect();
+        let formulas: Vec<_> =
+            self.parts.iter().map(|part| part.range.clone()).collect();
         for (start, _) in text.match_indices("{{#") {
             let within = |range: &Range<usize>| range.contains(&start);
             if text[..start].ends_with('\\')
@@ -183,7 +203,8 @@ impl Page {
             }
             let line = text[start..].lines().next().unwrap_or_default();
             let Some(length) = line.find("}}") else {
-                let fault = format!("`{}` is not closed by `}}}}` on its line", line.trim());
+                let fault =
+                    format!("`{}` is not closed by `}}}}` on its line", line.trim());
                 self.faults.push((start, fault));
                 continue;
             };
@@ -239,9 +260,8 @@ fn options() -> Options {
 fn settle_prices(text: &str) -> String {
     let mut settled = text.to_owned();
     loop {
-        let before_digit = |end: usize| {
-            settled[end..].starts_with(|next: char| next.is_ascii_digit())
-        };
+        let before_digit =
+            |end: usize| settled[end..].starts_with(|next: char| next.is_ascii_digit());
         let price = Parser::new_ext(&settled, options()).into_offset_iter().find_map(
             |(event, range)| {
                 let Event::InlineMath(latex) = event else { return None };

@@ -74,7 +74,10 @@ impl From<String> for Fault {
 }
 
 /// `; did you mean …?` when one of the `candidates` is close to `name`, else nothing.
-pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> String {
     candidates
         .map(|candidate| {
             (strsim::normalized_damerau_levenshtein(name, candidate), candidate)

@@ -49,9 +49,13 @@ pub(crate) enum Opening {
 /// When the port is taken, or the files cannot be watched.
 pub(crate) fn serve(root: &Path, port: u16, opening: Opening) -> Result<()> {
     let root = root.canonicalize().context("cannot find the book")?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
-        format!("port {port} is taken or not allowed; try --port {}", port.wrapping_add(1))
-    })?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+            format!(
+                "port {port} is taken or not allowed; try --port {}",
+                port.wrapping_add(1)
+            )
+        })?;
     listener.set_nonblocking(true)?;
     let address = format!("http://{}/", listener.local_addr()?);
 
@@ -75,10 +79,12 @@ pub(crate) fn serve(root: &Path, port: u16, opening: Opening) -> Result<()> {
     let (reloads, _) = broadcast::channel(1);
     let app = app(&root.join(folder), &reloads);
     thread::spawn(move || keep_built(&root, &events, &reloads));
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        Ok(axum::serve(listener, app).await?)
-    })
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
+        async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            Ok(axum::serve(listener, app).await?)
+        },
+    )
 }
 
 /// Builds the book after each change, and tells the pages if it is a good one.
@@ -104,9 +110,12 @@ fn keep_built(
 fn matters(root: &Path, event: &Event) -> bool {
     let is_ours = |path: &Path| {
         path == root.join("book.toml")
-            || ["book", "chapters", "images"].iter().any(|at| path.starts_with(root.join(at)))
+            || ["book", "chapters", "images"]
+                .iter()
+                .any(|at| path.starts_with(root.join(at)))
     };
-    !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(|p| is_ours(p))
+    !matches!(event.kind, EventKind::Access(_))
+        && event.paths.iter().any(|p| is_ours(p))
 }
 
 #[derive(PartialEq, Eq)]
@@ -134,8 +143,8 @@ fn app(folder: &Path, reloads: &broadcast::Sender<()>) -> Router {
         let news = reloads.subscribe();
         upgrade.on_upgrade(|socket| announce(socket, news))
     });
-    let pages =
-        ServeDir::new(folder).not_found_service(ServeFile::new(folder.join("404.html")));
+    let pages = ServeDir::new(folder)
+        .not_found_service(ServeFile::new(folder.join("404.html")));
     let fresh = SetResponseHeaderLayer::overriding(
         header::CACHE_CONTROL,
         HeaderValue::from_static("no-store"),
@@ -168,7 +177,8 @@ async fn only_this_machine(request: Request, next: Next) -> Response {
     });
     match name {
         Some("localhost" | "127.0.0.1" | "[::1]") => next.run(request).await,
-        _ => (StatusCode::FORBIDDEN, "this book is for this machine alone").into_response(),
+        _ => (StatusCode::FORBIDDEN, "this book is for this machine alone")
+            .into_response(),
     }
 }
 

@@ -74,7 +74,8 @@ pub(crate) fn find(workspace: &Workspace, path: &CratePath) -> Result<PathBuf, F
         (None, _) => {
             let hint = did_you_mean(name, files.iter().map(|file| short_name(file)));
             let folder = folder.display();
-            Err(format!("no snapshot `{name}` of crate `{krate}` in {folder}{hint}").into())
+            Err(format!("no snapshot `{name}` of crate `{krate}` in {folder}{hint}")
+                .into())
         }
     }
 }

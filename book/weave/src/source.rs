@@ -158,7 +158,12 @@ fn read_item(text: &str, prefix: &str, item: &syn::Item) -> Item {
         I::Macro(i) => match &i.ident {
             Some(ident) => {
                 let public = i.attrs.iter().any(|a| a.path().is_ident("macro_export"));
-                self::sketch(join(prefix, &ident.to_string()), Kind::Item, public, &i.attrs)
+                self::sketch(
+                    join(prefix, &ident.to_string()),
+                    Kind::Item,
+                    public,
+                    &i.attrs,
+                )
             }
             None => wiring(&i.attrs),
         },
@@ -274,9 +279,11 @@ fn with_comment_beside(text: &str, end: usize) -> usize {
 
 fn type_name(ty: &Type) -> String {
     match ty {
-        Type::Path(path) => {
-            path.path.segments.last().map_or(String::new(), |last| last.ident.to_string())
-        }
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .map_or(String::new(), |last| last.ident.to_string()),
         Type::Reference(reference) => type_name(&reference.elem),
         _ => String::new(),
     }

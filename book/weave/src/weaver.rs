@@ -105,7 +105,8 @@ pub(crate) fn weave(
 ) -> anyhow::Result<(Book, Tally)> {
     let workspace = Workspace::open(root)?;
     let html = config.html_config().unwrap_or_default();
-    let repository = html.git_repository_url.map(|url| url.trim_end_matches('/').into());
+    let repository =
+        html.git_repository_url.map(|url| url.trim_end_matches('/').into());
     let prose = &config.book.src;
     let mut tally = Tally::default();
     let mut problems = Vec::new();
@@ -163,7 +164,9 @@ fn weave_page(
         .parts
         .iter()
         .filter_map(|part| match &part.what {
-            What::Directive { directive, .. } => Some((line(part.range.start), directive)),
+            What::Directive { directive, .. } => {
+                Some((line(part.range.start), directive))
+            }
             _ => None,
         })
         .collect();
@@ -271,7 +274,9 @@ impl Page<'_> {
         self.asked
             .iter()
             .filter_map(|directive| match directive {
-                Directive::Code(path) if path.krate == krate => Some(path.name.as_str()),
+                Directive::Code(path) if path.krate == krate => {
+                    Some(path.name.as_str())
+                }
                 _ => None,
             })
             .collect()

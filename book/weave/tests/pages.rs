@@ -75,7 +75,9 @@ fn a_page_needs_no_script_and_no_other_site() {
 #[test]
 fn links_to_the_preface_find_it() {
     let book = woven();
-    assert!(book.page("02-scaled-softmax.html").contains(r#"<a href="index.html">preface"#));
+    assert!(
+        book.page("02-scaled-softmax.html").contains(r#"<a href="index.html">preface"#)
+    );
 }
 
 #[test]

@@ -123,23 +123,34 @@ pub fn cost(queries: u64, keys: u64, d_k: u64, d_v: u64) -> Cost {
     Cost { multiply_adds, weight_bytes: queries * keys * 4 }
 }
 
-/// Relative error of [`exp_nonpositive`] at `x`, against f64.
-#[must_use]
-pub fn exp_error(x: f32) -> f64 {
-    let exact = f64::from(x).exp();
-    (f64::from(exp_nonpositive(x)) - exact).abs() / exact
-}
-
-/// The largest [`exp_error`] over every thousandth f32 from -87 to 0.
+/// The largest relative error of [`exp_nonpositive`], against f64.
 #[must_use]
 pub fn worst_exp_error() -> f64 {
+    worst_error(exp_nonpositive)
+}
+
+/// The largest relative error of the same method with another number of terms.
+#[must_use]
+pub fn worst_error_of_terms(terms: u32) -> f64 {
+    let factorial = |k: u32| (1..=k).map(|i| i as f32).product::<f32>();
+    worst_error(|x| {
+        let n = (x / std::f32::consts::LN_2).round();
+        let r = (f64::from(x) - f64::from(n) * std::f64::consts::LN_2) as f32;
+        let series = (0..terms).rev().fold(0.0, |sum, k| sum * r + 1.0 / factorial(k));
+        series * n.exp2()
+    })
+}
+
+/// Over every ten-thousandth f32 from -87 to 0.
+fn worst_error(exp: impl Fn(f32) -> f32) -> f64 {
     let lowest = (-87.0_f32).to_bits();
     let negative_zero = (-0.0_f32).to_bits();
-    (negative_zero..=lowest)
-        .step_by(1000)
-        .map(f32::from_bits)
-        .map(exp_error)
-        .fold(0.0, f64::max)
+    let error = |x: f32| {
+        let exact = f64::from(x).exp();
+        (f64::from(exp(x)) - exact).abs() / exact
+    };
+    let numbers = (negative_zero..=lowest).step_by(10_000).map(f32::from_bits);
+    numbers.map(error).fold(0.0, f64::max)
 }
 
 /// The four softmaxes that the benchmark times, by name and in words.

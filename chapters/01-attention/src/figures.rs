@@ -23,7 +23,7 @@ pub fn all() -> Result<Vec<Figure>> {
         keys_not_queries()?,
         cost()?,
         softmax_versions()?,
-        exp_error()?,
+        exp_terms()?,
     ])
 }
 
@@ -349,33 +349,35 @@ pub fn softmax_versions() -> Result<Figure> {
     Ok(Figure::draw("softmax_versions", words, &plot)?)
 }
 
-/// Relative error of `exp_nonpositive`.
+/// Error of the series against its number of terms.
 ///
 /// # Errors
 /// When the chart cannot be drawn.
-pub fn exp_error() -> Result<Figure> {
-    let worst = experiments::worst_exp_error();
-    let point = |step: i32| {
-        let x = -step as f32 / 16.0;
-        (f64::from(x), experiments::exp_error(x) * 1e7)
-    };
+pub fn exp_terms() -> Result<Figure> {
+    let terms = 2..=10_u32;
+    let errors: Vec<_> =
+        terms.map(|t| (f64::from(t), experiments::worst_error_of_terms(t))).collect();
+    let (first, seventh, eighth) = (errors[0].1, errors[5].1, errors[6].1);
+    let rounding = f64::from(f32::EPSILON) / 2.0;
     let words = Words {
-        title: "Seven terms are enough".into(),
+        title: "Eight terms reach the limit".into(),
         caption: format!(
-            "`exp_nonpositive` stays within {worst:.1e} of the exact value. Relative error \
-             against `f64`, in units of 1e-7, for x from -10 to 0; an f32 cannot do better \
-             than 0.6. The arches are the seven-term series, exact where x is a multiple of \
-             ln 2 and worst half-way between.",
+            "Each term makes the series about ten times better, until rounding takes over. \
+             Worst relative error from −87 to 0 against the number of terms: {first:.0e} \
+             with two, {seventh:.1e} with seven, {eighth:.1e} with eight, and no better with ten. The level line is half \
+             a unit in the last place, the best that an `f32` can do.",
         ),
         alt: format!(
-            "Scatter of relative error against x from -10 to 0. All points lie below \
-             {worst:.1e}; many are near zero."
+            "A line on a log scale falls from {first:.0e} at two terms to {eighth:.1e} at \
+             eight and stays there up to ten, a little above the rounding of f32 at \
+             {rounding:.0e}.",
         ),
     };
     let plot = Chart::new(
-        Axis::linear("x").range(-10.0, 0.0),
-        Axis::linear("relative error, 1e-7").range(0.0, 3.0),
+        Axis::linear("terms").range(1.5, 10.5).ticks(&[2.0, 4.0, 6.0, 8.0, 10.0]),
+        Axis::log("worst relative error").range(1e-8, 1.0),
     )
-    .scatter("", Hue::Attention, (0..=160).map(point).collect::<Vec<_>>());
-    Ok(Figure::draw("exp_error", words, &plot)?)
+    .line("", Hue::Attention, errors)
+    .horizontal(rounding, "rounding of f32");
+    Ok(Figure::draw("exp_terms", words, &plot)?)
 }

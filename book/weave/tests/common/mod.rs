@@ -7,25 +7,26 @@ use std::{
     process::{Command, Output},
 };
 
-pub struct Fixture {
+pub(crate) struct Fixture {
     folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    pub fn new() -> Fixture {
+    pub(crate) fn new() -> Fixture {
         let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
-        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/book");
+        let original =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/book");
         for (path, bytes) in files(&original) {
             fixture.write(&path, bytes);
         }
         fixture
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -33,50 +34,51 @@ impl Fixture {
 
     /// Replaces the one place in a file that reads `old`.
     #[track_caller]
-    pub fn replace(&self, path: &str, old: &str, new: &str) {
+    pub(crate) fn replace(&self, path: &str, old: &str, new: &str) {
         let text = fs::read_to_string(self.root().join(path)).unwrap();
         assert_eq!(text.matches(old).count(), 1, "{path} should have {old:?} once");
         self.write(path, text.replace(old, new));
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command.arg("--root").arg(self.root());
         command
     }
 
-    pub fn weave(&self) -> Output {
+    pub(crate) fn weave(&self) -> Output {
         self.command().output().unwrap()
     }
 
     #[track_caller]
-    pub fn weave_well(&self) {
+    pub(crate) fn weave_well(&self) {
         let output = self.weave();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// The finished book: each file by its path.
-    pub fn finished(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn finished(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files(&self.root().join("target/book"))
     }
 
-    pub fn page(&self, name: &str) -> String {
+    pub(crate) fn page(&self, name: &str) -> String {
         fs::read_to_string(self.root().join("target/book").join(name)).unwrap()
     }
 
     /// A finished page from the second-level heading `id` to the next.
     #[allow(dead_code, reason = "not every test file looks into pages")]
-    pub fn section(&self, page: &str, id: &str) -> String {
+    pub(crate) fn section(&self, page: &str, id: &str) -> String {
         let page = self.page(page);
         let from = page.find(&format!("<h2 id=\"{id}\">")).expect("no such section");
-        let section = &page[from..];
-        let end = section[1..].find("<h2 ").or_else(|| section.find("</main>"));
-        section[..end.map_or(section.len(), |end| end + 1)].trim_end().to_owned()
+        let to = page.find("</main>").expect("no end");
+        let section = &page[from..to];
+        let next = section[1..].find("<h2 ").map_or(section.len(), |next| next + 1);
+        section[..next].trim_end().to_owned()
     }
 }
 
 /// Every file below `folder`, by its path from there.
-pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
