@@ -56,12 +56,11 @@ impl Axis {
         }
     }
 
-    /// Equal ratios, with ticks at powers of ten. The label says so. Points that are not
-    /// positive have no place on it and are left out.
+    /// Equal ratios, with ticks at powers of ten. The drawing says so beside the label.
+    /// Points that are not positive have no place on it and are left out.
     #[must_use]
     pub fn log(label: &str) -> Axis {
-        let label = format!("{label}, log scale");
-        Axis { growth: Growth::Log(10.0), ..Axis::linear(&label) }
+        Axis { growth: Growth::Log(10.0), ..Axis::linear(label) }
     }
 
     /// As [`Axis::log`], with ticks at powers of two.
@@ -90,6 +89,14 @@ impl Axis {
 
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The label as it is drawn.
+    fn heading(&self) -> String {
+        match self.growth {
+            Growth::Linear => self.label.clone(),
+            Growth::Log(_) => format!("{}, log scale", self.label),
+        }
     }
 
     pub(crate) fn is_log(&self) -> bool {
@@ -406,8 +413,8 @@ pub(crate) struct Frame<'a, 'b> {
 
 /// The height that labels and ticks of two axes take away from a plot of this width.
 pub(crate) fn labels_height(x: &Axis, y: &Axis, width: f64) -> f64 {
-    let lines = |label: &str| wrap(label, TEXT, width).len() as f64;
-    (lines(x.label()) + lines(y.label())) * TEXT * LEADING + TICK_ROOM + SMALL
+    let lines = |axis: &Axis| wrap(&axis.heading(), TEXT, width).len() as f64;
+    (lines(x) + lines(y)) * TEXT * LEADING + TICK_ROOM + SMALL
 }
 
 const TICK_ROOM: f64 = 2.0 * SMALL;
@@ -421,8 +428,8 @@ impl<'a, 'b> Frame<'a, 'b> {
         y: Scale,
         margins: Margins,
     ) -> Result<Frame<'a, 'b>, FigureError> {
-        let above = wrap(y.axis.label(), TEXT, canvas.width());
-        let below = wrap(x.axis.label(), TEXT, canvas.width());
+        let above = wrap(&y.axis.heading(), TEXT, canvas.width());
+        let below = wrap(&x.axis.heading(), TEXT, canvas.width());
         let width = canvas.width();
         let left = (margins.left + y.widest_tick() + 8.0).min(width * 0.6);
         let right = margins.right.max(x.widest_tick() / 2.0 + 2.0).min(width * 0.35);
@@ -514,4 +521,78 @@ fn label_axes(
         canvas.words(words, at(x, plot.y + plot.height + TICK_ROOM + line(i)), set)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits_and_their_whole_part() {
+        for (value, written) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (0.65, "0.65"),
+            (0.6549, "0.655"),
+            (-12.34, "-12.3"),
+            (3.0, "3"),
+            (2.999_999_9, "3"),
+            (1024.4, "1,024"),
+            (-4_194_304.0, "-4,194,304"),
+            (0.000_012_3, "1.23e-5"),
+            (6.02e23, "6.02e23"),
+            (f64::NAN, ""),
+            (f64::NEG_INFINITY, "-∞"),
+        ] {
+            assert_eq!(number(value), written, "{value}");
+        }
+    }
+
+    #[test]
+    fn formats_pick_the_unit() {
+        for (format, value, written) in [
+            (Format::Short, 999.0, "999"),
+            (Format::Short, 1000.0, "1k"),
+            (Format::Short, 2_500_000.0, "2.5M"),
+            (Format::Bytes, 512.0, "512 B"),
+            (Format::Bytes, 131_072.0, "128 KiB"),
+            (Format::Percent, 0.933, "93.3 %"),
+            (Format::Percent, f64::NAN, ""),
+        ] {
+            assert_eq!(format.write(value), written, "{format:?} {value}");
+        }
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(round_numbers((0.0, 3.46), true), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(round_numbers((0.1, 0.95), false), [0.2, 0.4, 0.6, 0.8]);
+        let both_ways = round_numbers((-12.0, 7.5), true);
+        assert_eq!(both_ways, [-15.0, -10.0, -5.0, 0.0, 5.0, 10.0]);
+    }
+
+    #[test]
+    fn a_rounding_error_does_not_reach_for_the_next_tick() {
+        let exact = round_numbers((0.0, 1.0), true);
+        assert_eq!(round_numbers((0.0, 1.000_000_1), true), exact);
+        assert_eq!(round_numbers((-1e-7, 1.0), true), exact);
+    }
+
+    #[test]
+    fn log_ticks_are_powers() {
+        let ticks = |axis: Axis, ends: [f64; 2]| {
+            let scale = axis.scale(ends.into_iter(), Ends::Data).unwrap();
+            scale.ticks.iter().map(|&t| scale.write_tick(t)).collect::<Vec<_>>()
+        };
+        assert_eq!(ticks(Axis::log2("n"), [1.0, 8.0]), ["1", "2", "4", "8"]);
+        assert_eq!(ticks(Axis::log("n"), [0.01, 10.0]), ["0.01", "0.1", "1", "10"]);
+        assert_eq!(ticks(Axis::log("n"), [1.0, 20.0]), ["1", "2", "5", "10", "20"]);
+    }
+
+    #[test]
+    fn ends_that_are_equal_are_moved_apart() {
+        assert_eq!(apart((5.0, 5.0)), (4.5, 5.5));
+        assert_eq!(apart((0.0, 0.0)), (-1.0, 1.0));
+        assert_eq!(apart(NOWHERE), (0.0, 1.0));
+    }
 }

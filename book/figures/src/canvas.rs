@@ -387,3 +387,24 @@ fn pixel(point: Point) -> (i32, i32) {
 fn tenths(length: f64) -> i32 {
     (length * TENTHS).round() as i32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_at_spaces_and_within_words_that_are_too_long() {
+        let width = width_of("hidden by", 12.0);
+        assert_eq!(wrap("hidden by the mask", 12.0, width), ["hidden by", "the mask"]);
+        assert_eq!(wrap("abcdegh", 10.0, 13.0), ["ab", "cd", "eg", "h"]);
+        assert!(wrap(" ", 12.0, width).is_empty());
+    }
+
+    #[test]
+    fn shortened_words_fit_and_say_so() {
+        assert_eq!(shorten("key", 12.0, 100.0), "key");
+        let short = shorten("grouped-query", 12.0, 50.0);
+        assert!(short.starts_with("gro") && short.ends_with('…'), "{short}");
+        assert!(width_of(&short, 12.0) <= 50.0);
+    }
+}

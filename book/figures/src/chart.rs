@@ -154,7 +154,8 @@ impl Chart {
             let places = series.points.iter().map(|&(x, y)| frame.place(x, y));
             match series.shape {
                 Shape::Line => {
-                    paint_line(canvas, series.hue, &places.collect::<Vec<_>>())?
+                    let places: Vec<_> = places.collect();
+                    paint_line(canvas, series.hue, &places)?;
                 }
                 Shape::Scatter => {
                     let radius =

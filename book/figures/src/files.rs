@@ -128,9 +128,11 @@ fn compare_nodes(old: Node, new: Node) -> Result<(), String> {
     if old.is_text() && new.is_text() {
         let (old, new) =
             (old.text().unwrap_or_default(), new.text().unwrap_or_default());
-        let same =
-            if place == "metadata" { same_metadata(old, new) } else { old == new };
-        return if same { Ok(()) } else { Err(differs(place, old, new)) };
+        let (what, same) = match place {
+            "metadata" => ("the caption or the table", same_metadata(old, new)),
+            place => (place, old == new),
+        };
+        return if same { Ok(()) } else { Err(differs(what, old, new)) };
     }
     let (old_tag, tag) = (old.tag_name().name(), new.tag_name().name());
     if old_tag != tag || old.is_text() != new.is_text() {
@@ -163,19 +165,8 @@ fn differs(what: &str, old: &str, new: &str) -> String {
 }
 
 fn same_attribute(name: &str, old: &str, new: &str) -> bool {
-    const PLACES: [&str; 11] = [
-        "d",
-        "x",
-        "y",
-        "cx",
-        "cy",
-        "r",
-        "width",
-        "height",
-        "viewBox",
-        "transform",
-        "opacity",
-    ];
+    const PLACES: [&str; 10] =
+        ["d", "x", "y", "cx", "cy", "r", "width", "height", "viewBox", "transform"];
     old == new || PLACES.contains(&name) && same_places(old, new)
 }
 

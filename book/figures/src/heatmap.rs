@@ -437,7 +437,7 @@ fn cross_out(canvas: &Canvas, area: Area) -> Result<(), FigureError> {
 }
 
 fn paint_ramp(canvas: &Canvas, area: Area) -> Result<(), FigureError> {
-    const PARTS: u8 = 16;
+    const PARTS: u8 = 9;
     let width = area.width / f64::from(PARTS);
     for part in 0..PARTS {
         let x = area.x + f64::from(part) * width;

@@ -11,6 +11,7 @@ mod links;
 mod listing;
 mod markdown;
 mod maths;
+mod plots;
 mod report;
 mod serve;
 mod snapshots;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long, default_value_t = 3000)]
         port: u16,
     },
+    /// Draw the preface's pictures into images/weave.
+    Plots,
     /// Speak mdBook's protocol: a book as JSON in, the woven book out.
     Preprocess {
         #[command(subcommand)]
@@ -87,6 +90,12 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Serve { open, port } => {
             let opening = if open { Opening::Browser } else { Opening::Address };
             serve::serve(&root, port, opening)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Plots => {
+            let drawn = plots::draw(&root)?;
+            figures::save(&root.join(plots::FOLDER), &drawn)?;
+            println!("drew {} pictures into {}", drawn.len(), plots::FOLDER);
             Ok(ExitCode::SUCCESS)
         }
         Command::Preprocess { question: None } => preprocess(),

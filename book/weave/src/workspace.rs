@@ -18,8 +18,18 @@ use crate::{
 /// The workspace around the book. Every path it gives is relative to its root.
 pub(crate) struct Workspace {
     root: PathBuf,
-    crates: BTreeMap<String, PathBuf>,
+    crates: BTreeMap<String, Crate>,
     sources: RefCell<HashMap<PathBuf, Result<Rc<Source>, Problem>>>,
+}
+
+/// What the manifest of a crate says.
+pub(crate) struct Crate {
+    /// As paths in the prose write it, but with hyphens.
+    pub name: String,
+    /// Relative to the root.
+    pub folder: PathBuf,
+    /// The crates of the workspace that it needs, other than for its tests.
+    pub needs: Vec<String>,
 }
 
 impl Workspace {
@@ -33,12 +43,22 @@ impl Workspace {
             for folder in entries(&root.join(group)) {
                 let manifest = folder.join("Cargo.toml");
                 if manifest.is_file() {
-                    let name = package_name(&manifest)?.replace('_', "-");
-                    crates.insert(name, folder.strip_prefix(root)?.to_owned());
+                    let folder = folder.strip_prefix(root)?.to_owned();
+                    let found = read_manifest(&manifest, folder)?;
+                    crates.insert(found.name.clone(), found);
                 }
             }
         }
+        let names: Vec<String> = crates.keys().cloned().collect();
+        for one in crates.values_mut() {
+            one.needs.retain(|name| names.contains(name));
+        }
         Ok(Workspace { root: root.to_owned(), crates, sources: RefCell::default() })
+    }
+
+    /// Every crate, by name.
+    pub(crate) fn crates(&self) -> impl Iterator<Item = &Crate> {
+        self.crates.values()
     }
 
     /// The folder of a crate.
@@ -47,7 +67,7 @@ impl Workspace {
     /// The nearest crate, when there is none of that name.
     pub(crate) fn folder(&self, krate: &str) -> Result<&Path, Fault> {
         let names = self.crates.keys().map(String::as_str);
-        self.crates.get(krate).map(PathBuf::as_path).ok_or_else(|| {
+        self.crates.get(krate).map(|found| found.folder.as_path()).ok_or_else(|| {
             let hint = did_you_mean(krate, names);
             Fault::Here(format!("no crate `{krate}` in chapters/ or book/{hint}"))
         })
@@ -56,8 +76,8 @@ impl Workspace {
     /// The crate whose chapter stands on the page `01-name.md`, with its folder.
     pub(crate) fn told_on(&self, page: &Path) -> Option<(&str, &Path)> {
         let folder = Path::new("chapters").join(page.file_stem()?);
-        let (name, folder) = self.crates.iter().find(|(_, at)| **at == folder)?;
-        Some((name, folder))
+        let found = self.crates.values().find(|one| one.folder == folder)?;
+        Some((&found.name, &found.folder))
     }
 
     /// The drawings of a crate: `images/01-attention` for a chapter in that folder.
@@ -156,14 +176,18 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn package_name(manifest: &Path) -> Result<String> {
+fn read_manifest(manifest: &Path, folder: PathBuf) -> Result<Crate> {
     let about = || format!("cannot read {}", manifest.display());
     let text = fs::read_to_string(manifest).with_context(about)?;
     let table: toml::Table = text.parse().with_context(about)?;
-    table
+    let name = table
         .get("package")
         .and_then(|package| package.get("name"))
         .and_then(toml::Value::as_str)
-        .map(str::to_owned)
-        .with_context(|| format!("{} names no package", manifest.display()))
+        .with_context(|| format!("{} names no package", manifest.display()))?
+        .replace('_', "-");
+    let dependencies = table.get("dependencies").and_then(toml::Value::as_table);
+    let needs = dependencies.into_iter().flat_map(toml::Table::keys);
+    let needs = needs.map(|name| name.replace('_', "-")).collect();
+    Ok(Crate { name, folder, needs })
 }

@@ -27,12 +27,13 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   k_proj.weight  [d_k, d_context]  k_proj.bias  [d_k]   optional
   v_proj.weight  [d_v, d_context]  v_proj.bias  [d_v]   optional
   x              [n, d] or [b, n, d], here or in the file named by --x
-  context        [m, d_context] or [b, m, d_context], optional: keys and values are read
-                 from it (cross-attention); without it, from x
-  mask           [n, m] or [b, n, m], BOOL, optional, true = may attend; not with --causal
+  context        [m, d_context] or [b, m, d_context], optional: keys and values
+                 are read from it (cross-attention); without it, from x
+  mask           [n, m] or [b, n, m], BOOL, optional, true = may attend;
+                 not together with --causal
 
-The output file holds y [n, d_v] and attention_weights [1, n, m], with a leading b where x
-has one. A query that may attend to nothing gets a row of zeros.
+The output file holds y [n, d_v] and attention_weights [1, n, m], with a leading b
+where x has one. A query that may attend to nothing gets a row of zeros.
 
   cargo run -p attention -- forward --input layer.safetensors --output out.safetensors";
 
