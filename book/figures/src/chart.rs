@@ -140,7 +140,7 @@ impl Chart {
             return Naming::None;
         }
         if lines_only && labelled().count() < 5 && widest < width * 0.3 {
-            return Naming::Direct { room: LABEL_GAP + widest };
+            return Naming::Direct { room: LABEL_GAP + MARKER_ROOM + widest };
         }
         let entries = labelled().map(|s| match s.shape {
             Shape::Line => (s.label.as_str(), Sample::Line(s.hue)),
@@ -171,28 +171,44 @@ impl Chart {
 
     fn paint_rules(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
         let Area { x, y, width, height } = frame.plot;
+        let ink = self.ink(frame);
         for rule in &self.rules {
-            let (ends, place, anchor) = match rule.across {
+            let label = shorten(&rule.label, SMALL, width - 2.0 * RULE_GAP);
+            let size = (width_of(&label, SMALL), SMALL * LEADING);
+            let (ends, spots) = match rule.across {
                 Across::X(value) => {
                     let Some(x) = frame.place_x(value) else { continue };
-                    let (place, anchor) = beside(&rule.label, x, &frame.plot);
-                    ([at(x, y), at(x, y + height)], place, anchor)
+                    ([at(x, y), at(x, y + height)], beside(x, size, &frame.plot))
                 }
                 Across::Y(value) => {
                     let Some(y) = frame.place_y(value) else { continue };
-                    let place = at(x + 5.0, y - SMALL * 0.7);
-                    ([at(x, y), at(x + width, y)], place, Anchor::Start)
+                    ([at(x, y), at(x + width, y)], along(y, size, &frame.plot))
                 }
             };
             canvas.line(&ends, Pen::new(Paint::MutedInk, 1.2))?;
-            let set = Type::new(SMALL, Paint::MutedInk, anchor).rimmed();
-            let room = match anchor {
-                Anchor::End => place.x - x,
-                _ => x + width - place.x,
-            };
-            canvas.words(&shorten(&rule.label, SMALL, room), place, set)?;
+            let spot = quietest(&spots, &frame.plot, &ink);
+            let set = Type::new(SMALL, Paint::MutedInk, Anchor::Start).rimmed();
+            canvas.words(&label, at(spot.x, spot.center().y), set)?;
         }
         Ok(())
+    }
+
+    /// Points all over what the series cover, for labels to keep away from.
+    fn ink(&self, frame: &Frame) -> Vec<Point> {
+        let mut ink = Vec::new();
+        for series in &self.series {
+            let places = series.points.iter().map(|&(x, y)| frame.place(x, y));
+            let places: Vec<_> = places.collect();
+            ink.extend(places.iter().flatten());
+            for pair in places.windows(2).filter(|_| series.shape == Shape::Line) {
+                let [Some(a), Some(b)] = pair else { continue };
+                let between = (1..8).map(|i| f64::from(i) / 8.0);
+                ink.extend(
+                    between.map(|t| at(a.x + (b.x - a.x) * t, a.y + (b.y - a.y) * t)),
+                );
+            }
+        }
+        ink
     }
 
     /// Names each line to the right of the plot, at the height where it ends or as near
@@ -207,19 +223,20 @@ impl Chart {
         let (top, right) = (frame.plot.y, frame.plot.x + frame.plot.width);
         let heights = spread(&wanted, SMALL * LEADING, (top, top + frame.plot.height));
         for ((series, end), height) in ends.into_iter().zip(heights) {
-            let label = at(right + LABEL_GAP, height);
-            if right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0 {
-                let pen = Pen::new(Paint::MutedInk, 0.7);
-                canvas.line(&[end, at(label.x - 2.0, height)], pen)?;
+            let away = right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0;
+            let mut label = at(right + LABEL_GAP, height);
+            if away {
+                // What leads away from its line carries its marker along.
+                let marker = at(label.x + MARKER, height);
+                canvas.line(&[end, marker], Pen::new(Paint::Hue(series.hue), 0.8))?;
+                canvas.marker(series.hue, marker, MARKER)?;
+                label.x += MARKER_ROOM;
             }
             if series.points.len() > FEW_POINTS {
                 canvas.marker(series.hue, end, MARKER)?;
             }
-            canvas.words(
-                &series.label,
-                label,
-                Type::new(SMALL, Paint::Ink, Anchor::Start),
-            )?;
+            let set = Type::new(SMALL, Paint::Ink, Anchor::Start);
+            canvas.words(&series.label, label, set)?;
         }
         Ok(())
     }
@@ -235,6 +252,10 @@ enum Naming {
 /// From the plot to a label beside it: room for the last marker.
 const LABEL_GAP: f64 = 10.0;
 const MARKER: f64 = 3.2;
+/// What a marker before a label takes.
+const MARKER_ROOM: f64 = 11.0;
+/// From a reference line to its label.
+const RULE_GAP: f64 = 5.0;
 /// Lines with more points than this are drawn without markers.
 const FEW_POINTS: usize = 24;
 /// Scatters with more points than this get smaller ones.
@@ -266,8 +287,8 @@ impl Plot for Chart {
             }
         }
         let frame = Frame::draw(canvas, x, y, margins)?;
-        self.paint_series(canvas, &frame)?;
         self.paint_rules(canvas, &frame)?;
+        self.paint_series(canvas, &frame)?;
         if let Naming::Direct { .. } = naming {
             self.name_directly(canvas, &frame)?;
         }
@@ -301,14 +322,37 @@ fn paint_line(
     Ok(())
 }
 
-/// A label at the top of an upright rule, on the side that has room.
-fn beside(label: &str, x: f64, plot: &Area) -> (Point, Anchor) {
-    let y = plot.y + SMALL * 0.7;
-    if x + 5.0 + width_of(label, SMALL) < plot.x + plot.width {
-        (at(x + 5.0, y), Anchor::Start)
-    } else {
-        (at(x - 5.0, y), Anchor::End)
-    }
+/// Where the label of an upright rule may stand: right or left of it, at either end.
+fn beside(x: f64, (width, height): (f64, f64), plot: &Area) -> [Area; 4] {
+    let (top, bottom) = (plot.y + 1.0, plot.y + plot.height - height - 1.0);
+    let (right, left) = (x + RULE_GAP, x - RULE_GAP - width);
+    [(right, top), (left, top), (right, bottom), (left, bottom)]
+        .map(|(x, y)| Area { x, y, width, height })
+}
+
+/// Where the label of a level rule may stand: above or below it, at either end.
+fn along(y: f64, (width, height): (f64, f64), plot: &Area) -> [Area; 4] {
+    let (above, below) = (y - height, y + 1.0);
+    let (left, right) =
+        (plot.x + RULE_GAP, plot.x + plot.width - RULE_GAP - width);
+    [(left, above), (right, above), (left, below), (right, below)]
+        .map(|(x, y)| Area { x, y, width, height })
+}
+
+/// The first of the spots within the plot that cover the least ink.
+fn quietest(spots: &[Area; 4], plot: &Area, ink: &[Point]) -> Area {
+    let within = |spot: &&Area| {
+        spot.x >= plot.x && spot.x + spot.width <= plot.x + plot.width
+            && spot.y >= plot.y && spot.y + spot.height <= plot.y + plot.height
+    };
+    let covered = |spot: &&Area| {
+        let is_under = |p: &&Point| {
+            (spot.x..=spot.x + spot.width).contains(&p.x)
+                && (spot.y..=spot.y + spot.height).contains(&p.y)
+        };
+        ink.iter().filter(is_under).count()
+    };
+    *spots.iter().filter(within).min_by_key(covered).unwrap_or(&spots[0])
 }
 
 /// Heights at least `gap` apart, as near to the wanted ones (in order) as that allows:
@@ -399,6 +443,17 @@ mod tests {
     fn colliding_labels_move_apart_evenly() {
         assert_eq!(spread(&[50.0, 50.0], 10.0, (0.0, 100.0)), [45.0, 55.0]);
         assert_eq!(spread(&[50.0, 50.0, 50.0], 10.0, (0.0, 100.0)), [40.0, 50.0, 60.0]);
+    }
+
+    #[test]
+    fn a_rule_is_labelled_where_the_plot_is_empty() {
+        let plot = Area { x: 0.0, y: 0.0, width: 100.0, height: 100.0 };
+        let spots = beside(50.0, (20.0, 10.0), &plot);
+        assert_eq!(quietest(&spots, &plot, &[]), spots[0]);
+        let ink = [spots[0].center(), spots[1].center()];
+        assert_eq!(quietest(&spots, &plot, &ink), spots[2]);
+        let at_the_edge = beside(95.0, (20.0, 10.0), &plot);
+        assert_eq!(quietest(&at_the_edge, &plot, &[]), at_the_edge[1]);
     }
 
     #[test]

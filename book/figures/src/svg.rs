@@ -150,6 +150,10 @@ fn style(mark: Node) -> String {
             }
         }
     }
+    if matches!(undisguise(fill), Some((Paint::Heat(_), _))) {
+        // Smoothed edges of neighbouring cells would let the paper shine through.
+        style += r#" shape-rendering="crispEdges""#;
+    }
     if undisguise(fill).is_some_and(|(_, flag)| flag == RIMMED) {
         let paper = Paint::Paper.css();
         let _ =
