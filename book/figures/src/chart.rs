@@ -326,24 +326,33 @@ fn paint_line(
 fn beside(x: f64, (width, height): (f64, f64), plot: &Area) -> [Area; 4] {
     let (top, bottom) = (plot.y + 1.0, plot.y + plot.height - height - 1.0);
     let (right, left) = (x + RULE_GAP, x - RULE_GAP - width);
-    [(right, top), (left, top), (right, bottom), (left, bottom)]
-        .map(|(x, y)| Area { x, y, width, height })
+    [(right, top), (left, top), (right, bottom), (left, bottom)].map(|(x, y)| Area {
+        x,
+        y,
+        width,
+        height,
+    })
 }
 
 /// Where the label of a level rule may stand: above or below it, at either end.
 fn along(y: f64, (width, height): (f64, f64), plot: &Area) -> [Area; 4] {
     let (above, below) = (y - height, y + 1.0);
-    let (left, right) =
-        (plot.x + RULE_GAP, plot.x + plot.width - RULE_GAP - width);
-    [(left, above), (right, above), (left, below), (right, below)]
-        .map(|(x, y)| Area { x, y, width, height })
+    let (left, right) = (plot.x + RULE_GAP, plot.x + plot.width - RULE_GAP - width);
+    [(left, above), (right, above), (left, below), (right, below)].map(|(x, y)| Area {
+        x,
+        y,
+        width,
+        height,
+    })
 }
 
 /// The first of the spots within the plot that cover the least ink.
 fn quietest(spots: &[Area; 4], plot: &Area, ink: &[Point]) -> Area {
     let within = |spot: &&Area| {
-        spot.x >= plot.x && spot.x + spot.width <= plot.x + plot.width
-            && spot.y >= plot.y && spot.y + spot.height <= plot.y + plot.height
+        spot.x >= plot.x
+            && spot.x + spot.width <= plot.x + plot.width
+            && spot.y >= plot.y
+            && spot.y + spot.height <= plot.y + plot.height
     };
     let covered = |spot: &&Area| {
         let is_under = |p: &&Point| {

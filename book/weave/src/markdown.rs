@@ -21,8 +21,8 @@ pub(crate) struct Part {
 pub(crate) enum What {
     /// What the directive gives.
     Directive { directive: Directive, place: Place },
-    /// A formula.
-    Formula { latex: String, display: MathDisplay },
+    /// A formula, and the punctuation right after it.
+    Formula { latex: String, display: MathDisplay, tail: String },
     /// The code of a `rust` fence.
     Rust(String),
     /// The name that mdBook gives to the page of a README.md, which a link points to.
@@ -172,8 +172,14 @@ impl Page {
         }
     }
 
-    fn formula(&mut self, latex: &str, display: MathDisplay, range: Range<usize>) {
-        let what = What::Formula { latex: latex.to_owned(), display };
+    fn formula(
+        &mut self,
+        latex: &str,
+        display: MathDisplay,
+        tail: String,
+        range: Range<usize>,
+    ) {
+        let what = What::Formula { latex: latex.to_owned(), display, tail };
         self.parts.push(Part { range, what });
     }
 

@@ -28,16 +28,25 @@ pub(crate) fn draw(root: &Path) -> Result<Vec<Figure>> {
 
 /// The crates, each below those that it needs.
 fn chapters(crates: &[&Crate]) -> Result<Figure> {
-    let needs: BTreeMap<&str, BTreeSet<&str>> =
-        crates.iter().map(|one| (one.name.as_str(), direct_needs(one, crates))).collect();
+    let needs: BTreeMap<&str, BTreeSet<&str>> = crates
+        .iter()
+        .map(|one| (one.name.as_str(), direct_needs(one, crates)))
+        .collect();
+    let slots = slots(crates);
     let mut diagram = Diagram::new();
-    for (slot, one) in slots(crates) {
-        diagram = diagram.node(&one.name, slot, &[&one.name, &role(one)], hue(one));
+    for one in crates {
+        let lines = [one.name.as_str(), &role(one)];
+        diagram = diagram.node(&one.name, slots[one.name.as_str()], &lines, hue(one));
     }
     let mut told = Vec::new();
     for (name, needs) in &needs {
         for need in needs {
-            diagram = diagram.elbow(need, name, "");
+            let (from, to) = (slots[need], slots[name]);
+            let is_below = from.column == to.column && from.row + 1 == to.row;
+            diagram = match is_below {
+                true => diagram.arrow(need, name, ""),
+                false => diagram.elbow(need, name, ""),
+            };
         }
         let needs: Vec<&str> = needs.iter().copied().collect();
         if !needs.is_empty() {
@@ -59,8 +68,12 @@ fn chapters(crates: &[&Crate]) -> Result<Figure> {
 fn direct_needs<'a>(one: &'a Crate, crates: &[&'a Crate]) -> BTreeSet<&'a str> {
     let named = |name: &str| crates.iter().copied().find(|one| one.name == name);
     let mut beyond = BTreeSet::new();
-    let mut open: Vec<&str> =
-        one.needs.iter().filter_map(|name| named(name)).flat_map(|one| names(one)).collect();
+    let mut open: Vec<&str> = one
+        .needs
+        .iter()
+        .filter_map(|name| named(name))
+        .flat_map(|one| names(one))
+        .collect();
     while let Some(name) = open.pop() {
         if beyond.insert(name) {
             open.extend(named(name).into_iter().flat_map(names));
@@ -73,8 +86,8 @@ fn names(one: &Crate) -> impl Iterator<Item = &str> {
     one.needs.iter().map(String::as_str)
 }
 
-/// The rows of the map from the foundations up, each with chapters in reading order.
-fn slots<'a>(crates: &[&'a Crate]) -> Vec<(Slot, &'a Crate)> {
+/// The rows of the map from the foundations down, each with chapters in reading order.
+fn slots<'a>(crates: &[&'a Crate]) -> BTreeMap<&'a str, Slot> {
     let mut levels: BTreeMap<usize, Vec<&Crate>> = BTreeMap::new();
     for one in crates {
         levels.entry(level(one, crates)).or_default().push(one);
@@ -83,10 +96,10 @@ fn slots<'a>(crates: &[&'a Crate]) -> Vec<(Slot, &'a Crate)> {
         level.sort_by_key(|one| &one.folder);
         level.chunks(ACROSS)
     });
-    let mut slots = Vec::new();
+    let mut slots = BTreeMap::new();
     for (row, crates) in rows.enumerate() {
         for (column, one) in crates.iter().enumerate() {
-            slots.push((Slot { column, row }, *one));
+            slots.insert(one.name.as_str(), Slot { column, row });
         }
     }
     slots
@@ -125,7 +138,7 @@ fn truth() -> Result<Figure> {
         .node("snapshots", at(0, 0), &["outputs", "snapshots/*.snap"], Hue::Muted)
         .node("code", at(0, 1), &["code", "src/lib.rs"], Hue::Attention)
         .node("images", at(0, 2), &["pictures", "images/*.svg"], Hue::Muted)
-        .node("prose", at(0, 3), &["prose", "book/src/*.md"], Hue::Muted)
+        .node("prose", at(1, 0), &["prose", "book/src/*.md"], Hue::Muted)
         .node("weave", at(1, 1), &["weave"], Hue::Accent)
         .node("pages", at(2, 1), &["pages", "*.html"], Hue::Muted)
         .arrow("code", "snapshots", "cargo test")

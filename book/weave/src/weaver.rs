@@ -222,10 +222,14 @@ impl Page<'_> {
                 "`{{{{#{}}}}}` has to stand on a line of its own",
                 directive.word()
             ))),
-            What::Formula { latex, display } => {
+            What::Formula { latex, display, tail } => {
                 self.tally.formulas += 1;
                 let latex = self.with_values(latex)?;
-                Ok(maths::shielded(&maths::html(&latex, *display)?))
+                let html = maths::shielded(&maths::html(&latex, *display)?);
+                Ok(match tail.as_str() {
+                    "" => html,
+                    tail => format!(r#"<span class="together">{html}{tail}</span>"#),
+                })
             }
             What::Rust(code) => {
                 let code = html::pre(&highlight::rust(code.trim_end()));

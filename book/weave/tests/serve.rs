@@ -51,7 +51,9 @@ fn nothing_outside_the_book_is_served() {
 fn a_name_that_somebody_else_gave_this_machine_is_refused() {
     let server = Server::start(Fixture::new());
     let port = server.port;
-    for host in ["localhost".to_owned(), format!("127.0.0.1:{port}"), "[::1]".to_owned()] {
+    for host in
+        ["localhost".to_owned(), format!("127.0.0.1:{port}"), "[::1]".to_owned()]
+    {
         assert!(server.get_as(&host, "/").starts_with("HTTP/1.1 200"), "{host}");
     }
     for host in ["evil.example", "evil.example:3000", "127.0.0.1.evil.example", ""] {
@@ -114,7 +116,8 @@ fn readers_pages_never_call_home() {
 fn a_port_that_is_taken_is_said_so_in_one_line() {
     let server = Server::start(Fixture::new());
     let port = server.port.to_string();
-    let output = server.book.command().args(["serve", "--port", &port]).output().unwrap();
+    let output =
+        server.book.command().args(["serve", "--port", &port]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with(&format!("port {port} is taken")), "{told}");
@@ -162,7 +165,8 @@ impl Server {
         let end = Instant::now() + DEADLINE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).expect("the server says it in time");
+            let line =
+                self.lines.recv_timeout(left).expect("the server says it in time");
             if line.contains(part) {
                 return line;
             }

@@ -1,0 +1,117 @@
+// What a reader sees, on a phone, a tablet and a desk, in light and dark, with scripts and without.
+// Run `cargo run` first: this looks at the book in target/book.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, pages, serveBook } from "./book.js";
+
+let book, browser;
+before(async () => {
+  book = await serveBook();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  book?.close();
+});
+
+async function open(page, { width = 800, theme = "light", scripts = true } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height: 900 },
+    javaScriptEnabled: scripts,
+  });
+  await context.addInitScript((name) => localStorage.setItem("mdbook-theme", name), theme);
+  const tab = await context.newPage();
+  const seen = { errors: [], elsewhere: [] };
+  tab.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
+  tab.on("pageerror", (error) => seen.errors.push(String(error)));
+  tab.on("request", (request) => {
+    if (!request.url().startsWith(book.origin)) seen.elsewhere.push(request.url());
+  });
+  await tab.goto(`${book.origin}/${page}`);
+  return { tab, seen, close: () => context.close() };
+}
+
+for (const page of pages) {
+  for (const theme of ["light", "navy"]) {
+    test(`${page}, ${theme}: no errors, and nothing is fetched from elsewhere`, async () => {
+      const { tab, seen, close } = await open(page, { theme });
+      await tab.waitForLoadState("networkidle");
+      assert.deepEqual(seen, { errors: [], elsewhere: [] });
+      await close();
+    });
+  }
+
+  for (const width of [360, 800, 1400]) {
+    for (const scripts of [true, false]) {
+      test(`${page}, ${width} px, scripts ${scripts ? "on" : "off"}: nothing sticks out`, async () => {
+        const { tab, close } = await open(page, { width, scripts });
+        const root = tab.locator("html");
+        const wide = await root.evaluate((html) => html.scrollWidth - html.clientWidth);
+        assert.equal(wide, 0, `the page is ${wide} px too wide`);
+        await close();
+      });
+    }
+  }
+
+  test(`${page}: every figure says what it shows`, async () => {
+    const { tab, close } = await open(page);
+    for (const figure of await tab.locator("figure.figure svg").all()) {
+      assert.equal(await figure.getAttribute("role"), "img");
+      const ids = (await figure.getAttribute("aria-labelledby")).split(" ");
+      for (const id of ids) {
+        assert.equal(await tab.locator(`[id="${id}"]`).count(), 1, `one element with the id ${id}`);
+        assert.notEqual((await tab.locator(`[id="${id}"]`).textContent()).trim(), "");
+      }
+    }
+    await close();
+  });
+}
+
+test("figures take the colors of the theme", async () => {
+  const ink = async (theme) => {
+    const { tab, close } = await open("01-attention.html", { theme });
+    const words = tab.locator("figure.figure svg text").first();
+    const color = await words.evaluate((text) => getComputedStyle(text).fill);
+    await close();
+    return color;
+  };
+  assert.notEqual(await ink("light"), await ink("navy"));
+});
+
+test("without scripts, listings are highlighted, formulas are set, answers unfold", async () => {
+  const { tab, close } = await open("01-attention.html", { scripts: false });
+  assert.ok((await tab.locator("figure.listing .hljs-keyword").count()) > 20);
+  assert.ok((await tab.locator("math").count()) > 20);
+  const answer = tab.locator("details:has(> summary:text-is('Answer'))").first();
+  assert.equal(await answer.locator("p").first().isVisible(), false);
+  await answer.locator("summary").click();
+  assert.equal(await answer.locator("p").first().isVisible(), true);
+  await close();
+});
+
+test("with scripts, a listing keeps the highlighting that it was built with", async () => {
+  const { tab, close } = await open("01-attention.html");
+  const code = tab.locator("figure.listing > pre code").first();
+  assert.match(await code.textContent(), /pub fn scores\(/);
+  assert.ok((await code.locator(".hljs-keyword").count()) > 0);
+  await close();
+});
+
+test("a doc comment can be folded away", async () => {
+  const { tab, close } = await open("01-attention.html", { scripts: false });
+  const doc = tab.locator("figure.listing details.doc").first();
+  assert.equal(await doc.locator("pre").isVisible(), true);
+  await doc.locator("summary").click();
+  assert.equal(await doc.locator("pre").isVisible(), false);
+  await close();
+});
+
+test("search finds a word of the first chapter", async () => {
+  const { tab, close } = await open("index.html");
+  await tab.keyboard.press("s");
+  await tab.locator("#mdbook-searchbar").fill("overflow");
+  await tab.locator("#mdbook-searchresults a").first().waitFor();
+  assert.match(await tab.locator("#mdbook-searchresults").textContent(), /Attention/);
+  await close();
+});
