@@ -37,7 +37,7 @@ pub fn three_tokens() -> Result<String> {
         ("k = x W_k", &k, 0),
         ("v = x W_v", &v, 0),
         ("q kᵀ", &(&q * k.transpose()), 0),
-        ("scores = q kᵀ / √4", &scores(&q, &k)?, 0),
+        ("scores = q kᵀ / √4", &scores(q.as_view(), k.as_view())?, 0),
         ("weights = softmax of each row", &weights, 3),
         ("output = weights v", &output, 2),
     ];
@@ -75,12 +75,16 @@ pub fn lookup() -> Result<String> {
     let keys = dmatrix![1.0, 0.0; 0.6, 0.8; 0.0, 1.0];
     let values = dmatrix![10.0; 20.0; 30.0];
     let query = dmatrix![0.28, 0.96];
-    let mut text = String::from("sharpness   east  between  north   answer\n");
+    let mut text = String::from("dial  east between north  answer\n");
     for sharpness in [0.0_f32, 1.0, 4.0, 16.0, 64.0, 256.0] {
-        let Attended { output, weights } =
-            attend(&(&query * sharpness), &keys, &values, &Mask::None)?;
+        let Attended { output, weights } = attend(
+            (&query * sharpness).as_view(),
+            keys.as_view(),
+            values.as_view(),
+            &Mask::None,
+        )?;
         let [a, b, c] = [weights[0], weights[1], weights[2]];
-        writeln!(text, "{sharpness:>9} {a:>6.2} {b:>8.2} {c:>6.2} {:>8.2}", output[0])?;
+        writeln!(text, "{sharpness:>4} {a:>5.2} {b:>7.2} {c:>5.2} {:>7.2}", output[0])?;
     }
     Ok(text)
 }
@@ -90,17 +94,13 @@ pub fn lookup() -> Result<String> {
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn overflow() -> Result<String> {
-    let mut text =
-        String::from("scores          exp(s) / Σ exp(s)    maximum taken off\n");
+    let mut text = String::from("    scores       plain    max off\n");
     for (low, high) in [(0.0_f32, 1.0_f32), (87.0, 88.0), (88.0, 89.0), (9999.0, 1e4)] {
         let exps = [low.exp(), high.exp()];
-        let naive = exps.map(|e| e / exps.iter().sum::<f32>());
+        let [a, b] = exps.map(|e| e / exps.iter().sum::<f32>());
         let safe = softmax(dmatrix![low, high]);
-        writeln!(
-            text,
-            "{low:>5} {high:>6}    {:>7.3} {:>7.3}      {:>7.3} {:>7.3}",
-            naive[0], naive[1], safe[0], safe[1]
-        )?;
+        let (c, d) = (safe[0], safe[1]);
+        writeln!(text, "{low:>4} {high:>5} {a:>6.2} {b:>4.2}  {c:>4.2} {d:>4.2}")?;
     }
     Ok(text)
 }
@@ -182,7 +182,8 @@ pub fn softmax_versions() -> Result<String> {
 /// None that can happen: the shapes are fixed.
 pub fn wrong_axis() -> Result<String> {
     let (x, layer) = toy()?;
-    let scores = scores(&layer.q_proj.forward(&x)?, &layer.k_proj.forward(&x)?)?;
+    let (q, k) = (layer.q_proj.forward(&x)?, layer.k_proj.forward(&x)?);
+    let scores = scores(q.as_view(), k.as_view())?;
     let wrong = softmax_by_rows(scores.transpose()).transpose();
     let same = softmax_by_rows(DMatrix::zeros(3, 3)).transpose();
     Ok(with_sums("softmax down the columns", &wrong)
@@ -196,7 +197,8 @@ pub fn wrong_axis() -> Result<String> {
 /// None that can happen: the shapes are fixed.
 pub fn late_mask() -> Result<String> {
     let (x, layer) = toy()?;
-    let scores = scores(&layer.q_proj.forward(&x)?, &layer.k_proj.forward(&x)?)?;
+    let (q, k) = (layer.q_proj.forward(&x)?, layer.k_proj.forward(&x)?);
+    let scores = scores(q.as_view(), k.as_view())?;
     let past = DMatrix::from_fn(3, 3, |query, key| f32::from(u8::from(key <= query)));
     let late = softmax(scores.clone()).component_mul(&past);
     let zero = softmax(scores.component_mul(&past));

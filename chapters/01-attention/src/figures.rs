@@ -156,7 +156,9 @@ pub fn scaling() -> Result<Figure> {
 pub fn temperature() -> Result<Figure> {
     let real = experiments::real()?;
     let (q, k) = real.queries_and_keys()?;
-    let row = scores(&q, &k)?.rows(real.layer.position("it")?, 1).into_owned();
+    let row = scores(q.as_view(), k.as_view())?
+        .rows(real.layer.position("it")?, 1)
+        .into_owned();
     let weight = |token: &str| -> Result<Vec<(f64, f64)>> {
         let place = real.layer.position(token)?;
         let at = |step: i32| {
@@ -231,7 +233,13 @@ pub fn keys_not_queries() -> Result<Figure> {
     let (q, k): (DMatrix<f32>, DMatrix<f32>) = (normal(), normal());
     let map = |title: &str, allowed: fn(bool, bool) -> bool| -> Result<Heatmap> {
         let allowed = DMatrix::from_fn(5, 5, |q, k| allowed(real[q], real[k]));
-        let weights = attend(&q, &k, &k, &Mask::Allowed(allowed.clone()))?.weights;
+        let weights = attend(
+            q.as_view(),
+            k.as_view(),
+            k.as_view(),
+            &Mask::Allowed(allowed.clone()),
+        )?
+        .weights;
         let weight = |query, key| {
             let visible = allowed[(query, key)];
             if visible { f64::from(weights[(query, key)]) } else { f64::NAN }

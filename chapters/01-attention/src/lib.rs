@@ -15,7 +15,7 @@
 //! let values = dmatrix![1.0; -1.0];
 //! let query = dmatrix![4.0, 0.0];
 //!
-//! let found = attend(&query, &keys, &values, &Mask::None)?;
+//! let found = attend(query.as_view(), keys.as_view(), values.as_view(), &Mask::None)?;
 //! assert!(found.output[0] > 0.99);
 //! # Ok::<(), attention::ShapeError>(())
 //! ```
@@ -24,7 +24,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DMatrixView, DVector};
 use std::f32::consts::LOG2_E;
 
 /// What [`attend`] gives: the answer of each query, and where it came from.
@@ -44,9 +44,9 @@ pub struct Attended {
 /// # Errors
 /// When `q` and `k` differ in width, `k` and `v` in rows, or the mask has another shape.
 pub fn attend(
-    q: &DMatrix<f32>,
-    k: &DMatrix<f32>,
-    v: &DMatrix<f32>,
+    q: DMatrixView<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
     mask: &Mask,
 ) -> Result<Attended, ShapeError> {
     expect_shape("v", v.shape(), (k.nrows(), v.ncols()), "every key has one value")?;
@@ -61,7 +61,10 @@ pub fn attend(
 ///
 /// # Errors
 /// When `q` (queries, `d_k`) and `k` (keys, `d_k`) differ in width.
-pub fn scores(q: &DMatrix<f32>, k: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
+pub fn scores(
+    q: DMatrixView<f32>,
+    k: DMatrixView<f32>,
+) -> Result<DMatrix<f32>, ShapeError> {
     let d_k = q.ncols();
     expect_shape("k", k.shape(), (k.nrows(), d_k), "a dot product needs equal widths")?;
     // Dividing Q (queries × d_k) is cheaper than dividing the scores (queries × keys).
@@ -204,7 +207,7 @@ impl Attention {
         let q = self.q_proj.forward(x)?;
         let k = self.k_proj.forward(context).map_err(|e| e.of("context"))?;
         let v = self.v_proj.forward(context).map_err(|e| e.of("context"))?;
-        attend(&q, &k, &v, mask)
+        attend(q.as_view(), k.as_view(), v.as_view(), mask)
     }
 
     /// Numbers that were learned, in all three projections.
