@@ -14,7 +14,7 @@ use pulldown_cmark::{Event, Parser, Tag};
 use crate::{
     links,
     report::{Problem, Report, line_at},
-    weaver::{Tally, Weaver},
+    weaver::Weaver,
 };
 
 /// Where a page listens for the news that the book has changed.
@@ -33,8 +33,8 @@ pub(crate) enum Audience {
 pub(crate) struct Built {
     /// Where it lies, relative to the root.
     pub folder: PathBuf,
-    /// What went into it.
-    pub tally: Tally,
+    /// What went into it, in words.
+    pub summary: String,
 }
 
 /// Builds the book below `root` into the folder that book.toml names.
@@ -58,14 +58,14 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
 
     let mut book = MDBook::load_with_config(root, config)?;
     let weaver = Weaver::default();
-    let tally = weaver.tally.clone();
+    let summary = weaver.summary.clone();
     book.with_preprocessor(weaver);
     book.build()?;
     links::check(root, &book, &next)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;
-    Ok(Built { folder, tally: tally.get() })
+    Ok(Built { folder, summary: summary.take() })
 }
 
 /// The folder that [`build`] fills, relative to the root.

@@ -14,7 +14,7 @@ const CLASSES: [(&str, &str); 16] = [
     ("constant.numeric", "hljs-number"),
     ("constant.language", "hljs-literal"),
     ("constant.character", "hljs-string"),
-    ("keyword.operator", ""),
+    ("keyword.operator", OPERATOR),
     ("keyword", "hljs-keyword"),
     ("storage.modifier.lifetime", "hljs-symbol"),
     ("entity.name.lifetime", "hljs-symbol"),
@@ -26,6 +26,9 @@ const CLASSES: [(&str, &str); 16] = [
     ("support.macro", "hljs-built_in"),
     ("support.type", "hljs-built_in"),
 ];
+
+/// The grammar's word for `as` and `in`, which are keywords, and for `+`, which is not.
+const OPERATOR: &str = "operator";
 
 struct Grammar {
     syntaxes: SyntaxSet,
@@ -51,23 +54,27 @@ pub(crate) fn rust(code: &str) -> String {
     for line in code.split_inclusive('\n') {
         let mut done = 0;
         for (at, op) in state.parse_line(line, &GRAMMAR.syntaxes).unwrap_or_default() {
-            runs.push(class(&scopes), &line[done..at]);
+            runs.push(class(&scopes, &line[done..at]), &line[done..at]);
             done = at;
             // A grammar that pops what it has not pushed costs colors, no text.
             let _ = scopes.apply(&op);
         }
-        runs.push(class(&scopes), &line[done..]);
+        runs.push(class(&scopes, &line[done..]), &line[done..]);
     }
     runs.finish()
 }
 
 /// The class of the innermost scope that has one.
-fn class(scopes: &ScopeStack) -> &'static str {
+fn class(scopes: &ScopeStack, text: &str) -> &'static str {
     let known = |scope: &Scope| {
         let fits = |(prefix, _): &&(Scope, _)| prefix.is_prefix_of(*scope);
         GRAMMAR.classes.iter().find(fits).map(|(_, class)| *class)
     };
-    scopes.as_slice().iter().rev().find_map(known).unwrap_or_default()
+    match scopes.as_slice().iter().rev().find_map(known).unwrap_or_default() {
+        OPERATOR if text.chars().all(char::is_alphabetic) => "hljs-keyword",
+        OPERATOR => "",
+        class => class,
+    }
 }
 
 /// Text gathered into the longest stretches of one class.

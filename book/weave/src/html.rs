@@ -5,10 +5,7 @@ use std::path::Path;
 
 use mdbook_core::utils::{escape_html, escape_html_attribute};
 
-use crate::source::Source;
-
-/// Where the sources can be read online, as book.toml says.
-pub(crate) type Repository = Option<String>;
+use crate::{source::Source, workspace::Workspace};
 
 /// Text inside an element, on one line.
 pub(crate) fn text(text: &str) -> String {
@@ -28,7 +25,7 @@ pub(crate) fn pre(highlighted: &str) -> String {
 
 /// Some lines of a source file, linked to where they can be read.
 pub(crate) fn lines_link(
-    repository: &Repository,
+    workspace: &Workspace,
     source: &Source,
     span: &std::ops::Range<usize>,
 ) -> String {
@@ -39,18 +36,18 @@ pub(crate) fn lines_link(
         (format!("lines {first}–{last}"), format!("#L{first}-L{last}"))
     };
     let label = format!("{}, {lines}", source.path.display());
-    link(repository, &source.path, &anchor, &label)
+    link(workspace, &source.path, &anchor, &label)
 }
 
 /// A file, linked to where it can be read.
-pub(crate) fn file_link(repository: &Repository, file: &Path) -> String {
+pub(crate) fn file_link(workspace: &Workspace, file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    link(repository, file, "", &name)
+    link(workspace, file, "", &name)
 }
 
-fn link(repository: &Repository, file: &Path, anchor: &str, label: &str) -> String {
+fn link(workspace: &Workspace, file: &Path, anchor: &str, label: &str) -> String {
     let label = text(label);
-    match repository {
+    match &workspace.repository {
         Some(url) => {
             let url = format!("{url}/blob/main/{}{anchor}", file.display());
             format!(r#"<a href="{}">{label}</a>"#, attribute(&url))

@@ -31,9 +31,10 @@ pub(crate) fn check(root: &Path, book: &MDBook, finished: &Path) -> Result<()> {
             continue;
         };
         let source = book.config.book.src.join(source);
-        let html = match path.file_stem().is_some_and(|stem| stem == "README") {
-            true => path.with_file_name("index.html"),
-            false => path.with_extension("html"),
+        let html = if path.file_stem().is_some_and(|stem| stem == "README") {
+            path.with_file_name("index.html")
+        } else {
+            path.with_extension("html")
         };
         let text = fs::read_to_string(finished.join(&html))
             .with_context(|| format!("cannot read the page {}", html.display()))?;
@@ -121,11 +122,7 @@ fn resolve(folder: &Path, link: &str) -> Option<PathBuf> {
     for component in Path::new(path).components() {
         match component {
             Component::Normal(name) => target.push(name),
-            Component::ParentDir => {
-                if !target.pop() {
-                    return None;
-                }
-            }
+            Component::ParentDir if !target.pop() => return None,
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::{
     directive::CratePath,
     highlight,
-    html::{self, Repository, lines_link, pre},
+    html::{self, lines_link, pre},
     report::{Fault, did_you_mean},
     source::{Item, Kind, Source},
     workspace::Workspace,
@@ -17,21 +17,18 @@ use crate::{
 ///
 /// # Errors
 /// When there is no such item, or more than one.
-pub(crate) fn code(
-    workspace: &Workspace,
-    repository: &Repository,
-    path: &CratePath,
-) -> Result<String, Fault> {
+pub(crate) fn code(workspace: &Workspace, path: &CratePath) -> Result<String, Fault> {
     let (source, name) = workspace.locate(&path.krate, &path.name)?;
     let item = find(&source, name, path)?;
-    let place = lines_link(repository, &source, &item.span);
+    let place = lines_link(workspace, &source, &item.span);
     let (doc, code) = split(&source, item);
-    let doc = match doc.is_empty() {
-        true => String::new(),
-        false => format!(
+    let doc = if doc.is_empty() {
+        doc
+    } else {
+        format!(
             r#"<details open class="doc"><summary>doc comment</summary>{}</details>"#,
             pre(&highlight::rust(&doc))
-        ),
+        )
     };
     Ok(figure("listing", &format!("{} {place}", name_of(path)), &doc, &code))
 }
@@ -42,14 +39,13 @@ pub(crate) fn code(
 /// When one of the items does not exist.
 pub(crate) fn diff(
     workspace: &Workspace,
-    repository: &Repository,
     old: &CratePath,
     new: &CratePath,
 ) -> Result<String, Fault> {
     let read = |path: &CratePath| -> Result<(String, String), Fault> {
         let (source, name) = workspace.locate(&path.krate, &path.name)?;
         let item = find(&source, name, path)?;
-        let place = lines_link(repository, &source, &item.span);
+        let place = lines_link(workspace, &source, &item.span);
         let caption = format!("{} {place}", name_of(path));
         Ok((caption, without_docs(&split(&source, item).1)))
     };
@@ -82,12 +78,11 @@ pub(crate) fn diff(
 /// When there is no such crate, or its file cannot be parsed.
 pub(crate) fn rest(
     workspace: &Workspace,
-    repository: &Repository,
     krate: &str,
     shown: &HashSet<&str>,
 ) -> Result<String, Fault> {
     let source = workspace.root_source(krate)?;
-    let place = lines_link(repository, &source, &(0..source.text.trim_end().len()));
+    let place = lines_link(workspace, &source, &(0..source.text.trim_end().len()));
     let start = source.items.first().map_or(source.text.len(), |item| item.span.start);
     let mut code = source.text[..start].trim_end().to_owned();
     if !code.is_empty() {

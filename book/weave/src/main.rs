@@ -108,7 +108,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 
 fn build(root: &Path) -> Result<ExitCode> {
     let built = book::build(root, Audience::Readers)?;
-    println!("{}", built.tally);
+    println!("{}", built.summary);
     println!("{}", built.folder.join("index.html").display());
     println!("read it with: cargo run -- serve --open");
     Ok(ExitCode::SUCCESS)

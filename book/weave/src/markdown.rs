@@ -95,10 +95,14 @@ pub(crate) fn scan(text: &str) -> Page {
                 reader.literal.push(range);
             }
             Event::InlineMath(latex) => {
-                page.formula(&latex, MathDisplay::Inline, range)
+                let after = text[range.end..].chars();
+                let tail: String =
+                    after.take_while(|c| ",.;:!?)".contains(*c)).collect();
+                let range = range.start..range.end + tail.len();
+                page.formula(&latex, MathDisplay::Inline, tail, range);
             }
             Event::DisplayMath(latex) => {
-                page.formula(&latex, MathDisplay::Block, range)
+                page.formula(&latex, MathDisplay::Block, String::new(), range);
             }
             _ => {}
         }

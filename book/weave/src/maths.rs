@@ -1,4 +1,4 @@
-//! `$…$` and `$$…$$`: LaTeX to MathML, so that a page needs no script to show a formula.
+//! `$…$` and `$$…$$`: `LaTeX` to `MathML`, so that a page needs no script to show a formula.
 
 use std::sync::LazyLock;
 

@@ -21,7 +21,7 @@ const ACROSS: usize = 3;
 /// # Errors
 /// When a manifest cannot be read, or a picture cannot be drawn.
 pub(crate) fn draw(root: &Path) -> Result<Vec<Figure>> {
-    let workspace = Workspace::open(root)?;
+    let workspace = Workspace::open(root, None)?;
     let crates: Vec<&Crate> = workspace.crates().collect();
     Ok(vec![chapters(&crates)?, truth()?])
 }
@@ -43,9 +43,10 @@ fn chapters(crates: &[&Crate]) -> Result<Figure> {
         for need in needs {
             let (from, to) = (slots[need], slots[name]);
             let is_below = from.column == to.column && from.row + 1 == to.row;
-            diagram = match is_below {
-                true => diagram.arrow(need, name, ""),
-                false => diagram.elbow(need, name, ""),
+            diagram = if is_below {
+                diagram.arrow(need, name, "")
+            } else {
+                diagram.elbow(need, name, "")
             };
         }
         let needs: Vec<&str> = needs.iter().copied().collect();
@@ -68,12 +69,8 @@ fn chapters(crates: &[&Crate]) -> Result<Figure> {
 fn direct_needs<'a>(one: &'a Crate, crates: &[&'a Crate]) -> BTreeSet<&'a str> {
     let named = |name: &str| crates.iter().copied().find(|one| one.name == name);
     let mut beyond = BTreeSet::new();
-    let mut open: Vec<&str> = one
-        .needs
-        .iter()
-        .filter_map(|name| named(name))
-        .flat_map(|one| names(one))
-        .collect();
+    let mut open: Vec<&str> =
+        one.needs.iter().filter_map(|name| named(name)).flat_map(names).collect();
     while let Some(name) = open.pop() {
         if beyond.insert(name) {
             open.extend(named(name).into_iter().flat_map(names));

@@ -28,10 +28,7 @@ impl Report {
     pub(crate) fn check(mut problems: Vec<Problem>) -> Result<(), Report> {
         problems.sort();
         problems.dedup();
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(Report(problems)),
-        }
+        if problems.is_empty() { Ok(()) } else { Err(Report(problems)) }
     }
 }
 

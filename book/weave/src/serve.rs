@@ -127,7 +127,7 @@ enum Outcome {
 fn rebuild(root: &Path) -> Outcome {
     match book::build(root, Audience::Author) {
         Ok(built) => {
-            println!("{}", built.tally);
+            println!("{}", built.summary);
             Outcome::Good
         }
         Err(error) => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     directive::CratePath,
-    html::{self, Repository, file_link, pre},
+    html::{self, file_link, pre},
     report::{Fault, did_you_mean},
     workspace::Workspace,
 };
@@ -13,18 +13,14 @@ use crate::{
 ///
 /// # Errors
 /// When the crate has no such snapshot, or two of that name.
-pub(crate) fn output(
-    workspace: &Workspace,
-    repository: &Repository,
-    path: &CratePath,
-) -> Result<String, Fault> {
+pub(crate) fn output(workspace: &Workspace, path: &CratePath) -> Result<String, Fault> {
     let file = find(workspace, path)?;
     let text = workspace.read(&file)?;
     Ok(format!(
         r#"<figure class="output">{}<figcaption>kept by <code>cargo test -p {}</code> in {}</figcaption></figure>"#,
         pre(&html::text(body(&text))),
         path.krate,
-        file_link(repository, &file)
+        file_link(workspace, &file)
     ))
 }
 
@@ -40,14 +36,11 @@ pub(crate) fn value(
     let file = find(workspace, path)?;
     let text = workspace.read(&file)?;
     let pairs = || body(&text).lines().filter_map(|line| line.split_once(':'));
-    match pairs().find(|(found, _)| found.trim() == key) {
-        Some((_, value)) => Ok(value.trim().to_owned()),
-        None => {
-            let hint = did_you_mean(key, pairs().map(|(key, _)| key.trim()));
-            let file = file.display();
-            Err(format!("no value `{key}` in the snapshot {file}{hint}").into())
-        }
+    if let Some((_, value)) = pairs().find(|(found, _)| found.trim() == key) {
+        return Ok(value.trim().to_owned());
     }
+    let hint = did_you_mean(key, pairs().map(|(key, _)| key.trim()));
+    Err(format!("no value `{key}` in the snapshot {}{hint}", file.display()).into())
 }
 
 /// Where a crate's tests keep their snapshots.

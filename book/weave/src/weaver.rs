@@ -1,10 +1,8 @@
 //! The preprocessor: every page of the book with its directives and formulas resolved.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     collections::HashSet,
-    fmt,
-    ops::AddAssign,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -18,9 +16,7 @@ use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
 use crate::{
     coverage::{self, Use},
     directive::{CratePath, Directive},
-    figure, highlight,
-    html::{self, Repository},
-    listing,
+    figure, highlight, html, listing,
     markdown::{self, Part, Place, What},
     maths,
     report::{Fault, Problem, Report, line_at},
@@ -31,8 +27,8 @@ use crate::{
 /// mdBook's view of the weaver.
 #[derive(Default)]
 pub(crate) struct Weaver {
-    /// Filled by a run, for whoever tells the author about it.
-    pub tally: Rc<Cell<Tally>>,
+    /// What a run has woven, for whoever tells the author about it.
+    pub summary: Rc<RefCell<String>>,
 }
 
 impl Preprocessor for Weaver {
@@ -43,8 +39,8 @@ impl Preprocessor for Weaver {
     }
 
     fn run(&self, context: &PreprocessorContext, book: Book) -> anyhow::Result<Book> {
-        let (book, tally) = weave(&context.root, &context.config, book)?;
-        self.tally.set(tally);
+        let Woven { book, summary } = weave(&context.root, &context.config, book)?;
+        self.summary.replace(summary);
         Ok(book)
     }
 
@@ -53,138 +49,96 @@ impl Preprocessor for Weaver {
     }
 }
 
-/// How much was woven.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pages: usize,
-    listings: usize,
-    outputs: usize,
-    values: usize,
-    figures: usize,
-    formulas: usize,
+/// A book with nothing left to resolve.
+struct Woven {
+    book: Book,
+    /// How much was woven, in words.
+    summary: String,
 }
 
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Tally) {
-        self.pages += other.pages;
-        self.listings += other.listings;
-        self.outputs += other.outputs;
-        self.values += other.values;
-        self.figures += other.figures;
-        self.formulas += other.formulas;
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let counted = |n: usize, what: &str| match n {
-            1 => format!("1 {what}"),
-            n => format!("{n} {what}s"),
-        };
-        write!(
-            f,
-            "wove {}: {}, {}, {}, {}, {}",
-            counted(self.pages, "page"),
-            counted(self.listings, "listing"),
-            counted(self.outputs, "output"),
-            counted(self.values, "value"),
-            counted(self.figures, "figure"),
-            counted(self.formulas, "formula"),
-        )
-    }
-}
-
-/// Resolves the whole book below `root`.
-///
-/// # Errors
-/// A [`Report`] of everything that is wrong with it.
-pub(crate) fn weave(
-    root: &Path,
-    config: &Config,
-    mut book: Book,
-) -> anyhow::Result<(Book, Tally)> {
-    let workspace = Workspace::open(root)?;
-    let html = config.html_config().unwrap_or_default();
-    let repository =
-        html.git_repository_url.map(|url| url.trim_end_matches('/').into());
-    let prose = &config.book.src;
-    let mut tally = Tally::default();
-    let mut problems = Vec::new();
+/// Resolves the whole book below `root`, or reports everything that is wrong with it.
+fn weave(root: &Path, config: &Config, mut book: Book) -> anyhow::Result<Woven> {
+    let repository = config.html_config().and_then(|html| html.git_repository_url);
+    let workspace = Workspace::open(root, repository)?;
+    let mut pages: Vec<PathBuf> = Vec::new();
     let mut uses = Vec::new();
+    let mut formulas = 0;
+    let mut problems = Vec::new();
     book.for_each_mut(|item| {
         let BookItem::Chapter(chapter) = item else { return };
-        let Some(source_path) = &chapter.source_path else { return };
-        let file = prose.join(source_path);
-        let woven = weave_page(&workspace, &repository, &file, chapter);
-        chapter.content = woven.markdown;
-        tally += woven.tally;
-        problems.extend(woven.problems);
-        uses.extend(woven.uses);
+        let Some(source) = &chapter.source_path else { return };
+        let file = config.book.src.join(source);
+        let page = weave_page(&workspace, &file, chapter);
+        chapter.content = page.markdown;
+        uses.extend(page.uses);
+        formulas += page.formulas;
+        problems.extend(page.problems);
+        pages.push(file);
     });
-    problems.extend(coverage::check(&workspace, &uses, &told_pages(&book, prose)));
+    problems.extend(coverage::check(&workspace, &uses, &pages));
     Report::check(problems)?;
-    Ok((book, tally))
+    let summary = summary(pages.len(), &uses, formulas);
+    Ok(Woven { book, summary })
 }
 
-fn told_pages(book: &Book, prose: &Path) -> Vec<PathBuf> {
-    book.chapters()
-        .filter_map(|chapter| Some(prose.join(chapter.source_path.as_ref()?)))
-        .collect()
+fn summary(pages: usize, uses: &[Use], formulas: usize) -> String {
+    let counted = |n: usize, what: &str| match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    };
+    let used = |words: &[&str], what: &str| {
+        let fits = |one: &&Use| words.contains(&one.directive.word());
+        counted(uses.iter().filter(fits).count(), what)
+    };
+    format!(
+        "wove {}: {}, {}, {}, {}, {}",
+        counted(pages, "page"),
+        used(&["code", "diff", "rest"], "listing"),
+        used(&["output"], "output"),
+        used(&["value"], "value"),
+        used(&["figure"], "figure"),
+        counted(formulas, "formula"),
+    )
 }
 
 /// A page on its way through the weaver.
 struct Page<'a> {
     workspace: &'a Workspace,
-    repository: &'a Repository,
+    /// Relative to the book's root.
+    file: &'a Path,
     /// The chapter's number, where it has one.
     section: Option<String>,
-    /// What the page asks for, in its order.
-    asked: Vec<&'a Directive>,
-    tally: Tally,
+    /// What the page asks for, and from where.
+    uses: Vec<Use>,
+    figures: usize,
 }
 
 /// What became of a page.
-struct Woven {
+struct WovenPage {
     markdown: String,
-    tally: Tally,
-    problems: Vec<Problem>,
     uses: Vec<Use>,
+    formulas: usize,
+    problems: Vec<Problem>,
 }
 
-fn weave_page(
-    workspace: &Workspace,
-    repository: &Repository,
-    file: &Path,
-    chapter: &Chapter,
-) -> Woven {
+fn weave_page(workspace: &Workspace, file: &Path, chapter: &Chapter) -> WovenPage {
     let text = &chapter.content;
     let line = |at| line_at(text, at);
-    let scanned = markdown::scan(text);
-    let asked: Vec<(usize, &Directive)> = scanned
-        .parts
-        .iter()
-        .filter_map(|part| match &part.what {
-            What::Directive { directive, .. } => {
-                Some((line(part.range.start), directive))
-            }
-            _ => None,
-        })
-        .collect();
-    let mut page = Page {
-        workspace,
-        repository,
-        section: chapter.number.as_ref().map(ToString::to_string),
-        asked: asked.iter().map(|(_, directive)| *directive).collect(),
-        tally: Tally { pages: 1, ..Tally::default() },
-    };
-    let mut problems: Vec<Problem> = scanned
-        .faults
-        .iter()
-        .map(|(at, message)| Fault::Here(message.clone()).at(file, line(*at)))
+    let markdown::Page { parts, faults } = markdown::scan(text);
+    let section = chapter.number.as_ref().map(ToString::to_string);
+    let mut page = Page { workspace, file, section, uses: Vec::new(), figures: 0 };
+    for part in &parts {
+        if let What::Directive { directive, .. } = &part.what {
+            page.note(directive, line(part.range.start));
+        }
+    }
+    let mut problems: Vec<Problem> = faults
+        .into_iter()
+        .map(|(at, message)| Fault::Here(message).at(file, line(at)))
         .collect();
     let mut markdown = String::new();
     let mut done = 0;
-    for part in &scanned.parts {
+    for part in &parts {
         markdown += &text[done..part.range.start];
         match page.replacement(text, part) {
             Ok(replacement) => markdown += &replacement,
@@ -193,22 +147,20 @@ fn weave_page(
         done = part.range.end;
     }
     markdown += &text[done..];
-    let uses = asked
-        .into_iter()
-        .map(|(line, directive)| Use {
-            page: file.to_owned(),
-            line,
-            directive: directive.clone(),
-        })
-        .collect();
-    Woven { markdown, tally: page.tally, problems, uses }
+    let is_formula = |part: &&Part| matches!(part.what, What::Formula { .. });
+    let formulas = parts.iter().filter(is_formula).count();
+    WovenPage { markdown, uses: page.uses, formulas, problems }
 }
 
 impl Page<'_> {
+    fn note(&mut self, directive: &Directive, line: usize) {
+        let (page, directive) = (self.file.to_owned(), directive.clone());
+        self.uses.push(Use { page, line, directive });
+    }
+
     fn replacement(&mut self, text: &str, part: &Part) -> Result<String, Fault> {
         match &part.what {
             What::Directive { directive: Directive::Value(path, key), place } => {
-                self.tally.values += 1;
                 let value = snapshots::value(self.workspace, path, key)?;
                 Ok(match place {
                     Place::Heading => maths::shielded(&html::text(&value)),
@@ -223,8 +175,7 @@ impl Page<'_> {
                 directive.word()
             ))),
             What::Formula { latex, display, tail } => {
-                self.tally.formulas += 1;
-                let latex = self.with_values(latex)?;
+                let latex = self.with_values(latex, line_at(text, part.range.start))?;
                 let html = maths::shielded(&maths::html(&latex, *display)?);
                 Ok(match tail.as_str() {
                     "" => html,
@@ -242,27 +193,17 @@ impl Page<'_> {
 
     /// A directive that gives a block of HTML.
     fn block(&mut self, directive: &Directive) -> Result<String, Fault> {
-        let (workspace, repository) = (self.workspace, self.repository);
+        let workspace = self.workspace;
         match directive {
-            Directive::Code(path) => {
-                self.tally.listings += 1;
-                listing::code(workspace, repository, path)
-            }
-            Directive::Diff(old, new) => {
-                self.tally.listings += 1;
-                listing::diff(workspace, repository, old, new)
-            }
+            Directive::Code(path) => listing::code(workspace, path),
+            Directive::Diff(old, new) => listing::diff(workspace, old, new),
             Directive::Rest(krate) => {
-                self.tally.listings += 1;
-                listing::rest(workspace, repository, krate, &self.shown(krate))
+                listing::rest(workspace, krate, &self.shown(krate))
             }
-            Directive::Output(path) => {
-                self.tally.outputs += 1;
-                snapshots::output(workspace, repository, path)
-            }
+            Directive::Output(path) => snapshots::output(workspace, path),
             Directive::Figure(path) => {
-                self.tally.figures += 1;
-                let figure = self.tally.figures;
+                self.figures += 1;
+                let figure = self.figures;
                 let number = match &self.section {
                     Some(section) => format!("{section}.{figure}").replace("..", "."),
                     None => figure.to_string(),
@@ -275,9 +216,9 @@ impl Page<'_> {
 
     /// The items of `krate` that this page lists.
     fn shown(&self, krate: &str) -> HashSet<&str> {
-        self.asked
+        self.uses
             .iter()
-            .filter_map(|directive| match directive {
+            .filter_map(|one| match &one.directive {
                 Directive::Code(path) if path.krate == krate => {
                     Some(path.name.as_str())
                 }
@@ -287,19 +228,20 @@ impl Page<'_> {
     }
 
     /// A formula with the values that it quotes.
-    fn with_values(&mut self, latex: &str) -> Result<String, Fault> {
+    fn with_values(&mut self, latex: &str, line: usize) -> Result<String, Fault> {
         let Some((before, rest)) = latex.split_once("{{#") else {
             return Ok(latex.to_owned());
         };
         let Some((inner, after)) = rest.split_once("}}") else {
             return Err(format!("formula `{latex}`: `{{{{#` without `}}}}`").into());
         };
-        let Directive::Value(path, key) = Directive::parse(inner)? else {
+        let directive = Directive::parse(inner)?;
+        self.note(&directive, line);
+        let Directive::Value(path, key) = directive else {
             return Err(format!("formula `{latex}`: only a value fits in here").into());
         };
-        self.tally.values += 1;
         let value = snapshots::value(self.workspace, &path, &key)?.replace(',', "{,}");
-        Ok(format!("{before}{value}{}", self.with_values(after)?))
+        Ok(format!("{before}{value}{}", self.with_values(after, line)?))
     }
 }
 

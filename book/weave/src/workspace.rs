@@ -18,6 +18,8 @@ use crate::{
 /// The workspace around the book. Every path it gives is relative to its root.
 pub(crate) struct Workspace {
     root: PathBuf,
+    /// Where its files can be read online, as book.toml says.
+    pub repository: Option<String>,
     crates: BTreeMap<String, Crate>,
     sources: RefCell<HashMap<PathBuf, Result<Rc<Source>, Problem>>>,
 }
@@ -37,7 +39,7 @@ impl Workspace {
     ///
     /// # Errors
     /// When a manifest cannot be read.
-    pub(crate) fn open(root: &Path) -> Result<Workspace> {
+    pub(crate) fn open(root: &Path, repository: Option<String>) -> Result<Workspace> {
         let mut crates = BTreeMap::new();
         for group in ["book", "chapters"] {
             for folder in entries(&root.join(group)) {
@@ -53,7 +55,9 @@ impl Workspace {
         for one in crates.values_mut() {
             one.needs.retain(|name| names.contains(name));
         }
-        Ok(Workspace { root: root.to_owned(), crates, sources: RefCell::default() })
+        let repository = repository.map(|url| url.trim_end_matches('/').to_owned());
+        let (root, sources) = (root.to_owned(), RefCell::default());
+        Ok(Workspace { root, repository, crates, sources })
     }
 
     /// Every crate, by name.

@@ -34,6 +34,23 @@ fn values_fit_into_sentences_tables_formulas_and_headings() {
 }
 
 #[test]
+fn a_value_in_a_formula_counts_as_used() {
+    let book = Fixture::new();
+    book.write(
+        "chapters/01-softmax/tests/snapshots/outputs__only.snap",
+        "---\n---\nn: 3\n",
+    );
+    book.replace(
+        "book/src/01-softmax.md",
+        "A function:",
+        "$n = {{#value softmax::only.n}}$",
+    );
+    book.weave_well();
+    let section = book.section("01-softmax.html", "listings");
+    assert!(section.contains("<mi>n</mi><mo>=</mo><mn>3</mn>"));
+}
+
+#[test]
 fn code_escapes_and_comments_are_left_alone() {
     let book = woven();
     assert_snapshot!(book.section("01-softmax.html", "words-that-are-left-alone"));

@@ -19,7 +19,7 @@ fn an_unknown_crate() {
                 PAGE,
                 "{{#code softmax::softmax}}",
                 "{{#code sofmax::softmax}}",
-            )
+            );
         },
         &["book/src/01-softmax.md:7: no crate `sofmax` in chapters/ or book/; \
              did you mean `softmax`?"],
@@ -123,7 +123,7 @@ fn an_unknown_figure() {
 fn a_malformed_directive() {
     check(
         |book| {
-            book.replace(PAGE, FREE, "{{#code MAX_SCORE}} {{#value softmax::facts}}")
+            book.replace(PAGE, FREE, "{{#code MAX_SCORE}} {{#value softmax::facts}}");
         },
         &[
             "book/src/01-softmax.md:5: malformed `{{#code MAX_SCORE}}`: \
@@ -147,7 +147,11 @@ fn a_directive_that_is_not_closed() {
 fn an_unknown_directive() {
     check(
         |book| {
-            book.replace(PAGE, FREE, "{{#vlue softmax::facts.share}} {{#include x.rs}}")
+            book.replace(
+                PAGE,
+                FREE,
+                "{{#vlue softmax::facts.share}} {{#include x.rs}}",
+            );
         },
         &[
             "book/src/01-softmax.md:5: no directive `include`",
@@ -325,7 +329,7 @@ fn a_link_to_a_heading_that_does_not_exist() {
 fn a_link_out_of_the_book() {
     check(
         |book| {
-            book.replace(PAGE, FREE, "[source](../../chapters/01-softmax/src/lib.rs)")
+            book.replace(PAGE, FREE, "[source](../../chapters/01-softmax/src/lib.rs)");
         },
         &["book/src/01-softmax.md:5: the link \
              `../../chapters/01-softmax/src/lib.rs` leaves the book"],
@@ -336,7 +340,7 @@ fn a_link_out_of_the_book() {
 fn a_chapter_that_does_not_exist() {
     check(
         |book| {
-            book.replace("book/src/SUMMARY.md", "02-scaled-softmax.md", "02-scaled.md")
+            book.replace("book/src/SUMMARY.md", "02-scaled-softmax.md", "02-scaled.md");
         },
         &["book/src/SUMMARY.md:6: no such chapter: book/src/02-scaled.md"],
     );

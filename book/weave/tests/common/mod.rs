@@ -57,6 +57,7 @@ impl Fixture {
     }
 
     /// The finished book: each file by its path.
+    #[allow(dead_code, reason = "not every test file looks at the whole book")]
     pub(crate) fn finished(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files(&self.root().join("target/book"))
     }

@@ -1,0 +1,268 @@
+//! Decoding: text is written one token at a time, and what a token left behind for
+//! others to look at, its keys and values, is kept instead of computed again.
+//!
+//! ```text
+//! prefill   the prompt at once: project it, keep its keys and values, attend causally
+//! decode    one token: project it alone, keep its key and value, attend to all that is kept
+//! ```
+//!
+//! Source: Shazeer 2019, *Fast Transformer Decoding*, §2.4; Pope et al. 2022, *Efficiently
+//! Scaling Transformer Inference*, §2.
+
+use attention::{Attended, Mask, ShapeError, attend, expect_shape, softmax};
+use multi_head::{MultiHeadAttended, MultiHeadAttention, Projected};
+use nalgebra::{DMatrix, DMatrixView};
+
+/// Keys and values of the tokens so far, for one layer and one sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvCache {
+    /// (capacity, width of the keys of all kv heads); the first `len` rows are in use.
+    keys: DMatrix<f32>,
+    /// (capacity, width of the values of all kv heads).
+    values: DMatrix<f32>,
+    len: usize,
+}
+
+impl KvCache {
+    /// An empty cache with room for `capacity` tokens, whose keys and values (of all kv
+    /// heads side by side) are this wide.
+    #[must_use]
+    pub fn new(capacity: usize, key_width: usize, value_width: usize) -> Self {
+        let keys = DMatrix::zeros(capacity, key_width);
+        KvCache { keys, values: DMatrix::zeros(capacity, value_width), len: 0 }
+    }
+
+    /// Keeps the keys (tokens, key width) and values (tokens, value width) of tokens that
+    /// follow those already kept. On an error nothing is kept.
+    ///
+    /// # Errors
+    /// When there is no room for all of them, or a width is not that of the cache.
+    pub fn append(
+        &mut self,
+        keys: &DMatrix<f32>,
+        values: &DMatrix<f32>,
+    ) -> Result<(), CacheError> {
+        let tokens = keys.nrows();
+        let widths = (self.keys.ncols(), self.values.ncols());
+        expect_shape(
+            "keys",
+            keys.shape(),
+            (tokens, widths.0),
+            "the cache is this wide",
+        )?;
+        let why = "one value a key, as wide as the cache";
+        expect_shape("values", values.shape(), (tokens, widths.1), why)?;
+        if tokens > self.capacity() - self.len {
+            return Err(CacheError::Full {
+                capacity: self.capacity(),
+                len: self.len,
+                tokens,
+            });
+        }
+        self.keys.rows_mut(self.len, tokens).copy_from(keys);
+        self.values.rows_mut(self.len, tokens).copy_from(values);
+        self.len += tokens;
+        Ok(())
+    }
+
+    /// The keys that are kept, (len, key width).
+    #[must_use]
+    pub fn keys(&self) -> DMatrixView<'_, f32> {
+        self.keys.rows(0, self.len)
+    }
+
+    /// The values that are kept, (len, value width).
+    #[must_use]
+    pub fn values(&self) -> DMatrixView<'_, f32> {
+        self.values.rows(0, self.len)
+    }
+
+    /// How many tokens are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no token is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many tokens can be kept.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.keys.nrows()
+    }
+
+    /// Forgets all tokens and keeps the room, for the next sequence.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+/// Why a token could not be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// The cache was made for fewer tokens.
+    #[error("the cache holds {len} of {capacity} tokens: no room for {tokens} more")]
+    Full {
+        /// Tokens it has room for.
+        capacity: usize,
+        /// Tokens it holds.
+        len: usize,
+        /// Tokens that were to be kept.
+        tokens: usize,
+    },
+    /// Keys or values do not fit the cache or the layer.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer:
+/// any number of tokens at once, each of which sees itself and everything before it.
+///
+/// # Errors
+/// When `x` does not fit the layer, the cache does not, or has no room.
+pub fn prefill(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<MultiHeadAttended, CacheError> {
+    let Projected { q, k, v } = layer.project(x, x)?;
+    let causal = Mask::Causal { offset: cache.len() };
+    cache.append(&k, &v)?;
+    each_head(layer, &q, cache, |q, k, v| attend(q, k, v, &causal))
+}
+
+/// Runs the next token, `x` (1, `model_dim`), through the layer. It sees everything that
+/// is kept, so there is nothing to mask.
+///
+/// # Errors
+/// When `x` is not one token, or as for [`prefill`].
+pub fn decode(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<MultiHeadAttended, CacheError> {
+    expect_shape("x", x.shape(), (1, x.ncols()), "decoding goes token by token")?;
+    let Projected { q, k, v } = layer.project(x, x)?;
+    cache.append(&k, &v)?;
+    each_head(layer, &q, cache, attend_few)
+}
+
+/// Lets each head attend with its columns of `q` to its columns of the cache.
+fn each_head(
+    layer: &MultiHeadAttention,
+    q: &DMatrix<f32>,
+    cache: &KvCache,
+    attend: impl Fn(
+        DMatrixView<f32>,
+        DMatrixView<f32>,
+        DMatrixView<f32>,
+    ) -> Result<Attended, ShapeError>,
+) -> Result<MultiHeadAttended, CacheError> {
+    let (keys, values) = (cache.keys(), cache.values());
+    let (d_k, d_v) = (q.ncols() / layer.heads(), values.ncols() / layer.heads());
+    let mut context = DMatrix::zeros(q.nrows(), values.ncols());
+    let mut weights = Vec::with_capacity(layer.heads());
+    for h in 0..layer.heads() {
+        let (q, k) = (q.columns(h * d_k, d_k), keys.columns(h * d_k, d_k));
+        let attended = attend(q, k, values.columns(h * d_v, d_v))?;
+        context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
+        weights.push(attended.weights);
+    }
+    Ok(MultiHeadAttended { output: layer.o_proj().forward(&context)?, weights })
+}
+
+/// Attention for a few queries `q` (queries, `d_k`) over many keys (keys, `d_k`) and
+/// values (keys, `d_v`), without a mask: the numbers of [`attend`], in the order that
+/// suits decoding. Keys and values are read once, as they lie, and never copied.
+///
+/// # Errors
+/// When `q` and `keys` differ in width, or `keys` and `values` in rows.
+pub fn attend_few(
+    q: DMatrixView<f32>,
+    keys: DMatrixView<f32>,
+    values: DMatrixView<f32>,
+) -> Result<Attended, ShapeError> {
+    let d_k = q.ncols();
+    expect_shape(
+        "keys",
+        keys.shape(),
+        (keys.nrows(), d_k),
+        "a dot product needs equal widths",
+    )?;
+    let why = "every key has one value";
+    expect_shape("values", values.shape(), (keys.nrows(), values.ncols()), why)?;
+    let q = q / (d_k as f32).sqrt();
+    let arch = pulp::Arch::new();
+    let scores = arch.dispatch(
+        #[inline(always)]
+        || scores_of_few(q, keys),
+    );
+    let weights = softmax(scores.transpose());
+    let shares = weights.transpose();
+    let output = arch.dispatch(
+        #[inline(always)]
+        || average_of_few(shares, values),
+    );
+    Ok(Attended { output, weights })
+}
+
+/// Tokens in a block: so few that the block of a key's feature stays in the innermost cache
+/// while all queries use it.
+const BLOCK: usize = 512;
+
+/// (keys, queries): `K Qᵀ`, a column a query.
+#[inline(always)]
+fn scores_of_few(q: DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
+    let (tokens, queries) = (keys.nrows(), q.nrows());
+    let mut scores = DMatrix::zeros(tokens, queries);
+    for start in (0..tokens).step_by(BLOCK) {
+        let block = start..tokens.min(start + BLOCK);
+        for (feature, key) in keys.column_iter().enumerate() {
+            let key = &key.as_slice()[block.clone()];
+            for (query, scores) in
+                scores.as_mut_slice().chunks_exact_mut(tokens).enumerate()
+            {
+                let weight = q[(query, feature)];
+                for (score, k) in scores[block.clone()].iter_mut().zip(key) {
+                    *score += weight * k;
+                }
+            }
+        }
+    }
+    scores
+}
+
+/// (queries, `d_v`): `Aᵀ V` with the weights `shares` (keys, queries), a column a query.
+#[inline(always)]
+fn average_of_few(shares: DMatrix<f32>, values: DMatrixView<f32>) -> DMatrix<f32> {
+    let (tokens, queries) = shares.shape();
+    let mut output = DMatrix::zeros(queries, values.ncols());
+    for start in (0..tokens).step_by(BLOCK) {
+        let block = start..tokens.min(start + BLOCK);
+        for (feature, value) in values.column_iter().enumerate() {
+            let value = &value.as_slice()[block.clone()];
+            for (query, shares) in shares.as_slice().chunks_exact(tokens).enumerate() {
+                output[(query, feature)] += dot(&shares[block.clone()], value);
+            }
+        }
+    }
+    output
+}
+
+/// A dot product in 16 strands, which a processor can add side by side.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
