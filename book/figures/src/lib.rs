@@ -337,7 +337,8 @@ fn paint(
     Ok(())
 }
 
-/// One table for all panels: a column that names the panel, and the columns of each.
+/// One table for all panels: a column that names the panel, and the columns of each. Panels
+/// share columns of one name; the second `the` of one panel is the second of the next.
 fn combined_table(plots: &[&dyn Plot]) -> Table {
     if let [plot] = plots {
         return plot.table();
@@ -349,17 +350,21 @@ fn combined_table(plots: &[&dyn Plot]) -> Table {
         let title = plot.title();
         let panel =
             if title.is_empty() { (i + 1).to_string() } else { title.to_owned() };
+        let mut places: Vec<usize> = Vec::new();
         for column in &table.columns {
-            if !columns.contains(column) {
+            let free =
+                |place: &usize| columns[*place] == *column && !places.contains(place);
+            let place = (1..columns.len()).find(free).unwrap_or_else(|| {
                 columns.push(column.clone());
-            }
+                columns.len() - 1
+            });
+            places.push(place);
         }
         for row in table.rows {
             let mut cells = vec![String::new(); columns.len()];
             cells[0].clone_from(&panel);
-            for (column, cell) in table.columns.iter().zip(row) {
-                let place = columns.iter().position(|c| c == column);
-                cells[place.unwrap_or_default()] = cell;
+            for (place, cell) in places.iter().zip(row) {
+                cells[*place] = cell;
             }
             rows.push(cells);
         }

@@ -97,3 +97,17 @@ fn panels_share_one_table() {
     let metadata = figure.svg().lines().find(|line| line.starts_with("<metadata>"));
     insta::assert_snapshot!(metadata.unwrap());
 }
+
+#[test]
+fn columns_of_one_name_keep_their_places() {
+    let map = |high: f64| {
+        let value =
+            move |_, column| high + f64::from(u8::try_from(column).unwrap_or(0));
+        Heatmap::new(["it"], ["the", "cat", "the"], value)
+    };
+    let figure = Figure::panels("pair", words(), 1, &[&map(0.0), &map(10.0)]).unwrap();
+    let metadata = figure.svg().lines().find(|line| line.starts_with("<metadata>"));
+    let metadata = metadata.unwrap();
+    assert!(metadata.contains(r#"["1","it","0","1","2"]"#), "{metadata}");
+    assert!(metadata.contains(r#"["2","it","10","11","12"]"#), "{metadata}");
+}

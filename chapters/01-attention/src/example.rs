@@ -33,15 +33,22 @@ pub fn three_tokens() -> Result<String> {
     let Attended { output, weights } = layer.forward(&x, &Mask::None)?;
     let steps = [
         ("x: three tokens, two features", &x, 0),
-        ("q = x W_q", &q, 0),
-        ("k = x W_k", &k, 0),
-        ("v = x W_v", &v, 0),
+        ("q = x W_Q", &q, 0),
+        ("k = x W_K", &k, 0),
+        ("v = x W_V", &v, 0),
         ("q kᵀ", &(&q * k.transpose()), 0),
         ("scores = q kᵀ / √4", &scores(q.as_view(), k.as_view())?, 0),
         ("weights = softmax of each row", &weights, 3),
         ("output = weights v", &output, 2),
     ];
-    Ok(steps.map(|(title, m, digits)| table(title, &TOY, &[], m, digits)).join("\n"))
+    let learned = [
+        ("W_Q", &layer.q_proj.weight),
+        ("W_K", &layer.k_proj.weight),
+        ("W_V", &layer.v_proj.weight),
+    ];
+    let learned = learned.map(|(title, w)| table(title, &["", ""], &[], w, 0));
+    let steps = steps.map(|(title, m, digits)| table(title, &TOY, &[], m, digits));
+    Ok([&learned[..], &steps[..]].concat().join("\n"))
 }
 
 /// The same three tokens when none may look ahead.
@@ -67,24 +74,24 @@ pub fn no_keys() -> Result<String> {
     Ok(weights + "\n" + &table("output", &TOY, &[], &attended.output, 2))
 }
 
-/// A lookup with a key that is in the dictionary nearly, asked ever more sharply.
+/// A lookup with a query that is nearly a key, asked ever more sharply.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn lookup() -> Result<String> {
     let keys = dmatrix![1.0, 0.0; 0.6, 0.8; 0.0, 1.0];
     let values = dmatrix![10.0; 20.0; 30.0];
-    let query = dmatrix![0.28, 0.96];
+    let query = dmatrix![0.1, 0.995];
     let mut text = String::from("dial  east between north  answer\n");
-    for sharpness in [0.0_f32, 1.0, 4.0, 16.0, 64.0, 256.0] {
+    for dial in [0.0_f32, 1.0, 4.0, 16.0, 64.0] {
         let Attended { output, weights } = attend(
-            (&query * sharpness).as_view(),
+            (&query * dial).as_view(),
             keys.as_view(),
             values.as_view(),
             &Mask::None,
         )?;
         let [a, b, c] = [weights[0], weights[1], weights[2]];
-        writeln!(text, "{sharpness:>4} {a:>5.2} {b:>7.2} {c:>5.2} {:>7.2}", output[0])?;
+        writeln!(text, "{dial:>4} {a:>5.2} {b:>7.2} {c:>5.2} {:>7.2}", output[0])?;
     }
     Ok(text)
 }
@@ -222,7 +229,7 @@ pub fn scales() -> Result<String> {
     let scales = [
         ("none", 1.0),
         ("√d_k = √32, the right one", d_k.sqrt()),
-        ("√d_model = √384", width.sqrt()),
+        ("√model_dim = √384", width.sqrt()),
         ("d_k = 32", d_k),
     ];
     let mut text =
@@ -288,19 +295,32 @@ pub fn facts() -> Result<String> {
     }
     fact("uniform_entropy", format!("{:.2}", (experiments::KEYS as f32).ln()))?;
 
+    let (q, k) = real.queries_and_keys()?;
+    let scores = scores(q.as_view(), k.as_view())?;
+    let row = scores.rows(real.layer.position("it")?, 1).into_owned();
+    let animal = real.layer.position("animal")?;
+    fact("it_animal_score", format!("{:.2}", row[animal]))?;
+    fact("it_cls_score", format!("{:.2}", row[0]))?;
+    let crossing = experiments::factor_for(&row, animal, 0.9);
+    fact("factor_for_nine_tenths", format!("{crossing:.2}"))?;
+
     fact("exp_error", format!("{:.1e}", experiments::worst_exp_error()))?;
     let recorded = Recorded::read()?;
-    let versions =
-        experiments::VERSIONS.map(|(case, _)| recorded.milliseconds(case, 1024));
-    let [rows, columns, series, wide] = versions;
-    let (rows, columns, series, wide) = (rows?, columns?, series?, wide?);
-    fact("columns_speedup", format!("{:.1}", rows / columns))?;
-    fact("series_speedup", format!("{:.1}", columns / series))?;
-    fact("wide_speedup", format!("{:.1}", series / wide))?;
-    fact("softmax_speedup", format!("{:.0}", rows / wide))?;
-    let slow = recorded.milliseconds("attend", 4096)?;
-    let fast = recorded.milliseconds("attend", 2048)?;
-    fact("doubling", format!("{:.1}", slow / fast))?;
+    let ms = |case: &str, n| recorded.milliseconds(case, n);
+    let ratio = |slow: (&str, usize), fast: (&str, usize)| -> Result<String> {
+        Ok(format!("{:.1}", ms(slow.0, slow.1)? / ms(fast.0, fast.1)?))
+    };
+    let [(rows, _), (columns, _), (series, _), (wide, _)] = experiments::VERSIONS;
+    fact("columns_speedup_64", ratio((rows, 64), (columns, 64))?)?;
+    fact("columns_speedup", ratio((rows, 1024), (columns, 1024))?)?;
+    fact("by_rows_1000", format!("{:.0}", ms(rows, 1000)?))?;
+    fact("by_rows_1024", format!("{:.0}", ms(rows, 1024)?))?;
+    fact("series_speedup", ratio((columns, 1024), (series, 1024))?)?;
+    fact("wide_speedup", ratio((series, 1024), (wide, 1024))?)?;
+    let share = ms("softmax", 1024)? / ms("attend", 1024)?;
+    fact("softmax_share", format!("{:.0} %", 100.0 * share))?;
+    fact("doubling_256", ratio(("attend", 512), ("attend", 256))?)?;
+    fact("doubling_2048", ratio(("attend", 4096), ("attend", 2048))?)?;
     Ok(text)
 }
 

@@ -123,6 +123,19 @@ pub fn cost(queries: u64, keys: u64, d_k: u64, d_v: u64) -> Cost {
     Cost { multiply_adds, weight_bytes: queries * keys * 4 }
 }
 
+/// The factor by which `scores` (one row) must be multiplied before softmax, so that the
+/// largest of them, at `place`, gets `share` of the weight.
+#[must_use]
+pub fn factor_for(scores: &DMatrix<f32>, place: usize, share: f32) -> f32 {
+    let (mut low, mut high) = (0.0, 64.0);
+    for _ in 0..32 {
+        let factor = f32::midpoint(low, high);
+        let reached = softmax(scores * factor)[place] >= share;
+        if reached { high = factor } else { low = factor }
+    }
+    high
+}
+
 /// The largest relative error of [`exp_nonpositive`], against f64.
 #[must_use]
 pub fn worst_exp_error() -> f64 {
@@ -141,7 +154,7 @@ pub fn worst_error_of_terms(terms: u32) -> f64 {
     })
 }
 
-/// Over every ten-thousandth f32 from -87 to 0.
+/// Over every 199th f32 from -87 to 0.
 fn worst_error(exp: impl Fn(f32) -> f32) -> f64 {
     let lowest = (-87.0_f32).to_bits();
     let negative_zero = (-0.0_f32).to_bits();
@@ -149,7 +162,7 @@ fn worst_error(exp: impl Fn(f32) -> f32) -> f64 {
         let exact = f64::from(x).exp();
         (f64::from(exp(x)) - exact).abs() / exact
     };
-    let numbers = (negative_zero..=lowest).step_by(10_000).map(f32::from_bits);
+    let numbers = (negative_zero..=lowest).step_by(199).map(f32::from_bits);
     numbers.map(error).fold(0.0, f64::max)
 }
 

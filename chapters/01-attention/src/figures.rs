@@ -39,11 +39,11 @@ pub fn it_looks_at_animal() -> Result<Figure> {
     let words = Words {
         title: "“it” looks at “animal”".into(),
         caption: format!(
-            "A word finds the word that it stands for. One attention head of \
-             all-MiniLM-L6-v2 (layer 3, head 1, counted from 0) reads the sentence. Each \
-             row is a token that looks, each column a token that is looked at, and a row \
-             sums to one. `it` puts {weight:.2} of its weight on `animal`. Many other rows \
-             park theirs on `[CLS]`.",
+            "A word finds the word that it stands for. Each row is a token that looks, each \
+             column a token that is looked at, and a row sums to one: `it` puts {weight:.2} \
+             of its weight on `animal`. The model is all-MiniLM-L6-v2, which has six layers \
+             of twelve such maps, called heads; this is head 1 of layer 3, both counted \
+             from 0. `[CLS]` and `[SEP]` mark where a text begins and ends.",
         ),
         alt: format!(
             "Heat-map of 14 by 14 attention weights. The outlined cell in the row of “it” \
@@ -109,7 +109,7 @@ pub fn scaling() -> Result<Figure> {
     };
     let (_, widest) = &measured[10];
     let words = Words {
-        title: "Without the scale, softmax falls asleep".into(),
+        title: "Without the scale, one key takes it all".into(),
         caption: format!(
             "Dividing by √d_k keeps the weights as spread at any width. Random queries \
              choose among {} random keys, all entries standard normal. Without the scale \
@@ -168,25 +168,42 @@ pub fn temperature() -> Result<Figure> {
         };
         Ok((-16..=16).map(at).collect())
     };
+    let [animal, cls, street] =
+        [weight("animal")?, weight("[CLS]")?, weight("street")?];
+    let most =
+        |line: &[(f64, f64)]| line.iter().map(|point| point.1).fold(0.0, f64::max);
     let words = Words {
-        title: "Cold softmax chooses, hot softmax shares".into(),
-        caption: "Multiplying the scores moves a row between a plain average and a choice. \
-                  The row of `it` from the map above, its scores multiplied by a factor: at \
-                  1/16 every token has nearly the same weight, at 1 stands the model, at 16 \
-                  only `animal` is left. The inverse of the factor is called temperature."
-            .into(),
-        alt: "Lines over a factor from 1/16 to 16. “animal” rises from 0.08 over 0.65 at \
-              factor 1 to 1. [CLS] rises to about 0.14 near one half and falls to 0. \
-              “street” falls from 0.07 to 0."
-            .into(),
+        title: "From a plain average to a choice".into(),
+        caption: format!(
+            "Multiplying the scores moves a row between a plain average and a choice. The \
+             row of `it` from the map above, its scores multiplied by a factor: at 1/16 \
+             `animal` has {:.2} and every token nearly the same; at 1 stands the model with \
+             {:.2}; at 16 `animal` has {:.2}. The inverse of the factor is called \
+             temperature.",
+            animal[0].1, animal[16].1, animal[32].1,
+        ),
+        alt: format!(
+            "Lines over a factor from 1/16 to 16. “animal” rises from {:.2} to {:.2} at \
+             factor 1 and {:.2} at 16. [CLS] starts at {:.2}, rises to {:.2} and falls to \
+             {:.2}; “street” starts at {:.2}, rises to {:.2} and falls to {:.2}.",
+            animal[0].1,
+            animal[16].1,
+            animal[32].1,
+            cls[0].1,
+            most(&cls),
+            cls[32].1,
+            street[0].1,
+            most(&street),
+            street[32].1,
+        ),
     };
     let plot = Chart::new(
         Axis::log2("scores multiplied by"),
         Axis::linear("weight").range(0.0, 1.0),
     )
-    .line("animal", Hue::Attention, weight("animal")?)
-    .line("[CLS]", Hue::Muted, weight("[CLS]")?)
-    .line("street", Hue::Accent, weight("street")?)
+    .line("animal", Hue::Attention, animal)
+    .line("[CLS]", Hue::Muted, cls)
+    .line("street", Hue::Accent, street)
     .vertical(1.0, "the model");
     Ok(Figure::draw("temperature", words, &plot)?)
 }
@@ -278,29 +295,36 @@ pub fn keys_not_queries() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn cost() -> Result<Figure> {
     let recorded = Recorded::read()?;
-    let times: Vec<_> =
-        recorded.points("attend").map(|(n, ms)| (n as f64, ms)).collect();
+    let times: Vec<_> = recorded
+        .points("attend")
+        .filter(|(n, _)| n.is_power_of_two())
+        .map(|(n, ms)| (n as f64, ms))
+        .collect();
     let bytes = times.iter().map(|(n, _)| {
         let cost = experiments::cost(*n as u64, *n as u64, 64, 64);
         (*n, cost.weight_bytes as f64)
     });
     let (most, slowest) = times[times.len() - 1];
+    let (n_512, ms_512) = times[3];
+    let square = |n: f64| ms_512 * (n / n_512).powi(2);
+    let over = slowest / square(most);
     let words = Words {
         title: "Twice the tokens, four times the work".into(),
         caption: format!(
-            "Time and memory grow with the square of the length. Above, one `attend` with \
-             a head of 64, recorded by the chapter's benchmark on two cores; the dotted \
-             line grows with n². At {most:.0} tokens it takes {slowest:.0} ms. Below, the \
-             size of its weights, which are four bytes for each query and key.",
+            "Work and memory grow with the square of the length, and time at least so. \
+             Above, one `attend` with a head of 64, recorded by the chapter's benchmark on \
+             two cores; the dotted line is n² through the time at 512. At {} tokens \
+             it takes {slowest:.0} ms, {over:.1} times what the line says. Below, the size \
+             of its weights, four bytes for each query and key.",
+            crate::example::grouped(most as u64),
         ),
         alt: format!(
             "Two charts with log scales over n from 64 to 4,096. Time rises to {slowest:.0} \
-             ms, close to a line that grows with n squared. Memory rises from 16 KiB to 64 \
-             MiB.",
+             ms, {over:.1} times a line that grows with n squared from 512 on. Memory rises \
+             from 16 KiB to 64 MiB.",
         ),
     };
-    let (n_512, ms_512) = times[3];
-    let square = times.iter().map(|(n, _)| (*n, ms_512 * (n / n_512).powi(2)));
+    let square = times.iter().map(|(n, _)| (*n, square(*n)));
     let time = Chart::new(Axis::log2("tokens"), Axis::log("time, ms"))
         .line("n²", Hue::Muted, square.collect::<Vec<_>>())
         .line("attend", Hue::Attention, times.clone());
@@ -318,31 +342,27 @@ pub fn softmax_versions() -> Result<Figure> {
     let recorded = Recorded::read()?;
     let points = |case: &str| {
         let per_score = |(n, ms): (usize, f64)| (n as f64, ms * 1e6 / (n * n) as f64);
-        recorded
-            .points(case)
-            .filter(|(n, _)| *n <= 1024)
-            .map(per_score)
-            .collect::<Vec<_>>()
+        let drawn = |(n, _): &(usize, f64)| n.is_power_of_two() && *n <= 1024;
+        recorded.points(case).filter(drawn).map(per_score).collect::<Vec<_>>()
     };
     let ns = |version: usize| points(VERSIONS[version].0)[4].1;
     let words = Words {
         title: "The same softmax, four speeds".into(),
         caption: format!(
-            "Reading memory in order matters more than any arithmetic. Time for one score \
-             of an n × n softmax, on one core. Row by row costs {:.0} ns a score at n = \
-             1,024, because each step jumps {} bytes ahead; down the columns it is {:.1} ns. \
-             Replacing `f32::exp` gives {:.1} ns, and using this processor's widest vectors \
-             {:.2} ns.",
+            "Down the columns a score costs the same at any size; row by row it costs more \
+             and more. Time for one score of an n × n softmax, on one core. At n = 1,024: \
+             row by row {:.0} ns, down the columns {:.1} ns, with `exp_nonpositive` {:.1} \
+             ns, with this processor's widest vectors {:.2} ns.",
             ns(0),
-            "4,096",
             ns(1),
             ns(2),
             ns(3),
         ),
         alt: format!(
-            "Four lines over n from 64 to 1,024. Row by row rises to {:.0} ns a score. The \
-             three versions that sweep columns stay flat, at about {:.1}, {:.1} and {:.2} \
-             ns.",
+            "Four lines over n from 64 to 1,024 on a log scale. Row by row rises from {:.1} \
+             to {:.0} ns a score. The versions that go down the columns end at {:.1}, {:.1} \
+             and {:.2} ns.",
+            points(VERSIONS[0].0)[0].1,
             ns(0),
             ns(1),
             ns(2),

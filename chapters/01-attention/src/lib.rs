@@ -153,11 +153,11 @@ impl Linear {
 /// linear map that was learned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
-    /// (`d_model`, `d_k`): tokens to queries.
+    /// (`model_dim`, `d_k`): tokens to queries.
     q_proj: Linear,
-    /// (`d_context`, `d_k`): context to keys.
+    /// (`context_dim`, `d_k`): context to keys.
     k_proj: Linear,
-    /// (`d_context`, `d_v`): context to values.
+    /// (`context_dim`, `d_v`): context to values.
     v_proj: Linear,
 }
 
@@ -180,10 +180,10 @@ impl Attention {
         Ok(Attention { q_proj, k_proj, v_proj })
     }
 
-    /// Self-attention: the tokens `x` (tokens, `d_model`) look at one another.
+    /// Self-attention: the tokens `x` (tokens, `model_dim`) look at one another.
     ///
     /// # Errors
-    /// When `x` does not have `d_model` columns, or the mask does not fit.
+    /// When `x` does not have `model_dim` columns, or the mask does not fit.
     pub fn forward(
         &self,
         x: &DMatrix<f32>,
@@ -192,8 +192,8 @@ impl Attention {
         self.forward_cross(x, x, mask)
     }
 
-    /// Cross-attention: the tokens `x` (tokens, `d_model`) look at another sequence,
-    /// `context` (context tokens, `d_context`).
+    /// Cross-attention: the tokens `x` (tokens, `model_dim`) look at another sequence,
+    /// `context` (context tokens, `context_dim`).
     ///
     /// # Errors
     /// When `x` or `context` has another width than its projection, or the mask does
@@ -314,33 +314,33 @@ fn sweep_columns(mut scores: DMatrix<f32>) -> DMatrix<f32> {
     scores
 }
 
-/// e^x for x ≤ 0 (a positive x counts as 0), without a branch or a call, so that the
-/// compiler can compute many at a time. Within 1.2e-7 of the value, one unit in its last place; below -87,
-/// where f32 runs out of exponents, it is 0.
+/// e^x for x ≤ 0 (a positive x counts as 0), without calls, and with selections in place
+/// of branches, so that the compiler can compute many at a time. Within 1.2e-7 of the
+/// value, one unit in its last place; below -87, where f32 runs out of exponents, it is 0.
 ///
-/// e^x = 2^n · e^r, where n is the integer nearest to x / ln 2. Adding and subtracting
-/// 1.5 · 2²³ rounds to n, and leaves n in the low bits of the sum; shifted into the
-/// exponent they are 2^n. What remains is small, and eight terms of its series are enough.
+/// e^x = 2^p · e^r, where p is the integer nearest to x / ln 2. Adding and subtracting
+/// 1.5 · 2²³ rounds to p, and leaves p in the low bits of the sum; shifted into the
+/// exponent they are 2^p. What remains is small, and eight terms of its series are enough.
 #[inline(always)]
 #[must_use]
 pub fn exp_nonpositive(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first short enough that n times it is exact.
+    // ln 2 in two parts, the first short enough that p times it is exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
 
     let rounded = x * LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
+    let p = rounded - ROUND;
+    let r = (x - p * LN_2_HIGH) - p * LN_2_LOW;
     let series = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]
         .iter()
         .fold(1.0 / 5040.0, |sum, term| sum * r + term);
-    let two_to_n =
-        f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
+    let exponent = (rounded.to_bits() << 23).wrapping_add(1.0_f32.to_bits());
+    let two_to_p = f32::from_bits(exponent);
     match x {
         x if x < -87.0 => 0.0,
         x if x > 0.0 => 1.0,
-        _ => series * two_to_n,
+        _ => series * two_to_p,
     }
 }
 

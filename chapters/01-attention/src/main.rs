@@ -23,11 +23,11 @@ Runs one attention layer, as torch.nn.Linear projections around softmax(Q Kᵀ /
 
 The input file holds, in F32, F16 or BF16, under the names of PyTorch and Hugging Face:
 
-  q_proj.weight  [d_k, d]          q_proj.bias  [d_k]   optional
-  k_proj.weight  [d_k, d_context]  k_proj.bias  [d_k]   optional
-  v_proj.weight  [d_v, d_context]  v_proj.bias  [d_v]   optional
+  q_proj.weight  [d_k, d]  q_proj.bias  [d_k]   optional
+  k_proj.weight  [d_k, c]  k_proj.bias  [d_k]   optional
+  v_proj.weight  [d_v, c]  v_proj.bias  [d_v]   optional
   x              [n, d] or [b, n, d], here or in the file named by --x
-  context        [m, d_context] or [b, m, d_context], optional: keys and values
+  context        [m, c] or [b, m, c], optional: keys and values
                  are read from it (cross-attention); without it, from x
   mask           [n, m] or [b, n, m], BOOL, optional, true = may attend;
                  not together with --causal

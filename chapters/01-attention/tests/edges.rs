@@ -60,6 +60,14 @@ fn a_query_with_every_key_hidden_gets_a_zero_row() {
 }
 
 #[test]
+fn a_causal_mask_tells_first_from_last() {
+    let (x, causal) = (dmatrix![1.0, 0.0; 0.0, 1.0], Mask::Causal { offset: 0 });
+    let answers = |x: &DMatrix<f32>| attend(x, x, x, &causal).unwrap().output;
+    let swapped = answers(&x.select_rows(&[1, 0])).select_rows(&[1, 0]);
+    assert_ne!(answers(&x), swapped);
+}
+
+#[test]
 fn huge_scores_neither_overflow_nor_vanish() {
     for softmax in [softmax, softmax_by_rows] {
         assert_eq!(softmax(dmatrix![1e4, -1e4, 0.0]), dmatrix![1.0, 0.0, 0.0]);

@@ -22,7 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
+use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use nalgebra::{DMatrix, DMatrixView};
 
 /// A layer whose projections serve all heads at once.
@@ -73,7 +73,7 @@ impl MultiHeadAttention {
         &self,
         x: &DMatrix<f32>,
         mask: &Mask,
-    ) -> Result<MultiHeadAttended, ShapeError> {
+    ) -> Result<MultiHeadAttended, LayerError> {
         self.forward_cross(x, x, mask)
     }
 
@@ -87,7 +87,7 @@ impl MultiHeadAttention {
         x: &DMatrix<f32>,
         context: &DMatrix<f32>,
         mask: &Mask,
-    ) -> Result<MultiHeadAttended, ShapeError> {
+    ) -> Result<MultiHeadAttended, LayerError> {
         let Projected { q, k, v } = self.project(x, context)?;
         let Heads { context, weights } = attend_heads(&q, &k, &v, self.heads, mask)?;
         Ok(MultiHeadAttended { output: self.o_proj.forward(&context)?, weights })
@@ -167,34 +167,45 @@ pub struct Heads {
     pub weights: Vec<DMatrix<f32>>,
 }
 
-/// Lets each head attend on its own columns of `q` and `k` (·, heads · `head_dim`) and
-/// `v` (keys, heads · `v_dim`). The columns are views; nothing is copied to split them.
+/// Lets each head attend with its own columns of `q` and `k` (·, heads · `head_dim`) and
+/// `v` (keys, heads · `v_dim`). The columns are views: nothing is copied to split them.
 ///
 /// # Errors
-/// When the shapes do not fit together or the mask does not fit them.
+/// When the heads do not divide the widths, or queries, keys, values and mask do not fit
+/// together.
 pub fn attend_heads(
     q: &DMatrix<f32>,
     k: &DMatrix<f32>,
     v: &DMatrix<f32>,
     heads: usize,
     mask: &Mask,
-) -> Result<Heads, ShapeError> {
-    let v_dim = v.ncols() / heads;
+) -> Result<Heads, LayerError> {
+    let (head_dim, v_dim) = (split("q", q, heads)?, split("v", v, heads)?);
+    let why = "a dot product needs equal widths";
+    expect_shape("k", k.shape(), (k.nrows(), q.ncols()), why)?;
     let mut context = DMatrix::zeros(q.nrows(), v.ncols());
     let mut weights = Vec::with_capacity(heads);
     for h in 0..heads {
-        let (q, k, v) = (head(q, h, heads), head(k, h, heads), head(v, h, heads));
-        let attended: Attended = attend(q, k, v, mask)?;
+        let (q, k) = (columns_of(h, q, head_dim), columns_of(h, k, head_dim));
+        let attended = attend(q, k, columns_of(h, v, v_dim), mask)?;
         context.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
         weights.push(attended.weights);
     }
     Ok(Heads { context, weights })
 }
 
-/// The columns of `all` that belong to head `h` of `heads`.
-fn head(all: &DMatrix<f32>, h: usize, heads: usize) -> DMatrixView<'_, f32> {
-    let head_dim = all.ncols() / heads;
-    all.columns(h * head_dim, head_dim)
+/// The columns of `all` that belong to head `h`, if a head has `width` of them.
+fn columns_of(h: usize, all: &DMatrix<f32>, width: usize) -> DMatrixView<'_, f32> {
+    all.columns(h * width, width)
+}
+
+/// The width of one head of `matrix`, if `heads` of them fill it exactly.
+fn split(
+    name: &'static str,
+    matrix: &DMatrix<f32>,
+    heads: usize,
+) -> Result<usize, LayerError> {
+    head_dim(name, matrix.ncols(), heads)
 }
 
 /// The width of one head, if `heads` of them fill `width` exactly.

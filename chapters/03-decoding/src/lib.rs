@@ -210,9 +210,9 @@ pub fn attend_few(
     Ok(Attended { output, weights })
 }
 
-/// Tokens in a block: so few that the block of a key's feature stays in the innermost cache
-/// while all queries use it.
-const BLOCK: usize = 512;
+/// Tokens that are taken at a time, so that what the queries share is still in a near
+/// cache when the last of them needs it.
+const BLOCK: usize = 1024;
 
 /// (keys, queries): `K Qᵀ`, a column a query.
 #[inline(always)]
@@ -221,19 +221,35 @@ fn scores_of_few(q: DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     let mut scores = DMatrix::zeros(tokens, queries);
     for start in (0..tokens).step_by(BLOCK) {
         let block = start..tokens.min(start + BLOCK);
-        for (feature, key) in keys.column_iter().enumerate() {
-            let key = &key.as_slice()[block.clone()];
-            for (query, scores) in
-                scores.as_mut_slice().chunks_exact_mut(tokens).enumerate()
-            {
-                let weight = q[(query, feature)];
-                for (score, k) in scores[block.clone()].iter_mut().zip(key) {
-                    *score += weight * k;
-                }
+        let columns: Vec<&[f32]> =
+            keys.column_iter().map(|c| &c.data.into_slice()[block.clone()]).collect();
+        let (fours, rest) = columns.as_chunks::<FEATURES>();
+        for (i, four) in fours.iter().enumerate() {
+            for (query, scores) in scores.as_mut_slice().chunks_exact_mut(tokens).enumerate() {
+                let weights = [0, 1, 2, 3].map(|f| q[(query, i * FEATURES + f)]);
+                add_weighted(&mut scores[block.clone()], weights, *four);
+            }
+        }
+        for (i, one) in rest.iter().enumerate() {
+            for (query, scores) in scores.as_mut_slice().chunks_exact_mut(tokens).enumerate() {
+                let weight = q[(query, fours.len() * FEATURES + i)];
+                add_weighted(&mut scores[block.clone()], [weight], [*one]);
             }
         }
     }
     scores
+}
+const FEATURES: usize = 4;
+#[inline(always)]
+fn add_weighted<const N: usize>(sums: &mut [f32], weights: [f32; N], columns: [&[f32]; N]) {
+    let columns = columns.map(|c| &c[..sums.len()]);
+    for t in 0..sums.len() {
+        let mut sum = sums[t];
+        for n in 0..N {
+            sum += weights[n] * columns[n][t];
+        }
+        sums[t] = sum;
+    }
 }
 
 /// (queries, `d_v`): `Aᵀ V` with the weights `shares` (keys, queries), a column a query.
@@ -243,26 +259,48 @@ fn average_of_few(shares: DMatrix<f32>, values: DMatrixView<f32>) -> DMatrix<f32
     let mut output = DMatrix::zeros(queries, values.ncols());
     for start in (0..tokens).step_by(BLOCK) {
         let block = start..tokens.min(start + BLOCK);
-        for (feature, value) in values.column_iter().enumerate() {
-            let value = &value.as_slice()[block.clone()];
+        let columns: Vec<&[f32]> =
+            values.column_iter().map(|c| &c.data.into_slice()[block.clone()]).collect();
+        let (fours, rest) = columns.as_chunks::<FEATURES>();
+        for (i, four) in fours.iter().enumerate() {
             for (query, shares) in shares.as_slice().chunks_exact(tokens).enumerate() {
-                output[(query, feature)] += dot(&shares[block.clone()], value);
+                let dots = dots(&shares[block.clone()], *four);
+                for f in 0..4 {
+                    output[(query, i * FEATURES + f)] += dots[f];
+                }
+            }
+        }
+        for (i, one) in rest.iter().enumerate() {
+            for (query, shares) in shares.as_slice().chunks_exact(tokens).enumerate() {
+                let [dot] = dots(&shares[block.clone()], [*one]);
+                output[(query, fours.len() * FEATURES + i)] += dot;
             }
         }
     }
     output
 }
 
-/// A dot product in 16 strands, which a processor can add side by side.
+/// dots
+#[inline(always)]
+fn dots<const N: usize>(a: &[f32], columns: [&[f32]; N]) -> [f32; N] {
+    columns.map(|b| dot(a, b))
+}
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0; 16];
-    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a.zip(b) {
+    let mut sums = [0.0; 64];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
+    for (a, b) in a.iter().zip(b) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
             *sum += a * b;
         }
     }
-    sums.iter().sum::<f32>() + rest
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    let (sums, _) = sums.as_chunks::<16>();
+    let mut total = [0.0; 16];
+    for sums in sums {
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+    total.iter().sum::<f32>() + rest
 }
