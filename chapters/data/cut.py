@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from transformers import AutoModel, AutoTokenizer
 
 SENTENCE = "the animal did not cross the street because it was too tired"
-LAYERS = [0, 1, 3]
+LAYERS = range(6)
 NAMES = {
     "q_proj": "attention.self.query",
     "k_proj": "attention.self.key",
