@@ -23,6 +23,7 @@
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod files;
 
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use std::f32::consts::LOG2_E;

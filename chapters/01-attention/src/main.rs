@@ -1,7 +1,7 @@
 //! `cargo run -p attention`: the worked example, the figures, and `forward` on files.
 
-use attention::{Attended, Attention, Linear, Mask, ShapeError, example, figures};
-use chapter_cli::{Chapter, LinearTensors, Output, Sequence, TensorError, Tensors};
+use attention::{Attended, Attention, example, figures, files};
+use chapter_cli::{Chapter, Output, Sequence, Tensors};
 use std::process::ExitCode;
 
 struct Chapter1;
@@ -49,13 +49,10 @@ where x has one. A query that may attend to nothing gets a row of zeros.
     }
 
     fn load(_: &Flags, tensors: &Tensors) -> anyhow::Result<Attention> {
-        let linear = |name| -> anyhow::Result<Linear> {
-            let LinearTensors { weight, bias } = tensors.linear(name)?;
-            Ok(Linear::new(weight, bias)?)
-        };
+        let linear = |name| files::linear(tensors, name);
         let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(linear);
         Attention::new(q?, k?, v?)
-            .map_err(|error| as_in_the_file(tensors, &error).into())
+            .map_err(|error| files::misfit(tensors, &error).into())
     }
 
     fn forward(
@@ -63,25 +60,11 @@ where x has one. A query that may attend to nothing gets a row of zeros.
         flags: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
-        let mask = match (&s.mask, flags.causal) {
-            (Some(_), true) => {
-                anyhow::bail!("--causal and a mask in the file: give one")
-            }
-            (Some(allowed), false) => Mask::Allowed(allowed.clone()),
-            (None, true) => Mask::Causal { offset: 0 },
-            (None, false) => Mask::None,
-        };
+        let mask = files::mask(s, flags.causal)?;
         let context = s.context.as_ref().unwrap_or(&s.x);
         let Attended { output, weights } = layer.forward_cross(&s.x, context, &mask)?;
         Ok(Output { y: output, attention_weights: vec![weights] })
     }
-}
-
-/// The library's (in, out) is `[out, in]` in a checkpoint.
-fn as_in_the_file(tensors: &Tensors, error: &ShapeError) -> TensorError {
-    let (d_in, d_out) = error.expected;
-    let name = format!("{}.weight", error.tensor);
-    tensors.mismatch(&name, &[d_out, d_in], error.because)
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,37 @@
+//! From tensors in a file to this crate's types, for the command line of this chapter
+//! and of those that build on it.
+
+use crate::{Linear, Mask, ShapeError};
+use anyhow::{Result, bail};
+use chapter_cli::{LinearTensors, Sequence, TensorError, Tensors};
+
+/// The linear map `name`, from `name.weight` and, if there is one, `name.bias`.
+///
+/// # Errors
+/// When the weight is missing, or one of them cannot be used.
+pub fn linear(tensors: &Tensors, name: &str) -> Result<Linear> {
+    let LinearTensors { weight, bias } = tensors.linear(name)?;
+    Ok(Linear::new(weight, bias)?)
+}
+
+/// What a sequence may look at: the mask in its file, or `--causal`, or everything.
+///
+/// # Errors
+/// When there are both.
+pub fn mask(sequence: &Sequence, causal: bool) -> Result<Mask> {
+    Ok(match (&sequence.mask, causal) {
+        (Some(_), true) => bail!("--causal and a mask in the file: give one"),
+        (Some(allowed), false) => Mask::Allowed(allowed.clone()),
+        (None, true) => Mask::Causal { offset: 0 },
+        (None, false) => Mask::None,
+    })
+}
+
+/// A projection that does not fit, told in the shapes of its file: the library's
+/// (in, out) is `[out, in]` in a checkpoint.
+#[must_use]
+pub fn misfit(tensors: &Tensors, error: &ShapeError) -> TensorError {
+    let (d_in, d_out) = error.expected;
+    let name = format!("{}.weight", error.tensor);
+    tensors.mismatch(&name, &[d_out, d_in], error.because)
+}
