@@ -1,4 +1,4 @@
-//! The sheet that plots are painted on: lengths in CSS pixels, colours by role.
+//! The sheet that plots are painted on: lengths in CSS pixels, colors by role.
 
 use crate::{FigureError, Hue, Paint, svg::is_xml, theme::Marker};
 use plotters::coord::Shift;
@@ -91,9 +91,9 @@ impl Pen {
     }
 }
 
-/// The third byte of a disguised colour: the line takes the dash of its hue.
+/// The third byte of a disguised color: the line takes the dash of its hue.
 pub(crate) const DASHED: u8 = 1;
-/// The third byte of a disguised colour: the words get a rim of paper.
+/// The third byte of a disguised color: the words get a rim of paper.
 pub(crate) const RIMMED: u8 = 2;
 
 /// Where words stand relative to their point. Their middle line runs through it.

@@ -212,7 +212,7 @@ impl Chart {
     }
 
     /// Names each line to the right of the plot, at the height where it ends or as near
-    /// as its neighbours allow.
+    /// as its neighbors allow.
     fn name_directly(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
         let end =
             |s: &Series| s.points.iter().rev().find_map(|&(x, y)| frame.place(x, y));

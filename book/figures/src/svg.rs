@@ -1,5 +1,5 @@
-//! From what plotters writes to what a page can show: colours become roles, tenths
-//! become pixels, neighbours with one style become one path, words are added.
+//! From what plotters writes to what a page can show: colors become roles, tenths
+//! become pixels, neighbors with one style become one path, words are added.
 
 use crate::canvas::{DASHED, RIMMED, TENTHS};
 use crate::{Hue, Paint, Table, Words, theme};
@@ -151,7 +151,7 @@ fn style(mark: Node) -> String {
         }
     }
     if matches!(undisguise(fill), Some((Paint::Heat(_), _))) {
-        // Smoothed edges of neighbouring cells would let the paper shine through.
+        // Smoothed edges of neighboring cells would let the paper shine through.
         style += r#" shape-rendering="crispEdges""#;
     }
     if undisguise(fill).is_some_and(|(_, flag)| flag == RIMMED) {

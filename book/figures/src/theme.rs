@@ -1,4 +1,4 @@
-//! The colours of the book. A drawing names a colour by its role; the page, or the
+//! The colors of the book. A drawing names a color by its role; the page, or the
 //! file itself when it stands alone, decides what the role looks like.
 
 use plotters::style::RGBColor;
@@ -69,7 +69,7 @@ const fn property(
 }
 
 impl Property {
-    /// As a CSS colour. The fallback keeps a drawing whole where nothing sets it.
+    /// As a CSS color. The fallback keeps a drawing whole where nothing sets it.
     fn css(self) -> String {
         format!("var({}, {})", self.name, self.light)
     }
@@ -101,7 +101,7 @@ pub(crate) fn standalone_css(drawing: &str) -> String {
 }
 
 /// What a series stands for. A mechanism keeps its hue through the whole book; each hue
-/// also has its own dash pattern and marker, for readers and printers without colour.
+/// also has its own dash pattern and marker, for readers and printers without color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hue {
     /// Plain attention with one head.
@@ -128,7 +128,7 @@ pub enum Hue {
     Muted,
 }
 
-/// How a hue looks where its colour cannot be told.
+/// How a hue looks where its color cannot be told.
 pub(crate) struct Look {
     pub(crate) property: Property,
     /// An SVG `stroke-dasharray`; empty for a solid line.
@@ -196,7 +196,7 @@ impl Hue {
 /// and quarters fall on a step: a last digit cannot push them over to the next one.
 pub(crate) const HEAT_STEPS: u8 = 64;
 
-/// The role of a colour in a drawing.
+/// The role of a color in a drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
     /// Words and axes.
@@ -228,7 +228,7 @@ impl Paint {
         Paint::OnHeat(heat_step(share))
     }
 
-    /// As a CSS colour.
+    /// As a CSS color.
     pub(crate) fn css(self) -> String {
         match self {
             Paint::Ink => INK.css(),
@@ -242,8 +242,8 @@ impl Paint {
         }
     }
 
-    /// Plotters knows colours as RGB only. The role travels through it in disguise and
-    /// is recognised by [`Paint::from_disguise`] in the SVG that comes out.
+    /// Plotters knows colors as RGB only. The role travels through it in disguise and
+    /// is recognized by [`Paint::from_disguise`] in the SVG that comes out.
     pub(crate) fn disguise(self) -> RGBColor {
         match self {
             Paint::Ink => RGBColor(0, 0, 0),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ramp_reads_in_greyscale() {
+    fn the_ramp_reads_in_grayscale() {
         let light = ramp(|p| p.light).map(luminance);
         let dark = ramp(|p| p.dark).map(luminance);
         assert!(light.is_sorted_by(|low, high| low > high), "{light:?}");
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn hues_differ_for_colour_blind_readers() {
+    fn hues_differ_for_color_blind_readers() {
         // Machado, Oliveira and Fernandes (2009), table 1, severity 1.
         const PROTANOPIA: [[f64; 3]; 3] = [
             [0.152_286, 1.052_583, -0.204_868],
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn hues_differ_without_any_colour() {
+    fn hues_differ_without_any_color() {
         let dashes: HashSet<_> = Hue::ALL.map(|hue| hue.look().dash).into();
         let markers: HashSet<_> = Hue::ALL.map(|hue| hue.look().marker).into();
         assert_eq!((dashes.len(), markers.len()), (11, 11));

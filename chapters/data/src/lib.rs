@@ -2,7 +2,7 @@
 //! 32), at work on one sentence: *the animal did not cross the street because it was
 //! too tired*.
 //!
-//! `cut.py` cut them and says what they hold; `NOTICE.md` gives the model's licence.
+//! `cut.py` cut them and says what they hold; `NOTICE.md` gives the model's license.
 
 use anyhow::{Context, Result};
 use chapter_cli::{LinearTensors, Tensors};
