@@ -112,6 +112,32 @@ pub fn overflow() -> Result<String> {
     Ok(text)
 }
 
+/// The map that the book opens with, for a terminal: darker is more.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn map() -> Result<String> {
+    let real = experiments::real()?;
+    let shade = |weight: f32| match weight {
+        w if w < 0.05 => " ·",
+        w if w < 0.15 => "░░",
+        w if w < 0.35 => "▒▒",
+        w if w < 0.60 => "▓▓",
+        _ => "██",
+    };
+    let mut text =
+        String::from("layer 3, head 1 of all-MiniLM-L6-v2: who looks at whom\n");
+    let heads = real.layer.tokens.iter().map(|token| token.trim_matches(['[', ']']));
+    let heads: String = heads.map(|token| format!(" {:<2.2}", token)).collect();
+    writeln!(text, "          {}", heads.trim_end())?;
+    for (token, row) in real.layer.tokens.iter().zip(real.attended.weights.row_iter()) {
+        let cells: String =
+            row.iter().map(|weight| format!(" {}", shade(*weight))).collect();
+        writeln!(text, "  {token:<8}{}", cells.trim_end())?;
+    }
+    Ok(text)
+}
+
 /// Where `it` looks in layer 3, head 1 of MiniLM: what the book opens with.
 ///
 /// # Errors
@@ -119,7 +145,7 @@ pub fn overflow() -> Result<String> {
 pub fn it() -> Result<String> {
     let real = experiments::real()?;
     let row = real.attended.weights.row(real.layer.position("it")?);
-    let title = "where `it` looks, layer 3, head 1 of all-MiniLM-L6-v2\n";
+    let title = "where `it` looks\n";
     let mut text = String::from(title);
     for (token, weight) in real.layer.tokens.iter().zip(row.iter()) {
         let bar = "█".repeat((weight * 40.0).round() as usize);

@@ -180,11 +180,19 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Reads the recording that is compiled in.
+    /// Reads the recording of this chapter, which is compiled in.
+    ///
+    /// # Errors
+    /// As for [`Recorded::parse`].
+    pub fn read() -> Result<Self> {
+        Recorded::parse(include_str!("../benches/recorded.csv"))
+    }
+
+    /// Reads a recording: a line of names, then one line a measurement.
     ///
     /// # Errors
     /// When a line is not `case,n,milliseconds`.
-    pub fn read() -> Result<Self> {
+    pub fn parse(recording: &str) -> Result<Self> {
         let parse = |line: &str| {
             let mut cells = line.split(',');
             let row = (|| {
@@ -193,7 +201,7 @@ impl Recorded {
             })();
             row.with_context(|| format!("recorded.csv: cannot read `{line}`"))
         };
-        let lines = include_str!("../benches/recorded.csv").lines().skip(1);
+        let lines = recording.lines().skip(1);
         Ok(Recorded { rows: lines.map(parse).collect::<Result<_>>()? })
     }
 

@@ -122,6 +122,18 @@ impl Linear {
         self.weight.shape()
     }
 
+    /// (`d_in`, `d_out`): the matrix itself.
+    #[must_use]
+    pub fn weight(&self) -> &DMatrix<f32> {
+        &self.weight
+    }
+
+    /// `d_out` entries, if the map has a bias.
+    #[must_use]
+    pub fn bias(&self) -> Option<&DVector<f32>> {
+        self.bias.as_ref()
+    }
+
     /// Numbers that were learned.
     #[must_use]
     pub fn parameters(&self) -> usize {

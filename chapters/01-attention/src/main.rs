@@ -41,7 +41,7 @@ where x has one. A query that may attend to nothing gets a row of zeros.
     type Layer = Attention;
 
     fn example() -> anyhow::Result<String> {
-        Ok(example::three_tokens()? + "\n" + &example::it()?)
+        Ok([example::three_tokens()?, example::map()?, example::it()?].join("\n"))
     }
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {

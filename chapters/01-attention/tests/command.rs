@@ -24,6 +24,7 @@ fn without_a_word_it_shows_the_example_and_the_real_head() {
     let output = attention(&[]).success().get_output().clone();
     let printed = said(output.stdout);
     assert!(printed.starts_with("W_Q\n"));
+    assert!(printed.contains("\n  it       ░░  · ██  ·"), "the map shades it → animal");
     assert!(printed.ends_with("it → animal 0.65\n"));
 }
 
