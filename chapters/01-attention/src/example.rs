@@ -128,7 +128,7 @@ pub fn map() -> Result<String> {
     let mut text =
         String::from("layer 3, head 1 of all-MiniLM-L6-v2: who looks at whom\n");
     let heads = real.layer.tokens.iter().map(|token| token.trim_matches(['[', ']']));
-    let heads: String = heads.map(|token| format!(" {:<2.2}", token)).collect();
+    let heads: String = heads.map(|token| format!(" {token:<2.2}")).collect();
     writeln!(text, "          {}", heads.trim_end())?;
     for (token, row) in real.layer.tokens.iter().zip(real.attended.weights.row_iter()) {
         let cells: String =

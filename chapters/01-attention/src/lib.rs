@@ -152,7 +152,11 @@ impl Linear {
             wanted,
             "the projection reads that many features",
         )?;
-        let mut y = x * &self.weight;
+        let mut y = match x.nrows() {
+            // nalgebra is slow at a single row; its columns' dot products are not.
+            1 => self.weight.tr_mul(&x.transpose()).transpose(),
+            _ => x * &self.weight,
+        };
         if let Some(bias) = &self.bias {
             for (mut column, b) in y.column_iter_mut().zip(bias.iter()) {
                 column.add_scalar_mut(*b);
