@@ -12,7 +12,12 @@ For each layer in LAYERS it writes, beside this file,
                                 attention_weights [heads, n, n] and context [n, heads * head_dim],
                                 the heads side by side before o_proj. F32.
 
-The tokens stand in the metadata of the slice, one a line.
+and once
+
+    passage-3.safetensors       x, the hidden states of PASSAGE where they enter layer 3. F16. For what
+                                fourteen tokens are too few to show.
+
+The tokens stand in the metadata of a slice, one a line.
 """
 
 import pathlib
@@ -25,6 +30,16 @@ from transformers import AutoModel, AutoTokenizer
 
 SENTENCE = "the animal did not cross the street because it was too tired"
 LAYERS = range(6)
+# Lewis Carroll, Alice's Adventures in Wonderland, 1865: how it begins.
+PASSAGE = """
+Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to
+do: once or twice she had peeped into the book her sister was reading, but it had no pictures or
+conversations in it, “and what is the use of a book,” thought Alice “without pictures or
+conversations?” So she was considering in her own mind (as well as she could, for the hot day made
+her feel very sleepy and stupid), whether the pleasure of making a daisy-chain would be worth the
+trouble of getting up and picking the daisies, when suddenly a White Rabbit with pink eyes ran close
+by her.
+"""
 NAMES = {
     "q_proj": "attention.self.query",
     "k_proj": "attention.self.key",
@@ -83,3 +98,16 @@ with torch.no_grad():
             print(f"  head 1: it -> animal {attention[1, row, column]:.4f}")
             print("  weight on [CLS], mean over queries, a head:",
                   [round(float(a), 2) for a in attention[:, :, 0].mean(1)])
+
+    encoded = tokenizer(PASSAGE, return_tensors="pt")
+    entering = model(**encoded, output_hidden_states=True).hidden_states[3][0]
+    save_file(
+        {"x": entering.half().contiguous()},
+        here / "passage-3.safetensors",
+        metadata={
+            "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+            "layer": "3",
+            "tokens": "\n".join(tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])),
+        },
+    )
+    print(f"passage: {len(entering)} tokens")

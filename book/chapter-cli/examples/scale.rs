@@ -1,9 +1,15 @@
 //! The smallest chapter: one linear map, and attention that looks everywhere alike.
 
 use anyhow::{Result, ensure};
-use chapter_cli::{Chapter, LinearTensors, Output, Sequence, Tensors};
+use chapter_cli::{
+    Chapter, Destination, LinearTensors, Output, RawTensor, Sequence, Tensors,
+};
+use clap::{Args, FromArgMatches};
 use figures::{Axis, Chart, Figure, Hue, Words};
 use nalgebra::{DMatrix, DVector};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,6 +25,17 @@ pub struct Flags {
     /// How many heads look
     #[arg(long, default_value_t = 1)]
     heads: usize,
+}
+
+/// Double the weight of a file
+#[derive(clap::Args)]
+struct Double {
+    /// The safetensors file to read
+    #[arg(long)]
+    input: PathBuf,
+    /// The safetensors file to write
+    #[arg(long)]
+    output: PathBuf,
 }
 
 /// The weights.
@@ -79,6 +96,34 @@ The file holds scale.weight [d_out, d_in], perhaps scale.bias [d_out], and x [n,
         }
         let y = layer.forward(x)?;
         Ok(Output { y, attention_weights: vec![weights; flags.heads] })
+    }
+
+    fn commands() -> Vec<clap::Command> {
+        vec![Double::augment_args(clap::Command::new("double"))]
+    }
+
+    fn obey(
+        _: &str,
+        arguments: &clap::ArgMatches,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<()> {
+        let Double { input, output } = Double::from_arg_matches(arguments)?;
+        let destination = Destination::check(&output)?;
+        let file = Tensors::open(&input)?;
+        let mut tensors = BTreeMap::new();
+        for name in file.names() {
+            tensors.insert(name.clone(), file.raw(&name)?);
+        }
+        let RawTensor { dtype, shape, .. } = file.raw("scale.weight")?;
+        let doubled = file.linear("scale")?.weight * 2.0;
+        let doubled = RawTensor::of(dtype, shape, doubled.as_slice())?;
+        tensors.insert("scale.weight".to_owned(), doubled);
+        destination.write_tensors(&tensors, file.metadata())?;
+        for warning in file.warnings() {
+            writeln!(stderr, "warning: {warning}")?;
+        }
+        Ok(writeln!(stdout, "doubled scale.weight")?)
     }
 }
 

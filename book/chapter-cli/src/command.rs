@@ -5,7 +5,7 @@ use crate::forward::{Arguments, FILES, forward};
 use crate::message::{brief_path, one_line};
 use anyhow::{Context, Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ pub fn run<C: Chapter>(
     stderr: &mut dyn Write,
 ) -> u8 {
     let done = match parse::<C>(args) {
-        Ok(command) => obey::<C>(&command, stdout, stderr),
+        Ok(Asked::Own(name, arguments)) => C::obey(&name, &arguments, stdout, stderr),
+        Ok(Asked::Common(command)) => obey::<C>(&command, stdout, stderr),
         // --help and --version are errors to clap alone.
         Err(help) if !help.use_stderr() => {
             write!(stdout, "{}", help.render()).map_err(Into::into)
@@ -66,11 +67,23 @@ enum Command<F: clap::Args> {
     Forward(Arguments<F>),
 }
 
+/// Something that all chapters do, or a command that this one brings, by its name.
+enum Asked<F: clap::Args> {
+    Common(CommandLine<F>),
+    Own(String, ArgMatches),
+}
+
 fn parse<C: Chapter>(
     args: impl IntoIterator<Item = OsString>,
-) -> Result<CommandLine<C::Flags>, clap::Error> {
+) -> Result<Asked<C::Flags>, clap::Error> {
     let matches = help::<C>().try_get_matches_from(args)?;
-    CommandLine::from_arg_matches(&matches)
+    let is_own = |name: &str| C::commands().iter().any(|own| own.get_name() == name);
+    match matches.subcommand() {
+        Some((name, arguments)) if is_own(name) => {
+            Ok(Asked::Own(name.to_owned(), arguments.clone()))
+        }
+        _ => CommandLine::from_arg_matches(&matches).map(Asked::Common),
+    }
 }
 
 /// The commands, with the chapter's own words on them.
@@ -101,6 +114,7 @@ Examples:
         .mut_subcommand("forward", |forward| {
             forward.long_about(about_forward).after_long_help(FILES)
         })
+        .subcommands(C::commands())
 }
 
 fn obey<C: Chapter>(

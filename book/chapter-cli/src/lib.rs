@@ -19,14 +19,18 @@ mod forward;
 mod message;
 mod names;
 mod output;
+mod raw;
 mod results;
 mod tensors;
 pub mod testing;
 
 pub use command::{main, run};
+pub use output::Destination;
+pub use raw::RawTensor;
 pub use tensors::{LinearTensors, Stack, TensorError, Tensors};
 
 use nalgebra::DMatrix;
+use std::io::Write;
 
 /// What a chapter brings to its command line.
 pub trait Chapter {
@@ -74,6 +78,27 @@ pub trait Chapter {
         flags: &Self::Flags,
         sequence: &Sequence,
     ) -> anyhow::Result<Output>;
+
+    /// Commands that this chapter has beside those of all chapters. Most have none.
+    #[must_use]
+    fn commands() -> Vec<clap::Command> {
+        Vec::new()
+    }
+
+    /// Runs the command `name` of [`Chapter::commands`]. Data goes to `stdout`, warnings
+    /// to `stderr`; an error is printed as one line.
+    ///
+    /// # Errors
+    /// When its input is not as it should be.
+    fn obey(
+        name: &str,
+        arguments: &clap::ArgMatches,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let _ = (arguments, stdout, stderr);
+        anyhow::bail!("{name}: not a command of this chapter")
+    }
 }
 
 /// One sequence, as it goes into a layer.

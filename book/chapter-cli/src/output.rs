@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// A place where a file can be written, as far as can be told beforehand.
-pub(crate) struct Destination {
+#[derive(Debug)]
+pub struct Destination {
     /// What to replace: behind all symbolic links.
     path: PathBuf,
     /// Those of the file that is there already.
@@ -21,7 +22,7 @@ impl Destination {
     /// # Errors
     /// When the folder is missing or closed, or there is something at `path` that is
     /// not a file, or one that may not be written.
-    pub(crate) fn check(path: &Path) -> Result<Self> {
+    pub fn check(path: &Path) -> Result<Self> {
         let context = || format!("cannot write {}", brief_path(path));
         let permissions = existing(path).with_context(context)?;
         let destination = Destination { path: behind_links(path), permissions };
@@ -39,9 +40,22 @@ impl Destination {
     /// # Errors
     /// When it cannot be written; then what was there is still there.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
+        self.write_parts([bytes])
+    }
+
+    /// [`Destination::write`], for bytes that lie in several places.
+    ///
+    /// # Errors
+    /// When it cannot be written; then what was there is still there.
+    pub(crate) fn write_parts<'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<()> {
         let replace = || {
             let mut file = self.temporary()?;
-            file.write_all(bytes)?;
+            for part in parts {
+                file.write_all(part)?;
+            }
             if let Some(permissions) = &self.permissions {
                 file.as_file().set_permissions(permissions.clone())?;
             }

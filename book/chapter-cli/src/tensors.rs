@@ -3,6 +3,7 @@
 use crate::file::{Entry, File};
 use crate::message::{brief, brief_path, shape};
 use crate::names::hint;
+use crate::raw::RawTensor;
 use nalgebra::{DMatrix, DVector};
 use safetensors::Dtype;
 use std::collections::HashMap;
@@ -129,6 +130,15 @@ impl Tensors {
     ) -> Result<Stack<bool>, TensorError> {
         let entry = self.entry(name)?;
         entry.stack(wanted, || entry.booleans())
+    }
+
+    /// The tensor `name` as it lies in the file, of any dtype.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, TensorError> {
+        let Entry { dtype, shape, bytes, .. } = self.entry(name)?;
+        Ok(RawTensor { dtype, shape: shape.to_vec(), bytes: bytes.into() })
     }
 
     /// Whether the file holds a tensor `name`.

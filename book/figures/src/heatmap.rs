@@ -20,6 +20,7 @@ pub struct Heatmap {
     absent_label: String,
     decimals: Option<usize>,
     marks: Vec<Cell>,
+    keyless: bool,
 }
 
 /// The labels along one side of the matrix.
@@ -58,6 +59,7 @@ impl Heatmap {
             absent_label: "no value".to_owned(),
             decimals: None,
             marks: Vec::new(),
+            keyless: false,
         }
     }
 
@@ -107,6 +109,12 @@ impl Heatmap {
     #[must_use]
     pub fn values(self, decimals: usize) -> Heatmap {
         Heatmap { decimals: Some(decimals), ..self }
+    }
+
+    /// Without its color bar, for a panel beside others that have the same one.
+    #[must_use]
+    pub fn keyless(self) -> Heatmap {
+        Heatmap { keyless: true, ..self }
     }
 
     /// Outlines a cell in the accent color.
@@ -296,6 +304,9 @@ impl Plot for Heatmap {
 
     fn height(&self, width: f64) -> f64 {
         let grid = self.grid(width);
+        if self.keyless {
+            return grid.top + grid.whole().height + 2.0;
+        }
         let absent = self.values.iter().any(|v| v.is_nan());
         grid.top
             + grid.whole().height
@@ -322,6 +333,9 @@ impl Plot for Heatmap {
             }
             let pen = Pen::new(Paint::Hue(crate::Hue::Accent), 2.0);
             canvas.outline(grid.area(Cell { row, column }), pen)?;
+        }
+        if self.keyless {
+            return Ok(());
         }
         self.paint_key(canvas, &grid, (low, high))
     }

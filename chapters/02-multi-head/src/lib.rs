@@ -22,6 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod example;
+pub mod experiments;
+pub mod figures;
+
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use nalgebra::{DMatrix, DMatrixView};
 
@@ -30,9 +34,9 @@ use nalgebra::{DMatrix, DMatrixView};
 pub struct MultiHeadAttention {
     /// (`model_dim`, heads · `head_dim`): the queries of all heads side by side.
     q_proj: Linear,
-    /// (`d_context`, heads · `head_dim`): the keys of all heads side by side.
+    /// (`context_dim`, heads · `head_dim`): the keys of all heads side by side.
     k_proj: Linear,
-    /// (`d_context`, heads · `v_dim`): the values of all heads side by side.
+    /// (`context_dim`, heads · `v_dim`): the values of all heads side by side.
     v_proj: Linear,
     /// (heads · `v_dim`, `d_out`): mixes what the heads found.
     o_proj: Linear,
@@ -78,7 +82,7 @@ impl MultiHeadAttention {
     }
 
     /// Cross-attention: the tokens `x` (tokens, `model_dim`) look at `context`
-    /// (context tokens, `d_context`).
+    /// (context tokens, `context_dim`).
     ///
     /// # Errors
     /// When `x`, `context` or the mask has another shape than the layer needs.

@@ -1,33 +1,188 @@
-use decoding::attend_few;
-use nalgebra::*;
-use std::time::Instant;
-fn main() {
-    let t = 8192;
-    let mut s = 1u32;
-    let mut r = || {
-        s = s.wrapping_mul(1664525).wrapping_add(1013904223);
-        (s >> 8) as f32 / (1 << 24) as f32 - 0.5
+//! Times a layer with and without a cache, chunks of a layer for the roofline beside what
+//! the machine can do at best, and attention over a long cache.
+//!
+//!     cargo bench -p decoding               print the figures
+//!     cargo bench -p decoding -- --record   and keep them in benches/recorded.csv
+
+use attention::{Mask, attend};
+use decoding::experiments::{
+    EARLIER, PRODUCT, READ_MIB, SHARED, TIMED, WIDE, filled, normal, random_layer,
+};
+use decoding::{KvCache, attend_few, decode, prefill};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const SIZES: [usize; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
+const CHUNKS: [usize; 8] = [1, 8, 16, 32, 64, 128, 256, 512];
+const LONG: usize = 8192;
+const HEAD_DIM: usize = 128;
+
+fn main() -> anyhow::Result<()> {
+    let mut table = Table { recording: String::from("case,n,min_ms\n") };
+    println!("{:<12} {:>6} {:>10} {:>10} {:>10}", "", "n", "min", "median", "max");
+    shared_keys(&mut table);
+    machine(&mut table);
+    with_and_without(&mut table)?;
+    chunks(&mut table)?;
+    one_query(&mut table);
+    if std::env::args().any(|argument| argument == "--record") {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/recorded.csv");
+        std::fs::write(path, table.recording)?;
+        println!("recorded in {path}; now: cargo run -p decoding -- plots");
+    }
+    Ok(())
+}
+
+/// The n-th token, by running all n again and by running it alone.
+fn with_and_without(table: &mut Table) -> anyhow::Result<()> {
+    let layer = random_layer(TIMED.0, TIMED.1)?;
+    for n in SIZES {
+        let x = normal(n, TIMED.0, 7);
+        let last = x.rows(n - 1, 1).into_owned();
+        let mut before = KvCache::new(n, TIMED.0, TIMED.0);
+        prefill(&layer, &x.rows(0, n - 1).into_owned(), &mut before)?;
+        let whole = || timed(|| layer.forward(&x, &Mask::Causal { offset: 0 }));
+        let alone = || {
+            let mut cache = before.clone();
+            timed(|| decode(&layer, &last, &mut cache))
+        };
+        table.measure(&[("whole", n, &whole), ("alone", n, &alone)]);
+    }
+    Ok(())
+}
+
+/// How fast memory is read, and how fast products are computed, by all cores.
+fn machine(table: &mut Table) {
+    let numbers = vec![1.0_f32; READ_MIB << 18];
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = numbers.len().div_ceil(cores);
+    let read = || {
+        timed(|| {
+            std::thread::scope(|scope| {
+                let parts: Vec<_> = numbers
+                    .chunks(share)
+                    .map(|part| scope.spawn(|| sum(part)))
+                    .collect();
+                parts.into_iter().filter_map(|part| part.join().ok()).sum::<f32>()
+            })
+        })
     };
-    for g in [32, 8, 1] {
-        let k = DMatrix::from_fn(t, g * 128, |_, _| r());
-        let v = DMatrix::from_fn(t, g * 128, |_, _| r());
-        let q = DMatrix::from_fn(32 / g, g * 128, |_, _| r());
-        let mut ts = vec![];
-        for _ in 0..40 {
-            let a = Instant::now();
-            for h in 0..g {
-                std::hint::black_box(
-                    attend_few(
-                        q.columns(h * 128, 128),
-                        k.columns(h * 128, 128),
-                        v.columns(h * 128, 128),
-                    )
-                    .unwrap(),
-                );
-            }
-            ts.push(a.elapsed().as_secs_f64() * 1e3);
+    let one = || timed(|| sum(&numbers));
+    let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
+    let product = || timed(|| &a * &b);
+    table.measure(&[
+        ("read", READ_MIB, &read),
+        ("read_alone", READ_MIB, &one),
+        ("product", PRODUCT, &product),
+    ]);
+}
+
+fn sum(numbers: &[f32]) -> f32 {
+    let mut sums = [0.0; 64];
+    for chunk in numbers.chunks_exact(64) {
+        for (sum, number) in sums.iter_mut().zip(chunk) {
+            *sum += number;
         }
-        ts.sort_by(f64::total_cmp);
-        println!("kv heads {g}: min {:.2} med {:.2}", ts[0], ts[20]);
+    }
+    sums.iter().sum()
+}
+
+/// Chunks of a wide layer, after tokens that are in the cache.
+fn chunks(table: &mut Table) -> anyhow::Result<()> {
+    let layer = random_layer(WIDE.0, WIDE.1)?;
+    let mut before = KvCache::new(EARLIER + 512, WIDE.0, WIDE.0);
+    before.append(&normal(EARLIER, WIDE.0, 5), &normal(EARLIER, WIDE.0, 6))?;
+    for n in CHUNKS {
+        let x = normal(n, WIDE.0, 7);
+        let chunk = || {
+            let mut cache = before.clone();
+            match n {
+                1 => timed(|| decode(&layer, &x, &mut cache)),
+                _ => timed(|| prefill(&layer, &x, &mut cache)),
+            }
+        };
+        table.measure(&[("chunk", n, &chunk)]);
+    }
+    Ok(())
+}
+
+/// One query over a long cache, the plain way and the way of decoding.
+fn one_query(table: &mut Table) {
+    for n in [1024, LONG] {
+        let q = normal(1, HEAD_DIM, 1);
+        let (k, v) = (normal(n, HEAD_DIM, 2), normal(n, HEAD_DIM, 3));
+        let (q, k, v) = (q.as_view(), k.as_view(), v.as_view());
+        let plain = || timed(|| attend(q, k, v, &Mask::None));
+        let few = || timed(|| attend_few(q, k, v));
+        table.measure(&[("attend", n, &plain), ("attend_few", n, &few)]);
+    }
+}
+
+/// One token of 32 query heads over a long cache, when they share fewer kv heads.
+fn shared_keys(table: &mut Table) {
+    let caches = SHARED.map(|kv_heads| filled(LONG, kv_heads * HEAD_DIM));
+    let caches = caches.map(|cache| cache.expect("it was made to fit"));
+    let queries = SHARED.map(|kv_heads| normal(32 / kv_heads, kv_heads * HEAD_DIM, 1));
+    let run = |i: usize| {
+        let (q, cache) = (&queries[i], &caches[i]);
+        let (keys, values) = (cache.keys(), cache.values());
+        timed(|| {
+            for h in 0..SHARED[i] {
+                let head = h * HEAD_DIM;
+                let (keys, values) =
+                    (keys.columns(head, HEAD_DIM), values.columns(head, HEAD_DIM));
+                let found = attend_few(q.columns(head, HEAD_DIM), keys, values);
+                black_box(found).expect("the shapes fit");
+            }
+        })
+    };
+    let (a, b, c) = (|| run(0), || run(1), || run(2));
+    table.measure(&[
+        ("kv_heads", SHARED[0], &a),
+        ("kv_heads", SHARED[1], &b),
+        ("kv_heads", SHARED[2], &c),
+    ]);
+}
+
+/// How long `run` takes, and not what becomes of its result.
+fn timed<T>(run: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    let result = black_box(run());
+    let time = start.elapsed();
+    drop(result);
+    time
+}
+
+struct Table {
+    recording: String,
+}
+
+/// A name, a size and a run that times itself.
+type Case<'a> = (&'a str, usize, &'a dyn Fn() -> Duration);
+
+impl Table {
+    /// Times the cases in turns, so that a slow moment of the machine is shared by all.
+    fn measure(&mut self, cases: &[Case]) {
+        let mut times: Vec<Vec<Duration>> = vec![Vec::new(); cases.len()];
+        let started = Instant::now();
+        for round in 0.. {
+            if round > 6 && started.elapsed() > Duration::from_secs(2) {
+                break;
+            }
+            for ((_, _, run), times) in cases.iter().zip(&mut times) {
+                let time = run();
+                if round > 0 {
+                    times.push(time);
+                }
+            }
+        }
+        for ((case, n, _), times) in cases.iter().zip(&mut times) {
+            times.sort();
+            let ms = |time: Duration| time.as_secs_f64() * 1e3;
+            let (min, max) = (ms(times[0]), ms(times[times.len() - 1]));
+            let median = ms(times[times.len() / 2]);
+            println!("{case:<12} {n:>6} {min:>8.3}ms {median:>8.3}ms {max:>8.3}ms");
+            self.recording += &format!("{case},{n},{min:.4}\n");
+        }
     }
 }

@@ -8,8 +8,29 @@
 //!
 //! Source: Shazeer 2019, *Fast Transformer Decoding*, §2.4; Pope et al. 2022, *Efficiently
 //! Scaling Transformer Inference*, §2.
+//!
+//! ```
+//! use attention::Linear;
+//! use decoding::{KvCache, decode, prefill};
+//! use multi_head::MultiHeadAttention;
+//! use nalgebra::DMatrix;
+//!
+//! let identity = || Linear::new(DMatrix::identity(6, 6), None);
+//! let [q, k, v, o] = [identity()?, identity()?, identity()?, identity()?];
+//! let layer = MultiHeadAttention::new(q, k, v, o, 3)?;
+//! let mut cache = KvCache::new(100, 6, 6);
+//! prefill(&layer, &DMatrix::identity(4, 6), &mut cache)?;
+//! let next = decode(&layer, &DMatrix::identity(1, 6), &mut cache)?;
+//! assert_eq!(next.weights[0].shape(), (1, 5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-use attention::{Attended, Mask, ShapeError, attend, expect_shape, softmax};
+pub mod example;
+pub mod experiments;
+pub mod few;
+pub mod figures;
+
+use attention::{Attended, Mask, ShapeError, attend, expect_shape};
 use multi_head::{MultiHeadAttended, MultiHeadAttention, Projected};
 use nalgebra::{DMatrix, DMatrixView};
 
@@ -95,6 +116,12 @@ impl KvCache {
         self.keys.nrows()
     }
 
+    /// Memory that it takes, in use or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<f32>() * (self.keys.len() + self.values.len())
+    }
+
     /// Forgets all tokens and keeps the room, for the next sequence.
     pub fn clear(&mut self) {
         self.len = 0;
@@ -151,6 +178,36 @@ pub fn decode(
     each_head(layer, &q, cache, attend_few)
 }
 
+/// Runs `x` (tokens, `model_dim`) through the layer and a cache of its own: the first
+/// `prompt` tokens at once, or all if there are fewer, and the others one by one. The
+/// weights are (tokens, tokens), with zeros for the future.
+///
+/// # Errors
+/// When `x` does not fit the layer.
+pub fn through_cache(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    prompt: usize,
+) -> Result<MultiHeadAttended, CacheError> {
+    let (n, d_out) = (x.nrows(), layer.o_proj().shape().1);
+    let (key_width, value_width) = layer.kv_widths();
+    let mut cache = KvCache::new(n, key_width, value_width);
+    let mut output = DMatrix::zeros(n, d_out);
+    let mut weights = vec![DMatrix::zeros(n, n); layer.heads()];
+    let mut keep = |at: usize, part: &MultiHeadAttended| {
+        output.rows_mut(at, part.output.nrows()).copy_from(&part.output);
+        for (all, part) in weights.iter_mut().zip(&part.weights) {
+            all.view_mut((at, 0), part.shape()).copy_from(part);
+        }
+    };
+    let prompt = prompt.min(n);
+    keep(0, &prefill(layer, &x.rows(0, prompt).into_owned(), &mut cache)?);
+    for token in prompt..n {
+        keep(token, &decode(layer, &x.rows(token, 1).into_owned(), &mut cache)?);
+    }
+    Ok(MultiHeadAttended { output, weights })
+}
+
 /// Lets each head attend with its columns of `q` to its columns of the cache.
 fn each_head(
     layer: &MultiHeadAttention,
@@ -196,111 +253,8 @@ pub fn attend_few(
     let why = "every key has one value";
     expect_shape("values", values.shape(), (keys.nrows(), values.ncols()), why)?;
     let q = q / (d_k as f32).sqrt();
-    let arch = pulp::Arch::new();
-    let scores = arch.dispatch(
-        #[inline(always)]
-        || scores_of_few(q, keys),
-    );
-    let weights = softmax(scores.transpose());
-    let shares = weights.transpose();
-    let output = arch.dispatch(
-        #[inline(always)]
-        || average_of_few(shares, values),
-    );
-    Ok(Attended { output, weights })
-}
-
-/// Tokens that are taken at a time, so that what the queries share is still in a near
-/// cache when the last of them needs it.
-const BLOCK: usize = 1024;
-
-/// (keys, queries): `K Qᵀ`, a column a query.
-#[inline(always)]
-fn scores_of_few(q: DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
-    let (tokens, queries) = (keys.nrows(), q.nrows());
-    let mut scores = DMatrix::zeros(tokens, queries);
-    for start in (0..tokens).step_by(BLOCK) {
-        let block = start..tokens.min(start + BLOCK);
-        let columns: Vec<&[f32]> =
-            keys.column_iter().map(|c| &c.data.into_slice()[block.clone()]).collect();
-        let (fours, rest) = columns.as_chunks::<FEATURES>();
-        for (i, four) in fours.iter().enumerate() {
-            for (query, scores) in scores.as_mut_slice().chunks_exact_mut(tokens).enumerate() {
-                let weights = [0, 1, 2, 3].map(|f| q[(query, i * FEATURES + f)]);
-                add_weighted(&mut scores[block.clone()], weights, *four);
-            }
-        }
-        for (i, one) in rest.iter().enumerate() {
-            for (query, scores) in scores.as_mut_slice().chunks_exact_mut(tokens).enumerate() {
-                let weight = q[(query, fours.len() * FEATURES + i)];
-                add_weighted(&mut scores[block.clone()], [weight], [*one]);
-            }
-        }
-    }
-    scores
-}
-const FEATURES: usize = 4;
-#[inline(always)]
-fn add_weighted<const N: usize>(sums: &mut [f32], weights: [f32; N], columns: [&[f32]; N]) {
-    let columns = columns.map(|c| &c[..sums.len()]);
-    for t in 0..sums.len() {
-        let mut sum = sums[t];
-        for n in 0..N {
-            sum += weights[n] * columns[n][t];
-        }
-        sums[t] = sum;
-    }
-}
-
-/// (queries, `d_v`): `Aᵀ V` with the weights `shares` (keys, queries), a column a query.
-#[inline(always)]
-fn average_of_few(shares: DMatrix<f32>, values: DMatrixView<f32>) -> DMatrix<f32> {
-    let (tokens, queries) = shares.shape();
-    let mut output = DMatrix::zeros(queries, values.ncols());
-    for start in (0..tokens).step_by(BLOCK) {
-        let block = start..tokens.min(start + BLOCK);
-        let columns: Vec<&[f32]> =
-            values.column_iter().map(|c| &c.data.into_slice()[block.clone()]).collect();
-        let (fours, rest) = columns.as_chunks::<FEATURES>();
-        for (i, four) in fours.iter().enumerate() {
-            for (query, shares) in shares.as_slice().chunks_exact(tokens).enumerate() {
-                let dots = dots(&shares[block.clone()], *four);
-                for f in 0..4 {
-                    output[(query, i * FEATURES + f)] += dots[f];
-                }
-            }
-        }
-        for (i, one) in rest.iter().enumerate() {
-            for (query, shares) in shares.as_slice().chunks_exact(tokens).enumerate() {
-                let [dot] = dots(&shares[block.clone()], [*one]);
-                output[(query, fours.len() * FEATURES + i)] += dot;
-            }
-        }
-    }
-    output
-}
-
-/// dots
-#[inline(always)]
-fn dots<const N: usize>(a: &[f32], columns: [&[f32]; N]) -> [f32; N] {
-    columns.map(|b| dot(a, b))
-}
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0; 64];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
-    for (a, b) in a.iter().zip(b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    let (sums, _) = sums.as_chunks::<16>();
-    let mut total = [0.0; 16];
-    for sums in sums {
-        for (total, sum) in total.iter_mut().zip(sums) {
-            *total += sum;
-        }
-    }
-    total.iter().sum::<f32>() + rest
+    let scores = few::scores(&q, keys);
+    let shares = few::softmax_of_columns(scores);
+    let output = few::average(&shares, values);
+    Ok(Attended { output, weights: shares.transpose() })
 }

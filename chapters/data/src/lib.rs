@@ -4,6 +4,8 @@
 //!
 //! `cut.py` cut them and says what they hold; `NOTICE.md` gives the model's license.
 
+pub mod models;
+
 use anyhow::{Context, Result};
 use chapter_cli::{LinearTensors, Tensors};
 use nalgebra::{DMatrix, DVector};
@@ -77,6 +79,15 @@ pub fn head(
     let weight = projection.weight.columns(first, head_dim).into_owned();
     let bias = projection.bias.as_ref();
     (weight, bias.map(|bias| bias.rows(first, head_dim).into_owned()))
+}
+
+/// The first two paragraphs of *Alice's Adventures in Wonderland* where they enter layer
+/// 3, (tokens, `model_dim`): for what fourteen tokens are too few to show.
+///
+/// # Errors
+/// When the file does not hold what it should.
+pub fn passage() -> Result<DMatrix<f32>> {
+    Ok(Tensors::open(&path("passage-3.safetensors"))?.matrix("x")?)
 }
 
 /// A file of this folder.

@@ -1,0 +1,301 @@
+//! The chapter's figures, one function each.
+
+use crate::experiments::{self, KV_HEADS, LAYERS, METHODS, Recorded};
+use crate::{Groups, Pooling};
+use anyhow::Result;
+use figures::{Axis, Bars, Chart, Diagram, Figure, Heatmap, Hue, Slot, Words};
+
+/// All of them, in the order in which the chapter shows them.
+///
+/// # Errors
+/// When the model's slice or the recording cannot be read.
+pub fn all() -> Result<Vec<Figure>> {
+    Ok(vec![
+        groups()?,
+        it_animal()?,
+        pooling()?,
+        layers()?,
+        parted()?,
+        decode()?,
+        interleaved()?,
+    ])
+}
+
+/// Query heads and the key/value heads that they ask, as `partner` says. The arrow of head
+/// 2 is labeled, which also keeps the two columns apart.
+fn assignment(
+    groups: Groups,
+    label: &str,
+    partner: fn(Groups, usize) -> usize,
+) -> Diagram {
+    let label = |h: usize| if h == 2 { label } else { "" };
+    let kv = |g: usize| format!("kv {g}");
+    // A key/value head stands beside the middle of the block that it belongs to.
+    let place =
+        |g: usize| Slot { column: 1, row: g * groups.size() + groups.size() / 2 };
+    let mut diagram = Diagram::new();
+    for g in 0..groups.kv_heads() {
+        diagram = diagram.node(&kv(g), place(g), &[&kv(g)], Hue::GroupedQuery);
+    }
+    for h in 0..groups.heads() {
+        let name = format!("query {h}");
+        let hue = if partner(groups, h) == groups.kv_head(h) {
+            Hue::Muted
+        } else {
+            Hue::Accent
+        };
+        diagram = diagram.node(&name, Slot { column: 0, row: h }, &[&name], hue).arrow(
+            &name,
+            &kv(partner(groups, h)),
+            label(h),
+        );
+    }
+    diagram
+}
+
+/// Eight query heads on two key/value heads, in blocks.
+///
+/// # Errors
+/// When the diagrams cannot be drawn.
+pub fn groups() -> Result<Figure> {
+    let groups = Groups::new(8, 2)?;
+    let words = Words {
+        title: "Neighbors share".into(),
+        caption: format!(
+            "Each block of {} neighbors asks one key/value head. Eight query heads, each \
+             with queries of its own, and two heads of keys and values: query head h asks \
+             ⌊h / {}⌋. With eight key/value heads every query head would have its own, and \
+             this would be multi-head attention; with one, multi-query.",
+            groups.size(),
+            groups.size(),
+        ),
+        alt: "Boxes for query heads 0 to 7 on the left and two key/value heads on the \
+              right. Arrows lead from heads 0, 1, 2 and 3 to kv 0, and from heads 4, 5, 6 \
+              and 7 to kv 1."
+            .into(),
+    };
+    let blocks = assignment(groups, "⌊2 / 4⌋ = 0", Groups::kv_head);
+    Ok(Figure::draw("groups", words, &blocks)?)
+}
+
+/// The same heads, in turns: the mistake.
+///
+/// # Errors
+/// When the diagrams cannot be drawn.
+pub fn interleaved() -> Result<Figure> {
+    let groups = Groups::new(8, 2)?;
+    let wrong = experiments::wrong_partners(groups);
+    let words = Words {
+        title: "In turns, half of the heads ask a stranger".into(),
+        caption: format!(
+            "Taking turns leaves every shape right and gives {wrong} of 8 heads the wrong \
+             partner. Query head h asks h mod 2 here; the boxes in red are the heads \
+             whose keys and values were made for others.",
+        ),
+        alt: format!(
+            "The same boxes. Even query heads lead to kv 0 and odd ones to kv 1. The {wrong} \
+             heads 1, 3, 4 and 6 are marked.",
+        ),
+    };
+    let turns = assignment(groups, "2 mod 2 = 0", |groups, h| {
+        experiments::interleaved(h, groups)
+    });
+    Ok(Figure::draw("interleaved", words, &turns)?)
+}
+
+/// What sharing does to the head that the book opens with.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn it_animal() -> Result<Figure> {
+    let weights = KV_HEADS.map(experiments::it_animal);
+    let weights: Vec<f64> =
+        weights.into_iter().map(|w| Ok(f64::from(w?))).collect::<Result<_>>()?;
+    let tokens = minilm::Layer::load(3)?.tokens.len();
+    let words = Words {
+        title: "Shared keys blur where “it” looks".into(),
+        caption: format!(
+            "A head that shares its keys finds its word with less weight. The weight of `it → animal` \
+             in layer 3, head 1 of MiniLM, when the keys of neighboring heads are replaced \
+             by their mean: {:.2} with all 12, {:.2} with 6, {:.2} with 1. An equal share \
+             among the {tokens} tokens would be {:.2}.",
+            weights[0],
+            weights[1],
+            weights[5],
+            1.0 / tokens as f64,
+        ),
+        alt: format!(
+            "Bars for 12, 6, 4, 3, 2 and 1 key/value heads: {}.",
+            weights.iter().map(|w| format!("{w:.2}")).collect::<Vec<_>>().join(", "),
+        ),
+    };
+    let bars = Bars::new(
+        Axis::linear("weight of it → animal").range(0.0, 0.7),
+        KV_HEADS.map(|g| g.to_string()),
+    )
+    .categories_label("kv heads")
+    .series("", Hue::GroupedQuery, weights);
+    Ok(Figure::draw("it_animal", words, &bars)?)
+}
+
+/// The error of converting layer 5, by method.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn pooling() -> Result<Figure> {
+    let line = |pooling| -> Result<Vec<(f64, f64)>> {
+        let error = |&g: &usize| {
+            let error = experiments::conversion_error(5, g, pooling)?;
+            Ok((g as f64, f64::from(error)))
+        };
+        KV_HEADS[1..].iter().rev().map(error).collect()
+    };
+    let [mean, first, random] = METHODS.map(|(_, pooling)| line(pooling));
+    let (mean, first, random) = (mean?, first?, random?);
+    let words = Words {
+        title: "The mean is the best start, and not a good one".into(),
+        caption: format!(
+            "Mean-pooling beats the first head and random numbers at every number of \
+             groups, and still loses most of what the heads said. Relative error of the \
+             heads’ output in layer 5 of MiniLM: {:.2} with 6 key/value heads and {:.2} \
+             with 1, where the first head of each group gives {:.2} and {:.2}. An output \
+             of zeros would be off by 1.",
+            mean[4].1, mean[0].1, first[4].1, first[0].1,
+        ),
+        alt: format!(
+            "Three lines over 1 to 6 key/value heads. Mean falls from {:.2} at 1 to {:.2} at \
+             6, first from {:.2} to {:.2}, random goes from {:.2} to {:.2}. A level line at \
+             1 says: all zeros.",
+            mean[0].1, mean[4].1, first[0].1, first[4].1, random[0].1, random[4].1,
+        ),
+    };
+    let plot = Chart::new(
+        Axis::linear("kv heads").range(0.5, 6.5).ticks(&[1.0, 2.0, 3.0, 4.0, 6.0]),
+        Axis::linear("relative error").range(0.0, 2.0),
+    )
+    .line("mean", Hue::GroupedQuery, mean)
+    .line("first", Hue::Accent, first)
+    .line("random", Hue::Muted, random)
+    .horizontal(1.0, "all zeros");
+    Ok(Figure::draw("pooling", words, &plot)?)
+}
+
+/// The errors of every layer.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn layers() -> Result<Figure> {
+    let map = |title: &str, pooling| -> Result<(Heatmap, f64, f64)> {
+        let mut errors = vec![];
+        for layer in 0..LAYERS {
+            for &kv_heads in &KV_HEADS[1..] {
+                let error = experiments::conversion_error(layer, kv_heads, pooling)?;
+                errors.push(f64::from(error));
+            }
+        }
+        let ends = (
+            errors.iter().copied().fold(f64::MAX, f64::min),
+            errors.iter().copied().fold(0.0, f64::max),
+        );
+        let rows = (0..LAYERS).map(|layer| format!("layer {layer}"));
+        let columns = KV_HEADS[1..].iter().map(ToString::to_string);
+        let (rows, columns): (Vec<_>, Vec<_>) = (rows.collect(), columns.collect());
+        let error = |row: usize, column: usize| errors[row * columns.len() + column];
+        let map = Heatmap::new(&rows, &columns, error)
+            .title(title)
+            .row_axis("layer")
+            .column_axis("kv heads")
+            .value_axis("relative error")
+            .range(0.0, 2.1)
+            .values(2);
+        Ok((map, ends.0, ends.1))
+    };
+    let (mean, mean_low, mean_high) = map("mean of each group", Pooling::Mean)?;
+    let (first, first_low, first_high) = map("first of each group", Pooling::First)?;
+    let words = Words {
+        title: "No layer can be grouped for nothing".into(),
+        caption: format!(
+            "Every layer of MiniLM loses most of its heads’ output when they are pooled. \
+             Relative error by layer and number of key/value heads: {mean_low:.2} to \
+             {mean_high:.2} with the mean, {first_low:.2} to {first_high:.2} with the first \
+             head. Above 1, zeros would be nearer.",
+        ),
+        alt: format!(
+            "Two heat-maps of six layers by five numbers of key/value heads. With the mean \
+             the errors lie between {mean_low:.2} and {mean_high:.2}, with the first head \
+             between {first_low:.2} and {first_high:.2}.",
+        ),
+    };
+    Ok(Figure::panels("layers", words, 1, &[&mean, &first])?)
+}
+
+/// The error of mean-pooling against how far the heads of a group are apart.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn parted() -> Result<Figure> {
+    let line = |kv_heads| -> Result<Vec<(f64, f64)>> {
+        let error = |step: u8| {
+            let share = f32::from(step) / 10.0;
+            Ok((f64::from(share), f64::from(experiments::parted(kv_heads, share)?)))
+        };
+        (0..=10).map(error).collect()
+    };
+    let (six, three, one) = (line(6)?, line(3)?, line(1)?);
+    let words = Words {
+        title: "The error grows as the heads part".into(),
+        caption: format!(
+            "Heads that agree can be pooled for nothing, and each step apart costs. The \
+             heads of layer 5 were moved to the mean of their group (0), left in their \
+             places (1), or put in between, and then pooled. With 6 groups the error is \
+             {:.2} at 0.1, {:.2} at 0.5 and {:.2} at 1.",
+            six[1].1, six[5].1, six[10].1,
+        ),
+        alt: format!(
+            "Three rising lines over a share from 0 to 1, all starting at 0. 6 key/value \
+             heads end at {:.2}, 3 at {:.2}, 1 at {:.2}.",
+            six[10].1, three[10].1, one[10].1,
+        ),
+    };
+    let plot = Chart::new(
+        Axis::linear("share of the heads’ own part").range(0.0, 1.0),
+        Axis::linear("relative error").range(0.0, 1.0),
+    )
+    .line("1 kv head", Hue::MultiQuery, one)
+    .line("3", Hue::Muted, three)
+    .line("6", Hue::GroupedQuery, six);
+    Ok(Figure::draw("parted", words, &plot)?)
+}
+
+/// The time of one token over a long cache, as recorded.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn decode() -> Result<Figure> {
+    let recorded = Recorded::read()?;
+    let times = recorded.milliseconds();
+    let most = recorded.of(32)?;
+    let (eight, one) = (recorded.of(8)?, recorded.of(1)?);
+    let points = times.iter().rev().map(|&(g, ms)| (g as f64, ms)).collect::<Vec<_>>();
+    let cache = times.iter().rev().map(|&(g, _)| (g as f64, most * g as f64 / 32.0));
+    let words = Words {
+        title: "Sharing saves time, and more cache than time".into(),
+        caption: format!(
+            "A token takes less time when heads share, but not as much less as the cache. One \
+             token of 32 query heads of 128 over 8,192 cached tokens, recorded by \
+             the chapter’s benchmark on two cores: {most:.1} ms with 32 key/value heads, \
+             {eight:.1} ms with 8, {one:.1} ms with 1. The dotted line falls as the cache \
+             does, from the time at 32.",
+        ),
+        alt: format!(
+            "A line on log scales from {most:.1} ms at 32 key/value heads over {eight:.1} ms \
+             at 8 to {one:.1} ms at 1, above a line proportional to the cache that ends at \
+             {:.2} ms.",
+            most / 32.0,
+        ),
+    };
+    let plot = Chart::new(Axis::log2("kv heads"), Axis::log("time a token, ms"))
+        .line("as the cache", Hue::Muted, cache.collect::<Vec<_>>())
+        .line("measured", Hue::GroupedQuery, points);
+    Ok(Figure::draw("decode", words, &plot)?)
+}

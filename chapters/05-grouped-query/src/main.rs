@@ -1,0 +1,131 @@
+//! `cargo run -p grouped-query`: the worked example, the figures, `forward` on files, and
+//! `convert` for checkpoints.
+
+use attention::{Linear, Mask, ShapeError};
+use chapter_cli::{Chapter, LinearTensors, Output, Sequence, TensorError, Tensors};
+use clap::{Args, FromArgMatches};
+use grouped_query::{GroupError, GroupedQueryAttention, convert, example, figures};
+use multi_head::{LayerError, MultiHeadAttended};
+use std::io::Write;
+use std::process::ExitCode;
+
+struct Chapter5;
+
+#[derive(clap::Args)]
+struct Flags {
+    /// How many query heads the layer has
+    #[arg(long, value_name = "H")]
+    heads: usize,
+
+    /// How many key/value heads they share; divides H
+    #[arg(long, value_name = "G")]
+    kv_heads: usize,
+
+    /// Let token i see tokens 0 to i alone. In cross-attention both sequences are counted
+    /// from their first token, as `is_causal` does in PyTorch.
+    #[arg(long)]
+    causal: bool,
+}
+
+impl Chapter for Chapter5 {
+    const NAME: &'static str = "grouped-query";
+    const FOLDER: &'static str = "05-grouped-query";
+    const ABOUT: &'static str =
+        "Grouped-query attention: groups of heads share keys and values";
+    const FORWARD_HELP: &'static str = "\
+Runs one grouped-query attention layer: H query heads, of which H/G neighbors share each
+of G key/value heads. Query head h asks key/value head h / (H/G), rounded down, as in
+Llama and in PyTorch's scaled_dot_product_attention with enable_gqa=True.
+
+The input file holds, in F32, F16 or BF16, under the names of PyTorch and Hugging Face:
+
+  q_proj.weight  [H · head_dim, d]          q_proj.bias  optional
+  k_proj.weight  [G · head_dim, d_context]  k_proj.bias  optional
+  v_proj.weight  [G · v_dim, d_context]     v_proj.bias  optional
+  o_proj.weight  [d_out, H · v_dim]         o_proj.bias  optional
+  x              [n, d] or [b, n, d], here or in the file named by --x
+  context        [m, d_context] or [b, m, d_context], optional: keys and values
+                 are read from it (cross-attention); without it, from x
+  mask           [n, m] or [b, n, m], BOOL, optional, true = may attend;
+                 the same for all heads; not together with --causal
+
+The output file holds y [n, d_out] and attention_weights [H, n, m], with a leading b
+where x has one. What a query that may attend to nothing gets from the heads is zeros,
+so that its row of y is the bias of o_proj.
+
+  cargo run -p grouped-query -- forward --input layer.safetensors \\
+      --output out.safetensors --heads 8 --kv-heads 2 --causal";
+
+    type Flags = Flags;
+    type Layer = GroupedQueryAttention;
+
+    fn example() -> anyhow::Result<String> {
+        Ok(example::three_tokens()? + "\n" + &example::errors()?)
+    }
+
+    fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
+        figures::all()
+    }
+
+    fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<GroupedQueryAttention> {
+        let linear = |name| -> anyhow::Result<Linear> {
+            let LinearTensors { weight, bias } = tensors.linear(name)?;
+            Ok(Linear::new(weight, bias)?)
+        };
+        let [q, k, v, o] = ["q_proj", "k_proj", "v_proj", "o_proj"].map(linear);
+        let Flags { heads, kv_heads, .. } = *flags;
+        let layer = GroupedQueryAttention::new(q?, k?, v?, o?, heads, kv_heads);
+        layer.map_err(|error| match error {
+            GroupError::Layer(LayerError::Shape(error)) => {
+                as_in_the_file(tensors, &error).into()
+            }
+            other => {
+                anyhow::anyhow!("--heads {heads} --kv-heads {kv_heads}: {other}")
+            }
+        })
+    }
+
+    fn forward(
+        layer: &GroupedQueryAttention,
+        flags: &Flags,
+        s: &Sequence,
+    ) -> anyhow::Result<Output> {
+        let mask = match (&s.mask, flags.causal) {
+            (Some(_), true) => {
+                anyhow::bail!("--causal and a mask in the file: give one")
+            }
+            (Some(allowed), false) => Mask::Allowed(allowed.clone()),
+            (None, true) => Mask::Causal { offset: 0 },
+            (None, false) => Mask::None,
+        };
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        let MultiHeadAttended { output, weights } =
+            layer.forward_cross(&s.x, context, &mask)?;
+        Ok(Output { y: output, attention_weights: weights })
+    }
+
+    fn commands() -> Vec<clap::Command> {
+        vec![convert::Arguments::augment_args(clap::Command::new("convert"))]
+    }
+
+    fn obey(
+        _: &str,
+        arguments: &clap::ArgMatches,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let arguments = convert::Arguments::from_arg_matches(arguments)?;
+        convert::convert(&arguments, stdout, stderr)
+    }
+}
+
+/// The library's (in, out) is `[out, in]` in a checkpoint.
+fn as_in_the_file(tensors: &Tensors, error: &ShapeError) -> TensorError {
+    let (d_in, d_out) = error.expected;
+    let name = format!("{}.weight", error.tensor);
+    tensors.mismatch(&name, &[d_out, d_in], error.because)
+}
+
+fn main() -> ExitCode {
+    chapter_cli::main::<Chapter5>()
+}
