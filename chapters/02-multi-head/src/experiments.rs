@@ -272,9 +272,9 @@ pub fn spectrum() -> Result<Spectrum> {
     let wide = &q * k.transpose() / (q.ncols() as f64).sqrt();
     Ok(Spectrum {
         tokens: x.nrows(),
-        weights: relative_singular_values(softmax_f64(scores.clone())),
-        scores: relative_singular_values(scores),
-        wide: relative_singular_values(wide),
+        weights: relative_singular_values(&softmax_f64(scores.clone())),
+        scores: relative_singular_values(&scores),
+        wide: relative_singular_values(&wide),
     })
 }
 
@@ -289,7 +289,7 @@ pub fn ranks(heads: usize) -> Result<Vec<usize>> {
     let width = head_dim("q_proj", q.ncols(), heads)?;
     let rank = |h| {
         let (q, k) = (q.columns(h * width, width), k.columns(h * width, width));
-        let values = relative_singular_values(q * k.transpose());
+        let values = relative_singular_values(&(q * k.transpose()));
         values.iter().filter(|value| **value > ZERO).count()
     };
     Ok((0..heads).map(rank).collect())
@@ -318,7 +318,7 @@ fn softmax_f64(mut scores: DMatrix<f64>) -> DMatrix<f64> {
     scores
 }
 
-fn relative_singular_values(matrix: DMatrix<f64>) -> Vec<f64> {
+fn relative_singular_values(matrix: &DMatrix<f64>) -> Vec<f64> {
     let mut values: Vec<f64> = matrix.singular_values().iter().copied().collect();
     values.sort_by(|a, b| b.total_cmp(a));
     let largest = values.first().copied().unwrap_or(1.0);

@@ -313,8 +313,8 @@ pub fn cost() -> Result<Figure> {
              512, recorded by the chapter's benchmark on two cores. Above, 512 tokens: the \
              layer takes {:.0} ms with one head, {:.0} ms with 8 and {:.0} ms with 64. Softmax \
              grows with the number of heads; the two products of each head grow too, \
-             although their multiply-adds do not. Below, against n: the projections grow \
-             with n, what the heads do with n².",
+             although their multiply-adds do not. Below, 64 to 2,048 \
+             tokens; by the formulas the projections grow with n, what the heads do with n².",
             ms("layer", 1)?,
             ms("layer", 8)?,
             ms("layer", 64)?,

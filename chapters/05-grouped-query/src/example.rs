@@ -4,7 +4,7 @@
 use crate::experiments::{self, HEADS, KV_HEADS, LAYERS, Llama, METHODS, Recorded};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
 use anyhow::Result;
-use attention::example::{grouped as thousands, table};
+use attention::example::grouped as thousands;
 use attention::{Linear, Mask, attend};
 use minilm::models;
 use multi_head::Projected;
@@ -40,15 +40,14 @@ pub fn three_tokens() -> Result<String> {
         ("W_V: two heads", &layer.v_proj),
         ("W_O", &layer.o_proj),
     ];
-    let learned =
-        learned.map(|(title, map)| table(title, &[""; 4], &[], map.weight(), 0));
+    let learned = learned.map(|(title, map)| table(title, &[""; 4], map.weight(), 0));
     let steps = [
         ("x: three tokens, two features", &x, 0),
         ("q = x W_Q: a column a head", &q, 0),
         ("k = x W_K: a column a group", &k, 0),
         ("v = x W_V: a column a group", &v, 0),
     ];
-    let steps = steps.map(|(title, m, digits)| table(title, &TOY, &[], m, digits));
+    let steps = steps.map(|(title, m, digits)| table(title, &TOY, m, digits));
     let mut text = [&learned[..], &steps[..]].concat().join("\n");
     text += "\nwhere `sun` looks, by head\n            sun    moon    both\n";
     for (h, weights) in attended.weights.iter().enumerate() {
@@ -57,9 +56,9 @@ pub fn three_tokens() -> Result<String> {
         writeln!(text, "  {h} → {g} {:>7.3} {:>7.3} {:>7.3}", row[0], row[1], row[2])?;
     }
     text += "\n";
-    text += &table("heads side by side", &TOY, &[], &context, 2);
+    text += &table("heads side by side", &TOY, &context, 2);
     text += "\n";
-    text += &table("output = heads W_O", &TOY, &[], &attended.output, 2);
+    text += &table("output = heads W_O", &TOY, &attended.output, 2);
     Ok(text)
 }
 
@@ -70,13 +69,12 @@ pub fn three_tokens() -> Result<String> {
 pub fn pooled() -> Result<String> {
     let heads = dmatrix![1.0, 3.0, 5.0, 9.0; 2.0, 2.0, 0.0, 4.0];
     let linear = Linear::new(heads.clone(), None)?;
-    let mut text = table("k_proj: four heads of width 1", &["", ""], &[], &heads, 0);
+    let mut text = table("k_proj: four heads of width 1", &["", ""], &heads, 0);
     for (name, pooling) in [("mean", Pooling::Mean), ("first", Pooling::First)] {
         let pooled =
             Pool::new(Groups::new(4, 2)?, pooling).linear("k_proj", &linear)?;
         text += "\n";
-        text +=
-            &table(&format!("{name}: two heads"), &["", ""], &[], pooled.weight(), 0);
+        text += &table(&format!("{name}: two heads"), &["", ""], pooled.weight(), 0);
     }
     Ok(text)
 }
@@ -111,9 +109,9 @@ pub fn interleaved() -> Result<String> {
             attend(q.columns(h, 1), k.columns(g, 1), v.columns(g, 1), &Mask::None)?;
         wrong.columns_mut(h, 1).copy_from(&found.output);
     }
-    let mut text = table("heads side by side, right", &TOY, &[], &right, 2);
+    let mut text = table("heads side by side, right", &TOY, &right, 2);
     text += "\n";
-    text += &table("heads side by side, h % 2", &TOY, &[], &wrong, 2);
+    text += &table("heads side by side, h % 2", &TOY, &wrong, 2);
     Ok(text)
 }
 
@@ -288,4 +286,14 @@ pub fn facts() -> Result<String> {
         fact(&format!("ratio_{kv_heads}"), format!("{:.2}", ms / recorded.of(32)?))?;
     }
     Ok(text)
+}
+
+/// A titled matrix, one row a line: four columns fit a phone.
+fn table(title: &str, rows: &[&str], matrix: &DMatrix<f32>, digits: usize) -> String {
+    let mut text = format!("{title}\n");
+    for (label, row) in rows.iter().zip(matrix.row_iter()) {
+        let cells = row.iter().map(|cell| format!("{cell:>7.digits$}"));
+        text += &format!("  {label:<4}{}\n", cells.collect::<String>());
+    }
+    text
 }

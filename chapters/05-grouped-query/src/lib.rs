@@ -316,8 +316,8 @@ pub fn attend_stacked(
         let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
         let attended = attend_few(stacked.as_view(), k, v)?;
         context.extend(attended.output.transpose().iter());
-        let rows = (0..groups.size()).map(|i| attended.weights.rows(i, 1).into_owned());
-        weights.extend(rows);
+        let by_head = attended.weights.transpose();
+        weights.extend((0..groups.size()).map(|i| by_head.columns(i, 1).transpose()));
     }
     Ok(Heads { context: DMatrix::from_row_slice(1, context.len(), &context), weights })
 }
