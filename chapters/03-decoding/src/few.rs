@@ -1,4 +1,4 @@
-//! Attention for a few queries: the products of [`attend_few`](crate::attend_few), in tiles
+//! Attention for a few queries: the products of [`attend_columns`](crate::attend_columns), in tiles
 //! of a few queries by a few features, so that each key and value is read from memory once
 //! and used by all queries while it is at hand.
 
@@ -8,8 +8,8 @@ use pulp::{Arch, Scalar, Simd, WithSimd};
 use std::array::from_fn;
 use std::ops::Range;
 
-/// Tokens that are taken at a time: of each feature a page of memory, read in order.
-const BLOCK: usize = 1024;
+/// Scores that are at hand at a time, 64 KiB of them: what stays in the inner caches.
+const AT_HAND: usize = 16_384;
 
 /// From this many queries on, an ordinary product on all cores has the scores sooner.
 const MANY: usize = 16;
@@ -20,7 +20,7 @@ const MANY: usize = 16;
 pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     match q.nrows() {
         0 | 1 => Arch::new().dispatch(Scores::<1, 8> { q, keys }),
-        2..MANY => Arch::new().dispatch(Scores::<4, 4> { q, keys }),
+        2..MANY => Arch::new().dispatch(Scores::<4, 8> { q, keys }),
         MANY.. => keys * q.transpose(),
     }
 }
@@ -48,7 +48,7 @@ impl<const Q: usize, const N: usize> WithSimd for Scores<'_, Q, N> {
     fn with_simd<S: Simd>(self, simd: S) -> DMatrix<f32> {
         let (tokens, queries) = (self.keys.nrows(), self.q.nrows());
         let mut scores = DMatrix::zeros(tokens, queries.next_multiple_of(Q));
-        for block in blocks(tokens) {
+        for block in blocks(tokens, queries) {
             for feature in (0..self.keys.ncols()).step_by(N) {
                 let keys: [_; N] = strip(&self.keys, feature, &block);
                 for query in (0..queries).step_by(Q) {
@@ -82,7 +82,7 @@ impl<const Q: usize, const N: usize> WithSimd for Average<'_, Q, N> {
         let d_v = self.values.ncols();
         let padded = (queries.next_multiple_of(Q), d_v.next_multiple_of(N));
         let mut output: DMatrix<f32> = DMatrix::zeros(padded.0, padded.1);
-        for block in blocks(self.values.nrows()) {
+        for block in blocks(self.values.nrows(), queries) {
             for feature in (0..d_v).step_by(N) {
                 let values: [_; N] = strip(&self.values, feature, &block);
                 for query in (0..queries).step_by(Q) {
@@ -186,8 +186,10 @@ fn dot<S: Simd, const Q: usize, const N: usize>(
     dots
 }
 
-fn blocks(tokens: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..tokens).step_by(BLOCK).map(move |start| start..tokens.min(start + BLOCK))
+/// Ranges of tokens, as long as the scores of all queries can be at hand.
+fn blocks(tokens: usize, queries: usize) -> impl Iterator<Item = Range<usize>> {
+    let block = (AT_HAND / queries.max(1)).max(64);
+    (0..tokens).step_by(block).map(move |start| start..tokens.min(start + block))
 }
 
 /// `rows` of `N` columns from `first` on; zeros for columns that there are not.
@@ -197,7 +199,7 @@ fn strip<'a, const N: usize>(
     first: usize,
     rows: &Range<usize>,
 ) -> [&'a [f32]; N] {
-    static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
+    static ZEROS: [f32; AT_HAND] = [0.0; AT_HAND];
     from_fn(|n| match first + n {
         column if column < matrix.ncols() => {
             &matrix.column(column).data.into_slice()[rows.clone()]

@@ -232,29 +232,48 @@ fn each_head(
     Ok(MultiHeadAttended { output: layer.o_proj().forward(&context)?, weights })
 }
 
+/// Attention for a few queries, as [`attend_columns`] computes it, with the weights as
+/// [`attend`] gives them: a row a query.
+///
+/// # Errors
+/// As for [`attend_columns`].
+pub fn attend_few(
+    q: DMatrixView<f32>,
+    keys: DMatrixView<f32>,
+    values: DMatrixView<f32>,
+) -> Result<Attended, ShapeError> {
+    let Columns { output, shares } = attend_columns(q, keys, values)?;
+    Ok(Attended { output, weights: shares.transpose() })
+}
+
+/// What [`attend_columns`] gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Columns {
+    /// (queries, `d_v`).
+    pub output: DMatrix<f32>,
+    /// (keys, queries): the weights, a column a query.
+    pub shares: DMatrix<f32>,
+}
+
 /// Attention for a few queries `q` (queries, `d_k`) over many keys (keys, `d_k`) and
 /// values (keys, `d_v`), without a mask: the numbers of [`attend`], in the order that
 /// suits decoding. Keys and values are read once, as they lie, and never copied.
 ///
 /// # Errors
 /// When `q` and `keys` differ in width, or `keys` and `values` in rows.
-pub fn attend_few(
+pub fn attend_columns(
     q: DMatrixView<f32>,
     keys: DMatrixView<f32>,
     values: DMatrixView<f32>,
-) -> Result<Attended, ShapeError> {
+) -> Result<Columns, ShapeError> {
     let d_k = q.ncols();
-    expect_shape(
-        "keys",
-        keys.shape(),
-        (keys.nrows(), d_k),
-        "a dot product needs equal widths",
-    )?;
+    let why = "a dot product needs equal widths";
+    expect_shape("keys", keys.shape(), (keys.nrows(), d_k), why)?;
     let why = "every key has one value";
     expect_shape("values", values.shape(), (keys.nrows(), values.ncols()), why)?;
     let q = q / (d_k as f32).sqrt();
     let scores = few::scores(&q, keys);
     let shares = few::softmax_of_columns(scores);
     let output = few::average(&shares, values);
-    Ok(Attended { output, weights: shares.transpose() })
+    Ok(Columns { output, shares })
 }

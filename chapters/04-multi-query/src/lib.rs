@@ -27,8 +27,8 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 
-use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
-use decoding::{CacheError, KvCache, attend_few};
+use attention::{Linear, Mask, ShapeError, attend, expect_shape};
+use decoding::{CacheError, Columns, KvCache, attend_columns};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
 use nalgebra::{DMatrix, DMatrixView};
 
@@ -199,10 +199,10 @@ pub fn decode(
     let Projected { q, k, v } = layer.project(x, x)?;
     cache.append(&k, &v)?;
     let q = one_row_a_head(&q, layer.heads, k.ncols());
-    let Attended { output, weights } =
-        attend_few(q.as_view(), cache.keys(), cache.values())?;
+    let Columns { output, shares } =
+        attend_columns(q.as_view(), cache.keys(), cache.values())?;
     let output = layer.o_proj.forward(&side_by_side(&output))?;
-    let weights = (0..layer.heads).map(|h| weights.rows(h, 1).into_owned());
+    let weights = (0..layer.heads).map(|h| shares.columns(h, 1).transpose());
     Ok(MultiHeadAttended { output, weights: weights.collect() })
 }
 

@@ -23,7 +23,7 @@ pub mod experiments;
 pub mod figures;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
-use decoding::{CacheError, KvCache, attend_few};
+use decoding::{CacheError, Columns, KvCache, attend_columns};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use rand_chacha::ChaCha8Rng;
@@ -314,10 +314,9 @@ pub fn attend_stacked(
         let stacked =
             DMatrix::from_row_iterator(groups.size(), d_k, heads.iter().copied());
         let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
-        let attended = attend_few(stacked.as_view(), k, v)?;
-        context.extend(attended.output.transpose().iter());
-        let by_head = attended.weights.transpose();
-        weights.extend((0..groups.size()).map(|i| by_head.columns(i, 1).transpose()));
+        let Columns { output, shares } = attend_columns(stacked.as_view(), k, v)?;
+        context.extend(output.transpose().iter());
+        weights.extend((0..groups.size()).map(|i| shares.columns(i, 1).transpose()));
     }
     Ok(Heads { context: DMatrix::from_row_slice(1, context.len(), &context), weights })
 }
