@@ -41,7 +41,7 @@ pub fn one_average() -> Result<Figure> {
              number from the token before it and another from the token after. Across: \
              the weight on the token before; the token after has the rest. Up: the part of \
              the numbers' variance that the best linear map cannot recover from the \
-             average, on 4,096 random tokens. The mean of the two stays within {worst:.3} \
+             average, on 4,096 random tokens. The mean of the two stays within {worst:.4} \
              of one half. Two heads lose nothing.",
         ),
         alt: format!(
@@ -275,9 +275,10 @@ pub fn rank() -> Result<Figure> {
              Singular values of layer 3, head 1 on a passage of {tokens} tokens, each over \
              the largest of its matrix: those of the scores end after number {rank}. With \
              the queries and keys of all twelve heads used as one head of 384, they go on \
-             to number {}. Softmax is no linear map, and the weights of the same head have \
-             all of theirs too.",
+             to number {}. Softmax is no linear map, and the weights of the same head go on \
+             to number {}.",
             points(&wide).len(),
+            points(&weights).len(),
         ),
         alt: format!(
             "Three falling lines on a log scale over the number of the singular value, 1 to \
@@ -309,7 +310,7 @@ pub fn cost() -> Result<Figure> {
     let words = Words {
         title: "The same multiply-adds take longer in many heads".into(),
         caption: format!(
-            "More heads take more time for the same parameters and multiply-adds. Width \
+            "At 512 tokens, more heads take more time for the same parameters and multiply-adds. Width \
              512, recorded by the chapter's benchmark on two cores. Above, 512 tokens: the \
              layer takes {:.0} ms with one head, {:.0} ms with 8 and {:.0} ms with 64. Softmax \
              grows with the number of heads; the two products of each head grow too, \

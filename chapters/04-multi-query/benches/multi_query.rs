@@ -5,7 +5,7 @@
 //!     cargo bench -p multi-query               print the figures
 //!     cargo bench -p multi-query -- --record   and keep them in benches/recorded.csv
 
-use decoding::{KvCache, attend_few};
+use decoding::{KvCache, attend_columns, attend_few};
 use multi_query::experiments::{BENCH_HEAD_DIM, BENCH_HEADS, repeated};
 use nalgebra::{DMatrix, DMatrixView};
 use rand_chacha::ChaCha8Rng;
@@ -36,8 +36,12 @@ fn main() -> std::io::Result<()> {
             (
                 "multi_query",
                 Box::new(|| {
-                    black_box(attend_few(stacked.as_view(), one.keys(), one.values()))
-                        .expect("the shapes fit");
+                    black_box(attend_columns(
+                        stacked.as_view(),
+                        one.keys(),
+                        one.values(),
+                    ))
+                    .expect("the shapes fit");
                 }),
             ),
             (

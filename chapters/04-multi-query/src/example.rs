@@ -99,7 +99,7 @@ pub fn decoded() -> Result<String> {
     Ok([
         table("keys in the cache", &TOY, &[], &cache.keys().into_owned(), 0),
         table("q of `both`, a row a head", &heads, &[], &stacked, 0),
-        table("weights, one softmax for all", &heads, &TOY, &weights, 3),
+        table("weights, one call for all", &heads, &TOY, &weights, 3),
         table("output", &["both"], &[], &output, 2),
     ]
     .join("\n"))

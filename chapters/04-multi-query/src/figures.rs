@@ -83,9 +83,9 @@ pub fn it_before_and_after() -> Result<Figure> {
     let least = shared.iter().copied().fold(1.0, f64::min);
     let even = 1.0 / it.tokens.len() as f64;
     let words = Words {
-        title: "With a mean key, “it” no longer finds “animal”".into(),
+        title: "With a mean key, “animal” hardly stands out".into(),
         caption: format!(
-            "The head that found its word loses it when it has to use the mean key. The \
+            "The head that found its word can hardly tell it from others with the mean key. The \
              row of `it` in layer 3, head 1 of MiniLM: with its own keys `animal` has \
              {:.2}; with the mean of all twelve heads' keys it has {:.2}, and the {} \
              tokens lie between {least:.2} and {most:.2}. An even share would be \
@@ -140,7 +140,7 @@ pub fn twelve_heads() -> Result<Figure> {
     let [own, shared] = [&it.own, &it.shared].map(experiments::disagreement);
     let [most_own, most_shared] = [&it.own, &it.shared].map(DMatrix::max);
     let words = Words {
-        title: "Twelve heads that differed all go flat".into(),
+        title: "Twelve heads that differed become alike".into(),
         caption: format!(
             "Sharing takes away most of what made the heads differ. Each row is one head \
              of layer 3 and shows where `it` looks: above with twelve keys of their own, \
