@@ -22,7 +22,7 @@ pub fn main<C: Chapter>() -> ExitCode {
 /// Once it has freed a block as large as this, glibc keeps what is freed later for the next
 /// allocation, where it would hand it back to the operating system and ask for it again,
 /// page by page, in every pass of a layer. Other allocators are not moved by it.
-fn keep_freed_memory() {
+pub(crate) fn keep_freed_memory() {
     const LARGEST_THAT_COUNTS: usize = (32 << 20) - (64 << 10);
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_THAT_COUNTS)));
 }

@@ -13,6 +13,7 @@
 //! `examples/scale.rs` is a whole chapter in this sense, on one linear map.
 
 mod batch;
+pub mod bench;
 mod command;
 mod file;
 mod forward;

@@ -5,12 +5,12 @@
 //!     cargo bench -p decoding -- --record   and keep them in benches/recorded.csv
 
 use attention::{Mask, attend};
+use chapter_cli::bench::{Bench, timed};
 use decoding::experiments::{
     EARLIER, PRODUCT, READ_MIB, SHARED, TIMED, WIDE, filled, normal, random_layer,
 };
 use decoding::{KvCache, attend_few, decode, prefill};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 const SIZES: [usize; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 const CHUNKS: [usize; 8] = [1, 8, 16, 32, 64, 128, 256, 512];
@@ -18,23 +18,17 @@ const LONG: usize = 8192;
 const HEAD_DIM: usize = 128;
 
 fn main() -> anyhow::Result<()> {
-    let mut table = Table { recording: String::from("case,n,min_ms\n") };
-    println!("{:<12} {:>6} {:>10} {:>10} {:>10}", "", "n", "min", "median", "max");
+    let mut table = Bench::start();
     shared_keys(&mut table);
     machine(&mut table);
     with_and_without(&mut table)?;
     chunks(&mut table)?;
     one_query(&mut table);
-    if std::env::args().any(|argument| argument == "--record") {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/recorded.csv");
-        std::fs::write(path, table.recording)?;
-        println!("recorded in {path}; now: cargo run -p decoding -- plots");
-    }
-    Ok(())
+    Ok(table.finish(env!("CARGO_MANIFEST_DIR"))?)
 }
 
 /// The n-th token, by running all n again and by running it alone.
-fn with_and_without(table: &mut Table) -> anyhow::Result<()> {
+fn with_and_without(table: &mut Bench) -> anyhow::Result<()> {
     let layer = random_layer(TIMED.0, TIMED.1)?;
     for n in SIZES {
         let x = normal(n, TIMED.0, 7);
@@ -52,7 +46,7 @@ fn with_and_without(table: &mut Table) -> anyhow::Result<()> {
 }
 
 /// How fast memory is read, and how fast products are computed, by all cores.
-fn machine(table: &mut Table) {
+fn machine(table: &mut Bench) {
     let numbers = vec![1.0_f32; READ_MIB << 18];
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = numbers.len().div_ceil(cores);
@@ -88,7 +82,7 @@ fn sum(numbers: &[f32]) -> f32 {
 }
 
 /// Chunks of a wide layer, after tokens that are in the cache.
-fn chunks(table: &mut Table) -> anyhow::Result<()> {
+fn chunks(table: &mut Bench) -> anyhow::Result<()> {
     let layer = random_layer(WIDE.0, WIDE.1)?;
     let mut before = KvCache::new(EARLIER + 512, WIDE.0, WIDE.0);
     before.append(&normal(EARLIER, WIDE.0, 5), &normal(EARLIER, WIDE.0, 6))?;
@@ -107,7 +101,7 @@ fn chunks(table: &mut Table) -> anyhow::Result<()> {
 }
 
 /// One query over a long cache, the plain way and the way of decoding.
-fn one_query(table: &mut Table) {
+fn one_query(table: &mut Bench) {
     for n in [1024, LONG] {
         let q = normal(1, HEAD_DIM, 1);
         let (k, v) = (normal(n, HEAD_DIM, 2), normal(n, HEAD_DIM, 3));
@@ -119,7 +113,7 @@ fn one_query(table: &mut Table) {
 }
 
 /// One token of 32 query heads over a long cache, when they share fewer kv heads.
-fn shared_keys(table: &mut Table) {
+fn shared_keys(table: &mut Bench) {
     let caches = SHARED.map(|kv_heads| filled(LONG, kv_heads * HEAD_DIM));
     let caches = caches.map(|cache| cache.expect("it was made to fit"));
     let queries = SHARED.map(|kv_heads| normal(32 / kv_heads, kv_heads * HEAD_DIM, 1));
@@ -142,47 +136,4 @@ fn shared_keys(table: &mut Table) {
         ("kv_heads", SHARED[1], &b),
         ("kv_heads", SHARED[2], &c),
     ]);
-}
-
-/// How long `run` takes, and not what becomes of its result.
-fn timed<T>(run: impl FnOnce() -> T) -> Duration {
-    let start = Instant::now();
-    let result = black_box(run());
-    let time = start.elapsed();
-    drop(result);
-    time
-}
-
-struct Table {
-    recording: String,
-}
-
-/// A name, a size and a run that times itself.
-type Case<'a> = (&'a str, usize, &'a dyn Fn() -> Duration);
-
-impl Table {
-    /// Times the cases in turns, so that a slow moment of the machine is shared by all.
-    fn measure(&mut self, cases: &[Case]) {
-        let mut times: Vec<Vec<Duration>> = vec![Vec::new(); cases.len()];
-        let started = Instant::now();
-        for round in 0.. {
-            if round > 6 && started.elapsed() > Duration::from_secs(2) {
-                break;
-            }
-            for ((_, _, run), times) in cases.iter().zip(&mut times) {
-                let time = run();
-                if round > 0 {
-                    times.push(time);
-                }
-            }
-        }
-        for ((case, n, _), times) in cases.iter().zip(&mut times) {
-            times.sort();
-            let ms = |time: Duration| time.as_secs_f64() * 1e3;
-            let (min, max) = (ms(times[0]), ms(times[times.len() - 1]));
-            let median = ms(times[times.len() / 2]);
-            println!("{case:<12} {n:>6} {min:>8.3}ms {median:>8.3}ms {max:>8.3}ms");
-            self.recording += &format!("{case},{n},{min:.4}\n");
-        }
-    }
 }

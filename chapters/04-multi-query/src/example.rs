@@ -1,9 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p multi-query` shows the first of them.
 
-use crate::experiments::{
-    self, LANGUAGE_MODEL, Loss, Recorded, TRANSLATION, Work, paper,
-};
+use crate::experiments::{self, LANGUAGE_MODEL, Loss, TRANSLATION, Work, paper};
 use crate::experiments::{multi_head_parameters, multi_query_parameters};
 use crate::{MultiQueryAttention, decode, one_row_a_head, prefill};
 use anyhow::Result;
@@ -201,7 +199,7 @@ pub fn cache() -> Result<String> {
 /// # Errors
 /// When the recording does not hold it.
 pub fn decode_time() -> Result<String> {
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let mut text = String::from("tokens   32 keys    1 key   times\n");
     text += "              ms       ms  faster\n";
     let sizes: Vec<_> = recorded.points("multi_query").collect();
@@ -218,7 +216,7 @@ pub fn decode_time() -> Result<String> {
 /// # Errors
 /// When the recording does not hold it.
 pub fn repeated_keys() -> Result<String> {
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let heads = experiments::BENCH_HEADS as u64;
     let width = experiments::BENCH_HEAD_DIM as u64;
     let one = (8192 * experiments::cache_bytes(1, 1, width, 4)) >> 20;
@@ -367,7 +365,7 @@ pub fn facts() -> Result<String> {
 
     let (heads, width) = (experiments::BENCH_HEADS, experiments::BENCH_HEAD_DIM);
     fact("multiply_adds_8192", grouped((2 * 8192 * heads * width) as u64))?;
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let ms = |case: &str, tokens| recorded.milliseconds(case, tokens);
     let faster = |tokens| -> Result<String> {
         Ok(format!("{:.1}", ms("multi_head", tokens)? / ms("multi_query", tokens)?))

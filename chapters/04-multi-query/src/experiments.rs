@@ -2,6 +2,7 @@
 
 use crate::{MultiQueryAttention, attend_shared, mean_of_heads};
 use anyhow::{Context, Result};
+use attention::experiments::Recorded;
 use attention::{Linear, Mask};
 use chapter_cli::LinearTensors;
 use minilm::Layer;
@@ -357,41 +358,9 @@ pub fn disagreement(rows: &DMatrix<f32>) -> f32 {
 }
 
 /// What `cargo bench -p multi-query -- --record` wrote down last.
-pub struct Recorded {
-    rows: Vec<(String, usize, f64)>,
-}
-
-impl Recorded {
-    /// Reads the recording that is compiled in.
-    ///
-    /// # Errors
-    /// When a line is not `case,tokens,milliseconds`.
-    pub fn read() -> Result<Self> {
-        let parse = |line: &str| {
-            let mut cells = line.split(',');
-            let row = (|| {
-                let case = cells.next()?.to_owned();
-                Some((case, cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
-            })();
-            row.with_context(|| format!("recorded.csv: cannot read `{line}`"))
-        };
-        let lines = include_str!("../benches/recorded.csv").lines().skip(1);
-        Ok(Recorded { rows: lines.map(parse).collect::<Result<_>>()? })
-    }
-
-    /// Shortest time of a case at a size.
-    ///
-    /// # Errors
-    /// When it was not recorded.
-    pub fn milliseconds(&self, case: &str, tokens: usize) -> Result<f64> {
-        let mut points = self.points(case);
-        let found = points.find(|(size, _)| *size == tokens).map(|(_, ms)| ms);
-        found.with_context(|| format!("recorded.csv: no `{case}` at {tokens}"))
-    }
-
-    /// All sizes of a case with their shortest times in milliseconds.
-    pub fn points(&self, case: &str) -> impl Iterator<Item = (usize, f64)> {
-        let of_case = self.rows.iter().filter(move |row| row.0 == case);
-        of_case.map(|(_, n, ms)| (*n, *ms))
-    }
+///
+/// # Errors
+/// When a line is not `case,tokens,milliseconds`.
+pub fn recorded() -> Result<Recorded> {
+    Recorded::parse(include_str!("../benches/recorded.csv"))
 }

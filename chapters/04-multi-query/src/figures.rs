@@ -1,6 +1,6 @@
 //! The chapter's figures, one function each.
 
-use crate::experiments::{self, BENCH_HEAD_DIM, BENCH_HEADS, Loss, Recorded, Setting};
+use crate::experiments::{self, BENCH_HEAD_DIM, BENCH_HEADS, Loss, Setting};
 use crate::experiments::{multi_head_ratio, multi_query_ratio, paper};
 use anyhow::{Context, Result};
 use figures::{Axis, Bars, Chart, Diagram, Figure, Format, Heatmap, Hue, Slot, Words};
@@ -264,7 +264,7 @@ pub fn ratios() -> Result<Figure> {
 /// # Errors
 /// When the recording cannot be read.
 pub fn decode_time() -> Result<Figure> {
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let time = |case: &str| {
         let points = recorded.points(case).map(|(tokens, ms)| (tokens as f64, ms));
         points.collect::<Vec<_>>()
