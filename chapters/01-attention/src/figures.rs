@@ -321,7 +321,9 @@ pub fn cost() -> Result<Figure> {
         alt: format!(
             "Two charts with log scales over n from 64 to 4,096. Time rises to {slowest:.0} \
              ms, {over:.1} times a line that grows with n squared from 512 on. Memory rises \
-             from 16 KiB to 64 MiB.",
+             from {} KiB to {} MiB.",
+            times[0].0.powi(2) * 4.0 / 1024.0,
+            most.powi(2) * 4.0 / 1024.0 / 1024.0,
         ),
     };
     let square = times.iter().map(|(n, _)| (*n, square(*n)));
@@ -349,7 +351,7 @@ pub fn softmax_versions() -> Result<Figure> {
     let words = Words {
         title: "The same softmax, four speeds".into(),
         caption: format!(
-            "Down the columns a score costs the same at any size; row by row it costs more \
+            "Down the columns a score costs about the same at any size; row by row it costs more \
              and more. Time for one score of an n × n softmax, on one core. At n = 1,024: \
              row by row {:.0} ns, down the columns {:.1} ns, with `exp_nonpositive` {:.1} \
              ns, with this processor's widest vectors {:.2} ns.",

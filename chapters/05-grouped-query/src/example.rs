@@ -276,6 +276,16 @@ pub fn facts() -> Result<String> {
         format!("{:.1}", bytes / 1024_f64.powi(3))
     };
     fact("llama_context", thousands(llama.context))?;
+    for (family, twin, key) in [
+        ("Llama-2-70B", "DeepSeek-67B", "context_llama_2"),
+        ("Llama-3-8B", "Gemma-2-9B", "context_llama_3"),
+        ("Llama-3.1-405B", "Qwen2.5-7B", "context_llama_31"),
+    ] {
+        let [one, other] =
+            [models::find(family)?, models::find(twin)?].map(|m| m.context);
+        anyhow::ensure!(one == other, "{family} and {twin} no longer share a length");
+        fact(key, thousands(one))?;
+    }
     fact("llama_gib", gib(&llama))?;
     fact("llama_gib_multi_head", gib(&whole))?;
 
