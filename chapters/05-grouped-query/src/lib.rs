@@ -188,6 +188,12 @@ impl GroupedQueryAttention {
         (self.k_proj.shape().1, self.v_proj.shape().1)
     }
 
+    /// The map that mixes what the heads found.
+    #[must_use]
+    pub fn o_proj(&self) -> &Linear {
+        &self.o_proj
+    }
+
     /// How the heads share keys and values.
     #[must_use]
     pub fn groups(&self) -> Groups {

@@ -1,0 +1,338 @@
+//! Rotary positions: queries and keys are turned by angles that grow with their position,
+//! so that a score depends on how far apart two tokens stand.
+//!
+//! ```text
+//! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)      ω_i = θ^(−2i/d)
+//! ```
+//!
+//! Source: Su et al. 2021, *RoFormer: Enhanced Transformer with Rotary Position
+//! Embedding*, §3.2 and §3.4.
+//!
+//! ```
+//! use nalgebra::dmatrix;
+//! use rotary::{Pairing, Rotary};
+//!
+//! // One head of two features: a single pair, which turns by one radian a token.
+//! let rotary = Rotary::new(2, 10_000.0, Pairing::Halves)?;
+//! let mut q = dmatrix![1.0, 0.0; 1.0, 0.0];
+//! rotary.angles(5..7).rotate(&mut q)?;
+//! assert!((q.row(0).dot(&q.row(1)) - 1.0_f32.cos()).abs() < 1e-6);
+//! # Ok::<(), rotary::RotaryError>(())
+//! ```
+
+use attention::{Linear, Mask, ShapeError, expect_shape};
+use decoding::KvCache;
+use grouped_query::{GroupError, GroupedQueryAttention, attend_groups, attend_stacked};
+use multi_head::{LayerError, MultiHeadAttended, Projected, head_dim};
+use nalgebra::DMatrix;
+use std::f64::consts::TAU;
+use std::ops::Range;
+
+/// Which features of a head turn together. Pair `i` turns at frequency `i` either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// Feature `i` and feature `i + head_dim / 2`: Llama's weights.
+    Halves,
+    /// Features `2i` and `2i + 1`: the paper, and `DeepSeek`'s weights.
+    Neighbors,
+}
+
+impl Pairing {
+    /// The two features of pair `i` in a head of `pairs` pairs.
+    #[must_use]
+    pub fn features(self, i: usize, pairs: usize) -> (usize, usize) {
+        match self {
+            Pairing::Halves => (i, i + pairs),
+            Pairing::Neighbors => (2 * i, 2 * i + 1),
+        }
+    }
+}
+
+/// How fast each pair of features turns, and which features they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotary {
+    /// Radians a token, one a pair: 1 for the first, and slower from pair to pair.
+    frequencies: Vec<f32>,
+    pairing: Pairing,
+}
+
+impl Rotary {
+    /// The frequencies `theta^(-2i / head_dim)` of a head's pairs (Su et al. 2021,
+    /// equation 15). `theta` is 10,000 in the paper and 500,000 in Llama 3.
+    ///
+    /// # Errors
+    /// When `head_dim` is odd or 0, or `theta` is not a positive finite number.
+    pub fn new(
+        head_dim: usize,
+        theta: f64,
+        pairing: Pairing,
+    ) -> Result<Self, RotaryError> {
+        if head_dim == 0 || !head_dim.is_multiple_of(2) {
+            return Err(RotaryError::Unpaired { head_dim });
+        }
+        if !(theta.is_finite() && theta > 0.0) {
+            return Err(RotaryError::Theta { theta });
+        }
+        let frequency = |i| theta.powf(-2.0 * i as f64 / head_dim as f64) as f32;
+        Ok(Rotary { frequencies: (0..head_dim / 2).map(frequency).collect(), pairing })
+    }
+
+    /// Radians a token, one a pair.
+    #[must_use]
+    pub fn frequencies(&self) -> &[f32] {
+        &self.frequencies
+    }
+
+    /// Cosines and sines for tokens at these positions. The first token of a sequence
+    /// stands at 0; a token that follows `len` cached ones stands at `len`.
+    #[must_use]
+    pub fn angles(&self, positions: Range<usize>) -> Angles {
+        // Rounded to f32 as Llama's tables are, and taken from f64 so that the product
+        // with a large position is still that of the rounded frequency.
+        let angle = |row: usize, pair: usize| {
+            (positions.start + row) as f64 * f64::from(self.frequencies[pair])
+        };
+        let (tokens, pairs) = (positions.len(), self.frequencies.len());
+        let cos = DMatrix::from_fn(tokens, pairs, |row, i| angle(row, i).cos() as f32);
+        let sin = DMatrix::from_fn(tokens, pairs, |row, i| angle(row, i).sin() as f32);
+        Angles { cos, sin, pairing: self.pairing }
+    }
+}
+
+/// The table of a run of positions: what is computed once and used for queries and keys of
+/// all heads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Angles {
+    /// (tokens, pairs).
+    cos: DMatrix<f32>,
+    /// (tokens, pairs).
+    sin: DMatrix<f32>,
+    pairing: Pairing,
+}
+
+impl Angles {
+    /// Turns the queries or keys `x` (tokens, heads · `head_dim`), all heads alike.
+    ///
+    /// # Errors
+    /// When `x` has another number of tokens, or its width is not that of whole heads.
+    pub fn rotate(&self, x: &mut DMatrix<f32>) -> Result<(), ShapeError> {
+        let (tokens, pairs) = self.cos.shape();
+        let heads = x.ncols() / (2 * pairs);
+        let why = "one row a position, and whole heads";
+        expect_shape("x", x.shape(), (tokens, heads * 2 * pairs), why)?;
+        for head in 0..heads {
+            for i in 0..pairs {
+                let (a, b) = self.pairing.features(i, pairs);
+                let (a, b) = (head * 2 * pairs + a, head * 2 * pairs + b);
+                let (mut a, mut b) = x.columns_range_pair_mut(a, b);
+                let turns = self.cos.column(i).into_iter().zip(self.sin.column(i));
+                for ((a, b), (cos, sin)) in a.iter_mut().zip(b.iter_mut()).zip(turns) {
+                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A grouped-query layer that turns its queries and keys before they meet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RotaryAttention {
+    layer: GroupedQueryAttention,
+    rotary: Rotary,
+}
+
+impl RotaryAttention {
+    /// `layer`, with queries and keys that `rotary` turns. Values are left alone.
+    ///
+    /// # Errors
+    /// When a head of the layer has another width than the pairs of `rotary`.
+    pub fn new(
+        layer: GroupedQueryAttention,
+        rotary: Rotary,
+    ) -> Result<Self, RotaryError> {
+        let width = layer.kv_widths().0;
+        let wanted = layer.groups().kv_heads() * 2 * rotary.frequencies.len();
+        let why = "every feature of a key belongs to a pair";
+        expect_shape("k_proj", (1, width), (1, wanted), why)?;
+        Ok(RotaryAttention { layer, rotary })
+    }
+
+    /// Self-attention: the tokens `x` (tokens, `model_dim`), which stand at 0, 1, 2, …,
+    /// look at one another.
+    ///
+    /// # Errors
+    /// When `x` or the mask has another shape than the layer needs.
+    pub fn forward(
+        &self,
+        x: &DMatrix<f32>,
+        mask: &Mask,
+    ) -> Result<MultiHeadAttended, RotaryError> {
+        let Projected { q, k, v } = self.project(x, 0)?;
+        let groups = self.layer.groups();
+        let heads = attend_groups(&q, k.as_view(), v.as_view(), groups, mask)?;
+        let output = self.layer.o_proj().forward(&heads.context)?;
+        Ok(MultiHeadAttended { output, weights: heads.weights })
+    }
+
+    /// Queries, keys and values of tokens `x` (tokens, `model_dim`), the first of which
+    /// stands at position `start`; queries and keys are turned.
+    ///
+    /// # Errors
+    /// When `x` has another width than the projections read.
+    pub fn project(
+        &self,
+        x: &DMatrix<f32>,
+        start: usize,
+    ) -> Result<Projected, ShapeError> {
+        let mut projected = self.layer.project(x, x)?;
+        let angles = self.rotary.angles(start..start + x.nrows());
+        angles.rotate(&mut projected.q)?;
+        angles.rotate(&mut projected.k)?;
+        Ok(projected)
+    }
+
+    /// The layer without positions.
+    #[must_use]
+    pub fn layer(&self) -> &GroupedQueryAttention {
+        &self.layer
+    }
+}
+
+/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer.
+/// The cache holds keys that are turned already: a key's angle depends on where its own
+/// token stands, and that does not change.
+///
+/// # Errors
+/// When `x` does not fit the layer, or the cache does not, or has no room.
+pub fn prefill(
+    layer: &RotaryAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<MultiHeadAttended, RotaryError> {
+    let start = cache.len();
+    let Projected { q, k, v } = layer.project(x, start)?;
+    cache.append(&k, &v).map_err(GroupError::from)?;
+    let (groups, causal) = (layer.layer.groups(), Mask::Causal { offset: start });
+    let heads = attend_groups(&q, cache.keys(), cache.values(), groups, &causal)?;
+    let output = layer.layer.o_proj().forward(&heads.context)?;
+    Ok(MultiHeadAttended { output, weights: heads.weights })
+}
+
+/// Runs the next token, `x` (1, `model_dim`), through the layer, at the position that the
+/// cache's length gives it.
+///
+/// # Errors
+/// When `x` is not one token, or as for [`prefill`].
+pub fn decode(
+    layer: &RotaryAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<MultiHeadAttended, RotaryError> {
+    expect_shape("x", x.shape(), (1, x.ncols()), "decoding goes token by token")?;
+    let Projected { q, k, v } = layer.project(x, cache.len())?;
+    cache.append(&k, &v).map_err(GroupError::from)?;
+    let groups = layer.layer.groups();
+    let heads = attend_stacked(&q, cache.keys(), cache.values(), groups)?;
+    let output = layer.layer.o_proj().forward(&heads.context)?;
+    Ok(MultiHeadAttended { output, weights: heads.weights })
+}
+
+/// A query or key projection (`d_in`, heads · `head_dim`) whose heads pair their features
+/// as `from` says, with the features in the order of `to`: the same scores from the other
+/// kind of rotation.
+///
+/// # Errors
+/// When the heads do not divide its width, or leave an odd one.
+pub fn repaired(
+    projection: &Linear,
+    heads: usize,
+    from: Pairing,
+    to: Pairing,
+) -> Result<Linear, RotaryError> {
+    let d_out = projection.shape().1;
+    let head_dim = head_dim("projection", d_out, heads)?;
+    if !head_dim.is_multiple_of(2) {
+        return Err(RotaryError::Unpaired { head_dim });
+    }
+    let pairs = head_dim / 2;
+    let mut order = vec![0; d_out];
+    for first in (0..d_out).step_by(head_dim.max(1)) {
+        for i in 0..pairs {
+            let (old, new) = (from.features(i, pairs), to.features(i, pairs));
+            order[first + new.0] = first + old.0;
+            order[first + new.1] = first + old.1;
+        }
+    }
+    let bias = projection.bias().map(|bias| bias.select_rows(&order));
+    Ok(Linear::new(projection.weight().select_columns(&order), bias)?)
+}
+
+/// How Llama 3.1 stretches the frequencies of a model that was trained on short texts:
+/// pairs that turn often within the old context stay, pairs that do not finish a turn are
+/// slowed down by `factor`, and those between are in between.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Llama3Scaling {
+    /// How much slower the slow pairs turn: 8 in Llama 3.1.
+    pub factor: f64,
+    /// Pairs with fewer turns than this within the old context are slowed in full: 1.
+    pub low_freq_factor: f64,
+    /// Pairs with more turns than this stay as they are: 4.
+    pub high_freq_factor: f64,
+    /// Tokens of the old context: 8,192.
+    pub original_context: f64,
+}
+
+impl Llama3Scaling {
+    /// The frequency that takes the place of `frequency`, in radians a token.
+    #[must_use]
+    pub fn of(self, frequency: f64) -> f64 {
+        let turns = self.original_context * frequency / TAU;
+        let (low, high) = (self.low_freq_factor, self.high_freq_factor);
+        let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+        kept * frequency + (1.0 - kept) * frequency / self.factor
+    }
+}
+
+impl Rotary {
+    /// The same pairs at the frequencies that `scaling` gives them.
+    #[must_use]
+    pub fn scaled(mut self, scaling: Llama3Scaling) -> Self {
+        for frequency in &mut self.frequencies {
+            *frequency = scaling.of(f64::from(*frequency)) as f32;
+        }
+        self
+    }
+}
+
+/// Why a layer cannot rotate, or not run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RotaryError {
+    /// A feature would be left without a partner.
+    #[error("a head of width {head_dim} cannot be split into pairs")]
+    Unpaired {
+        /// Features of a head.
+        head_dim: usize,
+    },
+    /// The base of the frequencies is not a positive number.
+    #[error("rope theta is {theta}, wanted a positive number")]
+    Theta {
+        /// The base.
+        theta: f64,
+    },
+    /// The layer does not fit, or its cache.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}
+
+impl From<ShapeError> for RotaryError {
+    fn from(error: ShapeError) -> Self {
+        RotaryError::Group(error.into())
+    }
+}
+
+impl From<LayerError> for RotaryError {
+    fn from(error: LayerError) -> Self {
+        RotaryError::Group(error.into())
+    }
+}
