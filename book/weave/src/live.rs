@@ -192,6 +192,11 @@ pub(crate) fn compile(root: &Path) -> Result<Option<Vec<u8>>> {
     ]);
     build.args(["--profile", "live", "--target", TARGET, "--crate-type", "staticlib"]);
     build.arg("--target-dir").arg(&folder);
+    // Four numbers at a time, as every browser of the last years can.
+    build.env(
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+        "-Ctarget-feature=+simd128",
+    );
     run(&mut build)?;
 
     // Crates on the way here export functions that no page calls. Linked by hand, nothing
@@ -205,7 +210,28 @@ pub(crate) fn compile(root: &Path) -> Result<Option<Vec<u8>>> {
     run(&mut link)?;
     let module =
         fs::read(&module).context("cannot read the module for live figures")?;
-    Ok(Some(module))
+    Ok(Some(without_notes(&module).context("the linker wrote no module")?))
+}
+
+/// The module without its custom sections, in which crates leave notes for tools that are
+/// not used here, more than there is code.
+fn without_notes(module: &[u8]) -> Option<Vec<u8>> {
+    let (magic, mut rest) = module.split_at_checked(8)?;
+    let mut kept = magic.to_vec();
+    while let Some((&id, after)) = rest.split_first() {
+        let digits = after.iter().position(|byte| byte & 0x80 == 0)? + 1;
+        // A length in LEB128: seven bits a byte, the lowest first.
+        let length =
+            after[..digits].iter().rev().try_fold(0_usize, |length, byte| {
+                Some(length.checked_mul(0x80)? | usize::from(byte & 0x7f))
+            })?;
+        let (section, others) = rest.split_at_checked(1 + digits + length)?;
+        if id != 0 {
+            kept.extend_from_slice(section);
+        }
+        rest = others;
+    }
+    Some(kept)
 }
 
 /// Whether the standard library for the target is installed, or is to be built along.
@@ -238,4 +264,20 @@ fn run(command: &mut Command) -> Result<()> {
         bail!("the live figures do not build: {program} failed ({status})");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_left_out_and_the_rest_stays() {
+        let magic = *b"\0asm\x01\0\0\0";
+        let note = [&[0, 0x81, 0x01, 1, b'n'][..], &[7; 127]].concat();
+        let code = [10, 2, 1, 0];
+        let module = [&magic[..], &note, &code, &note].concat();
+        assert_eq!(without_notes(&module), Some([&magic[..], &code].concat()));
+        assert_eq!(without_notes(&module[..20]), None);
+        assert_eq!(without_notes(b"\0asm"), None);
+    }
 }
