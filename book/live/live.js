@@ -48,7 +48,9 @@
 
     const figcaption = figure.querySelector("figcaption");
     const number = figcaption.textContent.match(/^[^:]*: /)[0];
-    const parts = caption.split("`").map((part, i) => (i % 2 ? element("code", part) : part));
+    const { className } = figcaption.querySelector("code") ?? figcaption;
+    const code = (words) => Object.assign(element("code", words), { className });
+    const parts = caption.split("`").map((part, i) => (i % 2 ? code(part) : part));
     figcaption.replaceChildren(number, ...parts);
 
     const row = (cells, tag) => element("tr", ...cells.map((cell) => element(tag, cell)));
