@@ -101,10 +101,13 @@
         const answer = draw(exports, { figure: name, inputs }, weights);
         const drawn = answer.startsWith("<svg");
         status.textContent = drawn ? show(figure, prefix, answer) : answer;
+        // The new title can be seen; whoever cannot see it hears it.
+        status.classList.toggle("heard", drawn);
         form.dataset.milliseconds = performance.now() - began;
       } catch (error) {
         // A module that failed once is not asked again.
         drawer = undefined;
+        status.classList.remove("heard");
         status.textContent = `This figure cannot be redrawn here (${error.message}).`;
       }
       form.dataset.state = `${mine}`;

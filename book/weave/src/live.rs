@@ -270,6 +270,43 @@ fn run(command: &mut Command) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn live() -> Live {
+        let list = r#"
+            [[figure]]
+            name = "grouped_query::groups"
+            weights = "layer-{layer}"
+            note = "a < b"
+            control = [
+                { name = "kind", label = "kind", start = "b", choices = [["a", "A"], ["b", "B"]] },
+                { name = "width", label = "width", min = 0, max = 10, start = 3, powers_of = 2 },
+            ]
+        "#;
+        toml::from_str(list).unwrap()
+    }
+
+    fn path(name: &str) -> CratePath {
+        CratePath { krate: "grouped-query".into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_listed_figure_has_a_hidden_form_in_which_every_control_has_its_label() {
+        let form = live().form(&path("groups"));
+        for part in [
+            r#"<form class="live" data-figure="grouped_query::groups" data-weights="layer-{layer}" hidden>"#,
+            r#"<label>kind <select name="kind" autocomplete="off"><option value="a">A</option><option value="b" selected>B</option></select></label>"#,
+            r#"<label for="live-groups-width">width <output>8</output></label><input id="live-groups-width" type="range" name="width" min="0" max="10" step="1" value="3" data-powers-of="2" autocomplete="off">"#,
+            "<p>a &lt; b</p>",
+            r#"<p role="status"></p>"#,
+        ] {
+            assert!(form.contains(part), "{part} in {form}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_not_listed_has_none() {
+        assert_eq!(live().form(&path("decode")), "");
+    }
+
     #[test]
     fn notes_are_left_out_and_the_rest_stays() {
         let magic = *b"\0asm\x01\0\0\0";

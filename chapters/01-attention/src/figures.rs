@@ -264,7 +264,7 @@ pub fn temperature_of(real: &Real, query: usize, temperature: f32) -> Result<Fig
     .line(found, Hue::Attention, most)
     .line(next, Hue::Muted, more)
     .line(last, Hue::Accent, some)
-    .vertical(1.0, "the model");
+    .vertical(1.0, if factor == 1.0 { "the model" } else { "" });
     let plot = match factor {
         1.0 => plot,
         factor => plot.vertical(factor, &format!("temperature {temperature:.2}")),
@@ -362,7 +362,7 @@ pub fn masked_map(real: &Real, hidden: Hidden) -> Result<Figure> {
             "`it` loses the tokens behind it, and `animal` goes from {before:.2} to \
              {after:.2}."
         ),
-        _ => format!("For `it`, `animal` goes from {before:.2} to {after:.2}."),
+        _ => format!("for `it`, `animal` goes from {before:.2} to {after:.2}."),
     };
     let trained = match hidden {
         Hidden::Nothing => "MiniLM was trained so.",
