@@ -48,9 +48,10 @@ impl Control {
     fn values(&self) -> Vec<String> {
         if let (Some(min), Some(max)) = (self.min, self.max) {
             let step = self.step.unwrap_or(1.0);
-            let steps = ((max - min) / step).round() as u32;
-            return (0..=steps)
-                .map(|i| self.written(min + f64::from(i) * step))
+            let places = (0..).map(|i| min + f64::from(i) * step);
+            return places
+                .take_while(|&at| at <= max)
+                .map(|at| self.written(at))
                 .collect();
         }
         self.choices.iter().map(|[value, _]| value.clone()).collect()

@@ -118,7 +118,7 @@ fn build(root: &Path, live: bool) -> Result<ExitCode> {
     println!("{}", built.summary);
     match &module {
         Some(module) => {
-            println!("live figures: {} KB of WebAssembly", module.len() / 1000)
+            println!("live figures: {} KB of WebAssembly", module.len() / 1000);
         }
         None if live => println!("no live figures: {}", live::MISSING),
         None => {}
