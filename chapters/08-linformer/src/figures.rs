@@ -1,0 +1,2 @@
+//! x
+pub fn all() -> anyhow::Result<Vec<figures::Figure>> { Ok(vec![]) }
