@@ -1,7 +1,7 @@
 //! What the chapter counts and measures: the data behind its figures and numbers.
 
 use crate::{LinformerAttention, LinformerError, Projections, SequenceProjection};
-use crate::{attend_condensed, condense};
+use crate::{Sharing, attend_condensed, condense};
 use anyhow::{Context, Result};
 use attention::experiments::Recorded;
 use attention::{Linear, Mask, ShapeError, attend, softmax};
@@ -111,16 +111,15 @@ pub fn share(squares: &[f64], k: usize) -> f64 {
     sum(&squares[..k.min(squares.len())]) / sum(squares)
 }
 
-/// The share of the 128 largest singular values in a map that nobody learned: softmax of
-/// scores drawn at random, as spread out as those of unit queries and keys.
+/// The squares of the singular values of a map that nobody learned: softmax of scores
+/// drawn at random, as spread out as those of independent queries and keys.
 #[must_use]
-pub fn share_of_noise(k: usize) -> f64 {
-    let weights = softmax(normal(TOKENS, TOKENS, 1));
-    let p = weights.map(f64::from);
-    let mut squares: Vec<f64> =
-        (p.transpose() * &p).symmetric_eigenvalues().iter().map(|s| s.max(0.0)).collect();
+pub fn squares_of_noise() -> Vec<f64> {
+    let p = softmax(normal(TOKENS, TOKENS, 1)).map(f64::from);
+    let squares = (p.transpose() * &p).symmetric_eigenvalues();
+    let mut squares: Vec<f64> = squares.iter().map(|s| s.max(0.0)).collect();
     squares.sort_by(|a, b| b.total_cmp(a));
-    share(&squares, k)
+    squares
 }
 
 /// What is left of one head at one `k`. Errors are relative: the length of the difference
@@ -169,14 +168,13 @@ pub fn measure(layer: usize, head: usize) -> Result<Vec<Measured>> {
         let output = |e: &SequenceProjection| -> Result<f64> {
             Ok(relative_error(&at.condensed(e, e)?, &at.output))
         };
-        let all: f64 = squares.iter().sum();
-        let lost: f64 = squares[k..].iter().sum();
+        let sum = |squares: &[f64]| squares.iter().fold(0.0, |sum, square| sum + square);
         Ok(Measured {
             layer,
             head,
             k,
             share: share(&squares, k),
-            best_map: (lost / all).sqrt(),
+            best_map: (sum(&squares[k..]) / sum(&squares)).sqrt(),
             // A mean over b columns, given back to each: Sᵀ S · b, and b = n / k.
             pooled_map: through(&pooling, TOKENS as f32 / k as f32)?,
             random_map: through(&r, 1.0)?,
@@ -391,6 +389,38 @@ pub enum Causal {
     OwnStretch,
     /// Linformer with mean pooling: token i may see the stretches that ended before it.
     PastStretches,
+}
+
+/// Which matrix serves which head of which layer: a row a layer, and for each head the
+/// numbers of its E and its F, counted as they come up.
+///
+/// # Errors
+/// When there are no heads.
+pub fn who_uses_which(
+    sharing: Sharing,
+    layers: usize,
+    heads: usize,
+) -> Result<DMatrix<f64>> {
+    let one = SequenceProjection::mean_pooling(1, 1)?;
+    let model = Projections::of_model(sharing, layers, heads, || one.clone())?;
+    let mut seen = Vec::new();
+    let mut number = |matrix: &Arc<SequenceProjection>| {
+        let at = Arc::as_ptr(matrix);
+        let known = seen.iter().position(|other| *other == at);
+        known.unwrap_or_else(|| {
+            seen.push(at);
+            seen.len() - 1
+        })
+    };
+    let mut table = DMatrix::zeros(layers, 2 * heads);
+    for (l, layer) in model.iter().enumerate() {
+        for h in 0..heads {
+            let own = h % layer.keys.len();
+            table[(l, 2 * h)] = number(&layer.keys[own]) as f64;
+            table[(l, 2 * h + 1)] = number(&layer.values[own]) as f64;
+        }
+    }
+    Ok(table)
 }
 
 /// Tokens and rows of the experiment with [`Causal`].
