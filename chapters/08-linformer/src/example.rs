@@ -1,8 +1,10 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p linformer` shows the first of them and the spectrum of MiniLM's maps.
 
-use crate::experiments::{self, BENCH_HEAD_DIM, BENCH_K, Causal, LAYERS, LEAK, Measured};
-use crate::experiments::{Measurements, Mistakes, RANKS, TOKENS};
+use crate::experiments::{
+    self, BENCH_HEAD_DIM, BENCH_K, Causal, LAYERS, LEAK, Measured,
+};
+use crate::experiments::{Measurements, RANKS, TOKENS};
 use crate::experiments::{share, squares_of_noise, theorem_k};
 use crate::{LinformerError, SequenceProjection, Sharing, attend_condensed};
 use anyhow::{Context, Result};
@@ -109,8 +111,9 @@ pub fn sharing() -> Result<String> {
 /// When the recording does not hold it.
 pub fn spectrum() -> Result<String> {
     let measured = Measurements::read()?;
-    let mut text =
-        String::from("share of the k largest singular values\nlayer    k = 1     32    128    256\n");
+    let mut text = String::from(
+        "share of the k largest singular values\nlayer    k = 1     32    128    256\n",
+    );
     for layer in 0..LAYERS {
         write!(text, "{layer:>5}  ")?;
         for k in [1, 32, 128, 256] {
@@ -200,11 +203,8 @@ pub fn cost() -> Result<String> {
         let attention = million(experiments::attention_multiply_adds(n, d));
         let linformer = million(experiments::linformer_multiply_adds(n, k, d));
         let (square, narrow) = (mib(n), mib(k));
-        let square = if square < 10.0 {
-            format!("{square:.2}")
-        } else {
-            grouped(square as u64)
-        };
+        let square =
+            if square < 10.0 { format!("{square:.2}") } else { grouped(square as u64) };
         let n = grouped(n);
         writeln!(
             text,
@@ -233,29 +233,27 @@ pub fn time() -> Result<String> {
     Ok(text)
 }
 
-/// Three mistakes on layer 3, where they show and where they hide.
+/// Three mistakes on layer 0, where they show and where they hide.
 ///
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn mistakes() -> Result<String> {
     let dense = experiments::random(4, 16, 1)?;
-    let full = SequenceProjection::mean_pooling(4, 14)?;
-    let cases = [(&dense, true), (&dense, false), (&full, true)];
-    let [shown, plain, means] =
-        cases.map(|(e, biased)| experiments::mistakes(3, e, biased));
-    let all = [shown?, plain?, means?];
-    let mut text = String::from("                   dense E  dense E   means,\n");
-    text += "                    biases     none  n = max\n";
-    let rows: [(&str, fn(&Mistakes) -> f64); 3] = [
-        ("padding not cut", |m| m.padded),
-        ("condensed first", |m| m.swapped),
-        ("keys for values", |m| m.keys_for_values),
+    let means = SequenceProjection::mean_pooling(4, 14)?;
+    let with = |e, biased| experiments::mistakes(0, e, biased);
+    let (shown, plain, full) =
+        (with(&dense, true)?, with(&dense, false)?, with(&means, true)?);
+    let rows = [
+        ("padding not cut, [SEP]", shown.padded),
+        ("  the same, zeros", shown.padded_with_zeros),
+        ("  the same, without biases", plain.padded_with_zeros),
+        ("condensed before projected", shown.swapped),
+        ("  the same, without biases", plain.swapped),
+        ("  the same, E takes means", full.swapped),
+        ("keys in place of values", shown.keys_for_values),
     ];
-    for (name, value) in rows {
-        let [a, b, c] = [0, 1, 2].map(|i| value(&all[i]));
-        writeln!(text, "{name:<18} {a:>7.2} {b:>8.2} {c:>8.2}")?;
-    }
-    Ok(text)
+    let line = |(name, error): (&str, f64)| format!("{name:<30} {error:>5.2}\n");
+    Ok(rows.map(line).concat())
 }
 
 /// The tokens of the example projected along their features, beside the right way.
@@ -329,7 +327,10 @@ pub fn facts() -> Result<String> {
     errors.sort_by(f64::total_cmp);
     let kept = errors.iter().filter(|error| **error <= 0.5).count();
     fact("theorem_columns", grouped(errors.len() as u64))?;
-    fact("theorem_kept", format!("{:.0} %", 100.0 * kept as f64 / errors.len() as f64))?;
+    fact(
+        "theorem_kept",
+        format!("{:.0} %", 100.0 * kept as f64 / errors.len() as f64),
+    )?;
     fact("theorem_median", format!("{:.1}", errors[errors.len() / 2]))?;
 
     let headwise = Sharing::Headwise.matrices(12, 12) * BENCH_K;

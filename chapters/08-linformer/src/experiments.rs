@@ -56,8 +56,7 @@ impl Head {
             let (weight, bias) = minilm::head(projection, head, layer.head_dim());
             Ok(Linear::new(weight, bias)?.forward(&layer.x)?)
         };
-        let (q, k, v) =
-            (run(&layer.q_proj)?, run(&layer.k_proj)?, run(&layer.v_proj)?);
+        let (q, k, v) = (run(&layer.q_proj)?, run(&layer.k_proj)?, run(&layer.v_proj)?);
         let found = attend(q.as_view(), k.as_view(), v.as_view(), &Mask::None)?;
         Ok(Head { q, k, v, weights: found.weights, output: found.output })
     }
@@ -168,7 +167,8 @@ pub fn measure(layer: usize, head: usize) -> Result<Vec<Measured>> {
         let output = |e: &SequenceProjection| -> Result<f64> {
             Ok(relative_error(&at.condensed(e, e)?, &at.output))
         };
-        let sum = |squares: &[f64]| squares.iter().fold(0.0, |sum, square| sum + square);
+        let sum =
+            |squares: &[f64]| squares.iter().fold(0.0, |sum, square| sum + square);
         Ok(Measured {
             layer,
             head,
@@ -254,8 +254,7 @@ impl Measurements {
     /// # Errors
     /// When it was not measured.
     pub fn at(&self, layer: usize, head: usize, k: usize) -> Result<&Measured> {
-        let found =
-            self.0.iter().find(|m| (m.layer, m.head, m.k) == (layer, head, k));
+        let found = self.0.iter().find(|m| (m.layer, m.head, m.k) == (layer, head, k));
         found.with_context(|| format!("measured.csv: no {layer}, {head}, {k}"))
     }
 
@@ -307,9 +306,11 @@ pub fn theorem_errors(layer: usize, k: usize) -> Result<Vec<f64>> {
         let at = Head::of(&layer, head)?;
         let found = &at.weights * (r.transpose() * (&r * &at.v));
         let columns = found.column_iter().zip(at.output.column_iter());
-        errors.extend(columns.map(|(found, wanted)| {
-            f64::from((found - wanted).norm() / wanted.norm())
-        }));
+        errors.extend(
+            columns.map(|(found, wanted)| {
+                f64::from((found - wanted).norm() / wanted.norm())
+            }),
+        );
     }
     Ok(errors)
 }
@@ -501,20 +502,22 @@ pub fn converted(layer: &Layer, e: SequenceProjection) -> Result<LinformerAttent
     )?)
 }
 
-/// How far the heads' output in a layer of MiniLM moves, on the book's sentence with 4
-/// rows left of it, by three mistakes.
+/// How far three mistakes move the heads' output in a layer of MiniLM on the book's
+/// sentence.
 #[derive(Debug, Clone, Copy)]
 pub struct Mistakes {
-    /// The sentence padded to 16 tokens with zeros, and nothing cut.
+    /// The sentence padded to `n_max` tokens with its last one, and nothing cut.
     pub padded: f64,
+    /// The same, padded with zeros.
+    pub padded_with_zeros: f64,
     /// The condensed keys in place of the condensed values.
     pub keys_for_values: f64,
     /// x condensed before it is projected, a bias added after.
     pub swapped: f64,
 }
 
-/// [`Mistakes`] in `layer` with the projection `e` for up to 16 tokens, with or without
-/// the layer's biases.
+/// [`Mistakes`] in `layer` with `e` for keys and values, with or without the layer's
+/// biases.
 ///
 /// # Errors
 /// When the model's slices cannot be read.
@@ -547,15 +550,20 @@ pub fn mistakes(
     let right = heads(&k, &v)?;
     let error = |found: DMatrix<f32>| relative_error(&found, &right);
 
-    let n_max = e[0].shape().1;
-    let padded = x.clone().resize_vertically(n_max, 0.0);
-    let of_padded =
-        heads(&condensed(&layer.k_proj, &padded)?, &condensed(&layer.v_proj, &padded)?)?;
+    let zeros = x.clone().resize_vertically(e[0].shape().1, 0.0);
+    let mut repeated = zeros.clone();
+    for mut row in repeated.row_iter_mut().skip(x.nrows()) {
+        row.copy_from(&x.row(x.nrows() - 1));
+    }
+    let padded = |x: &DMatrix<f32>| {
+        heads(&condensed(&layer.k_proj, x)?, &condensed(&layer.v_proj, x)?)
+    };
     let short = condense(x, &e)?;
     let swapped =
         heads(&linear(&layer.k_proj, &short)?, &linear(&layer.v_proj, &short)?)?;
     Ok(Mistakes {
-        padded: error(of_padded),
+        padded: error(padded(&repeated)?),
+        padded_with_zeros: error(padded(&zeros)?),
         keys_for_values: error(heads(&k, &k)?),
         swapped: error(swapped),
     })

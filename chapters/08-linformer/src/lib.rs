@@ -204,7 +204,8 @@ impl Projections {
     /// are shared counted once.
     #[must_use]
     pub fn parameters(layers: &[Self]) -> usize {
-        let all = layers.iter().flat_map(|layer| layer.keys.iter().chain(&layer.values));
+        let all =
+            layers.iter().flat_map(|layer| layer.keys.iter().chain(&layer.values));
         let mut seen = HashSet::new();
         let once = all.filter(|matrix| seen.insert(Arc::as_ptr(matrix)));
         once.map(|matrix| matrix.weight.len()).sum()

@@ -77,7 +77,9 @@ where x has one.
             !tensors.contains("to_v.weight") && !tensors.contains("proj_v");
         let to_v = if keys_are_values { None } else { Some(linear("to_v")?) };
         let f = match (flags.share_projection, tensors.contains("proj_v")) {
-            (true, true) => bail!("--share-projection and proj_v in the file: give one"),
+            (true, true) => {
+                bail!("--share-projection and proj_v in the file: give one")
+            }
             (true, false) => Arc::clone(&e),
             (false, _) if keys_are_values => Arc::clone(&e),
             (false, _) => projection(tensors, "proj_v")
@@ -87,7 +89,8 @@ where x has one.
         let heads = |error: &dyn std::fmt::Display| {
             anyhow::anyhow!("--heads {}: {error}", flags.heads)
         };
-        let one = head_dim("to_q", to_q.shape().1, flags.heads).map_err(|e| heads(&e))?;
+        let one =
+            head_dim("to_q", to_q.shape().1, flags.heads).map_err(|e| heads(&e))?;
         let kv_heads = if to_k.shape().1 == one { 1 } else { flags.heads };
         let groups = Groups::new(flags.heads, kv_heads)?;
         let projections = Projections::new(vec![e], vec![f])
@@ -145,7 +148,9 @@ fn of_context(error: LinformerError) -> LinformerError {
 /// Without a context, x is its own. If x does not fit there, one was forgotten.
 fn no_context(error: LinformerError) -> LinformerError {
     match error {
-        LinformerError::Layer(LayerError::Shape(error)) if error.tensor == "context" => {
+        LinformerError::Layer(LayerError::Shape(error))
+            if error.tensor == "context" =>
+        {
             let because = "to_k and to_v read that many, and the file has no context";
             ShapeError { because, ..error.of("x") }.into()
         }
