@@ -317,7 +317,7 @@ pub fn facts() -> Result<String> {
     for (name, epsilon) in [("half", 0.5), ("tenth", 0.1)] {
         let k = theorem_k(TOKENS, epsilon).round() as u64;
         fact(&format!("theorem_{name}"), grouped(k))?;
-        let from = experiments::theorem_says_something_from(epsilon);
+        let from = experiments::theorem_says_something_from(epsilon)?;
         fact(&format!("theorem_from_{name}"), grouped(from as u64))?;
     }
     let mut errors = Vec::new();
@@ -333,6 +333,9 @@ pub fn facts() -> Result<String> {
     )?;
     fact("theorem_median", format!("{:.1}", errors[errors.len() / 2]))?;
 
+    let long: u64 = 65_536;
+    fact("pairs_long", grouped(long * long))?;
+    fact("gib_long", ((long * long * 4) >> 30).to_string())?;
     let headwise = Sharing::Headwise.matrices(12, 12) * BENCH_K;
     fact("headwise_long", format!("{:.0}", (headwise * 65_536) as f64 / 1e6))?;
     fact("unshared", Sharing::None.matrices(12, 12).to_string())?;

@@ -92,7 +92,7 @@ pub fn normal(rows: usize, columns: usize, seed: u64) -> DMatrix<f32> {
 }
 
 /// The squares of the singular values of a map, largest first, and the directions among
-/// the tokens that belong to them: eigenvalues and eigenvectors of PᵀP.
+/// the tokens that belong to them: eigenvalues and eigenvectors of `PᵀP`.
 fn singular(weights: &DMatrix<f32>) -> (Vec<f64>, DMatrix<f64>) {
     let p = weights.map(f64::from);
     let SymmetricEigen { eigenvalues, eigenvectors } =
@@ -241,7 +241,9 @@ impl Measurements {
                     let errors = [m.best_map, m.pooled_map, m.random_map];
                     let errors = [&errors[..], &[m.best, m.pooled, m.random]].concat();
                     write!(text, "{layer},{head},{},{:.4}", m.k, m.share)?;
-                    errors.iter().for_each(|error| text += &format!(",{error:.4}"));
+                    for error in errors {
+                        write!(text, ",{error:.4}")?;
+                    }
                     text.push('\n');
                 }
             }
@@ -285,12 +287,15 @@ pub fn theorem_k(n: usize, epsilon: f64) -> f64 {
     5.0 * (n as f64).ln() / (epsilon.powi(2) - epsilon.powi(3))
 }
 
-/// The shortest sequence of more than `e` tokens for which the theorem asks for fewer rows
-/// than there are tokens.
-#[must_use]
-pub fn theorem_says_something_from(epsilon: f64) -> usize {
-    let asks_for_less = |n: &usize| theorem_k(*n, epsilon) < *n as f64;
-    (3..).find(asks_for_less).unwrap_or(usize::MAX)
+/// The shortest sequence, of 3 to a million tokens, for which the theorem asks for fewer
+/// rows than there are tokens.
+///
+/// # Errors
+/// When it asks for more in all of them.
+pub fn theorem_says_something_from(epsilon: f64) -> Result<usize> {
+    let mut lengths = 3..1_000_000;
+    let first = lengths.find(|n| theorem_k(*n, epsilon) < *n as f64);
+    first.with_context(|| format!("ε = {epsilon}: more rows than a million tokens"))
 }
 
 /// What the theorem is about, tried: for each column w of each head's values in `layer`,

@@ -254,7 +254,7 @@ pub fn theorem() -> Result<Figure> {
             (n as f64, theorem_k(n, epsilon))
         })
     };
-    let from = experiments::theorem_says_something_from(0.1);
+    let from = experiments::theorem_says_something_from(0.1)?;
     let words = Words {
         title: "The bound speaks of long sequences only".into(),
         caption: format!(

@@ -1,6 +1,6 @@
 //! `cargo run -p linformer`: the worked example, the figures, and `forward` on files.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use attention::{ShapeError, files};
 use chapter_cli::{Chapter, Output, Sequence, Tensors};
 use grouped_query::Groups;
@@ -76,14 +76,18 @@ where x has one.
         let keys_are_values =
             !tensors.contains("to_v.weight") && !tensors.contains("proj_v");
         let to_v = if keys_are_values { None } else { Some(linear("to_v")?) };
-        let f = match (flags.share_projection, tensors.contains("proj_v")) {
+        let shared = flags.share_projection || keys_are_values;
+        let f = match (tensors.contains("proj_v"), shared) {
             (true, true) => {
                 bail!("--share-projection and proj_v in the file: give one")
             }
-            (true, false) => Arc::clone(&e),
-            (false, _) if keys_are_values => Arc::clone(&e),
-            (false, _) => projection(tensors, "proj_v")
-                .context("--share-projection would condense the values with proj_k")?,
+            (false, true) => Arc::clone(&e),
+            (true, false) => projection(tensors, "proj_v")?,
+            // Beside to_v it cannot be known whether it was left out or forgotten.
+            (false, false) => projection(tensors, "proj_v").map_err(|missing| {
+                let flag = "--share-projection would condense the values with proj_k";
+                anyhow::anyhow!("{missing:#}; {flag}")
+            })?,
         };
         let to_out = linear("to_out")?;
         let heads = |error: &dyn std::fmt::Display| {
@@ -141,7 +145,7 @@ fn of_context(error: LinformerError) -> LinformerError {
         LinformerError::TooLong { n, n_max, .. } => {
             LinformerError::TooLong { tensor: "context", n, n_max }
         }
-        other => other,
+        other @ LinformerError::Layer(_) => other,
     }
 }
 
