@@ -122,7 +122,7 @@ pub fn spectrum() -> Result<String> {
         text.push('\n');
     }
     write!(text, "noise  ")?;
-    let noise = squares_of_noise();
+    let noise = squares_of_noise(1.0);
     for k in [1, 32, 128, 256] {
         write!(text, " {:>6.2}", share(&noise, k))?;
     }
@@ -294,7 +294,15 @@ pub fn facts() -> Result<String> {
     let (least, most) = measured.ends(128, |m| m.share);
     fact("share_least_head", format!("{least:.2}"))?;
     fact("share_most_head", format!("{most:.2}"))?;
-    fact("share_noise", format!("{:.2}", share(&squares_of_noise(), 128)))?;
+    fact("share_noise", format!("{:.2}", share(&squares_of_noise(1.0), 128)))?;
+    for (name, deviation) in [("small", 0.01), ("large", 10.0)] {
+        let squares = squares_of_noise(deviation);
+        fact(&format!("noise_{name}"), format!("{:.2}", share(&squares, 128)))?;
+        fact(&format!("noise_{name}_first"), format!("{:.2}", share(&squares, 1)))?;
+    }
+    let [own, random] = experiments::largest_weights(128)?;
+    fact("largest_weight", format!("{own:.2}"))?;
+    fact("largest_weight_random", format!("{random:.2}"))?;
     fact("share_even", format!("{:.2}", 128.0 / TOKENS as f64))?;
     for l in [0, 1, 5] {
         fact(&format!("share_1_layer_{l}"), format!("{:.2}", layer(l, 1)))?;
@@ -357,6 +365,9 @@ pub fn facts() -> Result<String> {
     fact("attention_8192", format!("{attention:.0}"))?;
     fact("linformer_8192", format!("{linformer:.0}"))?;
     fact("faster_8192", format!("{:.0}", attention / linformer))?;
+    let shorter = recorded.milliseconds("attention", 2048)?;
+    let longer = recorded.milliseconds("attention", 4096)?;
+    fact("doubled_4096", format!("{:.1}", longer / shorter))?;
     let (d, k) = (BENCH_HEAD_DIM as u64, BENCH_K as u64);
     let fewer = experiments::attention_multiply_adds(8192, d)
         / experiments::linformer_multiply_adds(8192, k, d);

@@ -111,10 +111,11 @@ pub fn share(squares: &[f64], k: usize) -> f64 {
 }
 
 /// The squares of the singular values of a map that nobody learned: softmax of scores
-/// drawn at random, as spread out as those of independent queries and keys.
+/// drawn at random, with `deviation` as their standard deviation. That of independent
+/// queries and keys is 1.
 #[must_use]
-pub fn squares_of_noise() -> Vec<f64> {
-    let p = softmax(normal(TOKENS, TOKENS, 1)).map(f64::from);
+pub fn squares_of_noise(deviation: f32) -> Vec<f64> {
+    let p = softmax(normal(TOKENS, TOKENS, 1) * deviation).map(f64::from);
     let squares = (p.transpose() * &p).symmetric_eigenvalues();
     let mut squares: Vec<f64> = squares.iter().map(|s| s.max(0.0)).collect();
     squares.sort_by(|a, b| b.total_cmp(a));
@@ -318,6 +319,28 @@ pub fn theorem_errors(layer: usize, k: usize) -> Result<Vec<f64>> {
         );
     }
     Ok(errors)
+}
+
+/// The largest weight of a row, mean over all rows of all heads: of the maps as they are,
+/// and with keys condensed to `k` rows at random.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn largest_weights(k: usize) -> Result<[f64; 2]> {
+    let r = random(k, TOKENS, 128)?;
+    let mut sums = [0.0; 2];
+    for layer in 0..LAYERS {
+        let layer = Layer::with_long_text(layer)?;
+        for head in 0..layer.heads {
+            let at = Head::of(&layer, head)?;
+            let (q, k, v) = (at.q.as_view(), at.k.as_view(), at.v.as_view());
+            let condensed = attend_condensed(q, k, v, &r, &r)?.weights;
+            for (sum, map) in sums.iter_mut().zip([&at.weights, &condensed]) {
+                *sum += map.row_iter().map(|row| f64::from(row.max())).sum::<f64>();
+            }
+        }
+    }
+    Ok(sums.map(|sum| sum / (LAYERS * HEADS * TOKENS) as f64))
 }
 
 /// Multiply-adds of one head's attention among `n` tokens of width `d`.

@@ -34,7 +34,7 @@ pub fn spectrum() -> Result<Figure> {
         let mean = |&k: &usize| (k as f64, measured.mean(Some(layer), k, |m| m.share));
         RANKS[..9].iter().map(mean).collect::<Vec<_>>()
     };
-    let squares = experiments::squares_of_noise();
+    let squares = experiments::squares_of_noise(1.0);
     let noise = RANKS[..9].iter().map(|&k| (k as f64, share(&squares, k)));
     let at_128 = |l| measured.mean(Some(l), 128, |m| m.share);
     let of_noise = share(&squares, 128);
