@@ -3,7 +3,7 @@
 //!
 //!     cargo run -p linformer --example measure
 
-use linformer::experiments::Measurements;
+use linformer::measured::Measurements;
 use std::path::Path;
 
 fn main() -> anyhow::Result<()> {

@@ -1,11 +1,9 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p linformer` shows the first of them and the spectrum of MiniLM's maps.
 
-use crate::experiments::{
-    self, BENCH_HEAD_DIM, BENCH_K, Causal, LAYERS, LEAK, Measured,
-};
-use crate::experiments::{Measurements, RANKS, TOKENS};
-use crate::experiments::{share, squares_of_noise, theorem_k};
+use crate::experiments::theorem_k;
+use crate::experiments::{self, BENCH_HEAD_DIM, BENCH_K, Causal, LAYERS, LEAK, TOKENS};
+use crate::measured::{Measured, Measurements, RANKS, share, squares_of_noise};
 use crate::{LinformerError, SequenceProjection, Sharing, attend_condensed};
 use anyhow::{Context, Result};
 use attention::example::{grouped, table};
@@ -77,7 +75,10 @@ pub fn shorter() -> Result<String> {
         table("E without its last column", &ROWS, &TOY[..3], &cut, 1),
         table("E k", &ROWS, &[], &e.forward(k.as_view())?, 1),
         table("weights", &TOY[..3], &ROWS, &found.weights, 3),
-        format!("five tokens:\n  {}\n", said.replace(", but", ",\n  but")),
+        format!(
+            "five tokens:\n  {}\n",
+            said.replace(", but", ",\n  but").replace(" at most", "\n  at most")
+        ),
     ]
     .join("\n"))
 }
@@ -94,13 +95,14 @@ const MODES: [(&str, Sharing); 4] = [
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn sharing() -> Result<String> {
-    let mut text = String::from("                       parameters, k = 256\n");
-    text += "sharing    matrices   n = 512   n = 65,536\n";
+    let mut text = String::from("            count  millions of numbers\n");
+    text += "                   512      65,536\n";
     for (name, mode) in MODES {
         let matrices = mode.matrices(12, 12);
-        let [short, long] =
-            [512, 65_536].map(|n| grouped((matrices * BENCH_K * n) as u64));
-        writeln!(text, "{name:<10} {matrices:>8} {short:>10} {long:>13}")?;
+        let millions = |n: usize| (matrices * BENCH_K * n) as f64 / 1e6;
+        let long = grouped(millions(65_536).round() as u64);
+        let short = millions(512);
+        writeln!(text, "{name:<10} {matrices:>6} {short:>8.1} {long:>8}")?;
     }
     Ok(text)
 }
@@ -131,10 +133,10 @@ pub fn spectrum() -> Result<String> {
 
 fn by_rank(ranks: &[usize], values: [fn(&Measured) -> f64; 3]) -> Result<String> {
     let measured = Measurements::read()?;
-    let mut text = String::from("  k   best of rank k   means   random\n");
+    let mut text = String::from("  k     best   means  random\n");
     for &k in ranks {
         let [best, pooled, random] = values.map(|value| measured.mean(None, k, value));
-        writeln!(text, "{k:>3} {best:>16.2} {pooled:>7.2} {random:>8.2}")?;
+        writeln!(text, "{k:>3} {best:>8.2} {pooled:>7.2} {random:>7.2}")?;
     }
     Ok(text)
 }
@@ -161,12 +163,12 @@ pub fn output_errors() -> Result<String> {
 /// When the recording does not hold it.
 pub fn layers() -> Result<String> {
     let measured = Measurements::read()?;
-    let mut text = String::from("layer   best of rank 128   means   random\n");
+    let mut text = String::from("layer    best   means  random\n");
     for layer in 0..LAYERS {
         let mean = |value| measured.mean(Some(layer), 128, value);
         let [best, pooled, random] =
             [mean(|m| m.best), mean(|m| m.pooled), mean(|m| m.random)];
-        writeln!(text, "{layer:>5} {best:>18.2} {pooled:>7.2} {random:>8.2}")?;
+        writeln!(text, "{layer:>5} {best:>7.2} {pooled:>7.2} {random:>7.2}")?;
     }
     Ok(text)
 }
@@ -176,13 +178,13 @@ pub fn layers() -> Result<String> {
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn theorem() -> Result<String> {
-    let mut text = String::from("     n     ε = 0.5       0.3       0.1\n");
+    let mut text = String::from("   ε =     0.5    0.3     0.1\n     n\n");
     for n in [128, 512, 4096, 65_536] {
-        write!(text, "{:>6}  ", grouped(n as u64))?;
+        write!(text, "{:>6}", grouped(n as u64))?;
         for epsilon in [0.5, 0.3, 0.1] {
             let k = theorem_k(n, epsilon).round();
             let star = if k >= n as f64 { '*' } else { ' ' };
-            write!(text, " {:>8}{star}", grouped(k as u64))?;
+            write!(text, " {:>6}{star}", grouped(k as u64))?;
         }
         text.push('\n');
     }
@@ -195,8 +197,9 @@ pub fn theorem() -> Result<String> {
 /// When a `String` cannot be written to.
 pub fn cost() -> Result<String> {
     let (d, k) = (BENCH_HEAD_DIM as u64, BENCH_K as u64);
-    let mut text = String::from("        multiply-adds, M   weights, MiB\n");
-    text += "     n    n × n    n × k   n × n  n × k\n";
+    let mut text = String::from("       multiply-adds,  weights,\n");
+    text += "             millions       MiB\n";
+    text += "     n   n × n  n × k  n × n  n × k\n";
     for n in [256, 512, 2048, 8192, 65_536_u64] {
         let million = |count: u64| grouped((count as f64 / 1e6).round() as u64);
         let mib = |columns: u64| (n * columns * 4) as f64 / f64::from(1 << 20);
@@ -208,7 +211,7 @@ pub fn cost() -> Result<String> {
         let n = grouped(n);
         writeln!(
             text,
-            "{n:>6} {attention:>8} {linformer:>8} {square:>7} {narrow:>6.2}"
+            "{n:>6} {attention:>7} {linformer:>6} {square:>6} {narrow:>6.2}"
         )?;
     }
     Ok(text)
@@ -220,15 +223,15 @@ pub fn cost() -> Result<String> {
 /// When the recording does not hold it.
 pub fn time() -> Result<String> {
     let recorded = experiments::recorded()?;
-    let mut text = String::from("     n  attention  Linformer   times\n");
-    text += "               ms         ms   faster\n";
+    let mut text = String::from("     n attention Linformer  times\n");
+    text += "              ms        ms faster\n";
     for (n, linformer) in recorded.points("linformer") {
         let (attention, faster) = match recorded.milliseconds("attention", n) {
             Ok(ms) => (format!("{ms:.2}"), format!("{:.2}", ms / linformer)),
             Err(_) => ("–".into(), "–".into()),
         };
         let n = grouped(n as u64);
-        writeln!(text, "{n:>6} {attention:>10} {linformer:>10.2} {faster:>8}")?;
+        writeln!(text, "{n:>6} {attention:>9} {linformer:>9.2} {faster:>6}")?;
     }
     Ok(text)
 }
@@ -252,7 +255,7 @@ pub fn mistakes() -> Result<String> {
         ("  the same, E takes means", full.swapped),
         ("keys in place of values", shown.keys_for_values),
     ];
-    let line = |(name, error): (&str, f64)| format!("{name:<30} {error:>5.2}\n");
+    let line = |(name, error): (&str, f64)| format!("{name:<27} {error:>5.2}\n");
     Ok(rows.map(line).concat())
 }
 

@@ -1,18 +1,17 @@
 //! What the chapter counts and measures: the data behind its figures and numbers.
 
-use crate::{LinformerAttention, LinformerError, Projections, SequenceProjection};
+use crate::{LinformerError, Projections, SequenceProjection};
 use crate::{Sharing, attend_condensed, condense};
 use anyhow::{Context, Result};
 use attention::experiments::Recorded;
-use attention::{Linear, Mask, ShapeError, attend, softmax};
+use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use chapter_cli::LinearTensors;
 use grouped_query::{Groups, attend_groups};
 use minilm::Layer;
-use nalgebra::{DMatrix, DMatrixView, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DMatrixView, DVector};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
-use std::fmt::Write;
 use std::sync::Arc;
 
 /// Layers of MiniLM.
@@ -21,9 +20,6 @@ pub const LAYERS: usize = 6;
 pub const HEADS: usize = 12;
 /// Tokens of the long text.
 pub const TOKENS: usize = 512;
-/// The numbers of rows that maps are squeezed to.
-pub const RANKS: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
-
 /// One head of MiniLM on the long text.
 pub struct Head {
     /// (tokens, `head_dim`).
@@ -91,195 +87,10 @@ pub fn normal(rows: usize, columns: usize, seed: u64) -> DMatrix<f32> {
     DMatrix::from_fn(rows, columns, |_, _| StandardNormal.sample(&mut rng))
 }
 
-/// The squares of the singular values of a map, largest first, and the directions among
-/// the tokens that belong to them: eigenvalues and eigenvectors of `PᵀP`.
-fn singular(weights: &DMatrix<f32>) -> (Vec<f64>, DMatrix<f64>) {
-    let p = weights.map(f64::from);
-    let SymmetricEigen { eigenvalues, eigenvectors } =
-        SymmetricEigen::new(p.transpose() * &p);
-    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
-    order.sort_by(|a, b| eigenvalues[*b].total_cmp(&eigenvalues[*a]));
-    let squares = order.iter().map(|i| eigenvalues[*i].max(0.0)).collect();
-    (squares, eigenvectors.select_columns(&order))
-}
-
-/// The share that the `k` largest singular values have in the sum of all.
-#[must_use]
-pub fn share(squares: &[f64], k: usize) -> f64 {
-    let sum = |values: &[f64]| values.iter().map(|square| square.sqrt()).sum::<f64>();
-    sum(&squares[..k.min(squares.len())]) / sum(squares)
-}
-
-/// The squares of the singular values of a map that nobody learned: softmax of scores
-/// drawn at random, with `deviation` as their standard deviation. That of independent
-/// queries and keys is 1.
-#[must_use]
-pub fn squares_of_noise(deviation: f32) -> Vec<f64> {
-    let p = softmax(normal(TOKENS, TOKENS, 1) * deviation).map(f64::from);
-    let squares = (p.transpose() * &p).symmetric_eigenvalues();
-    let mut squares: Vec<f64> = squares.iter().map(|s| s.max(0.0)).collect();
-    squares.sort_by(|a, b| b.total_cmp(a));
-    squares
-}
-
-/// What is left of one head at one `k`. Errors are relative: the length of the difference
-/// over the length of what it should be.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Measured {
-    /// Of MiniLM.
-    pub layer: usize,
-    /// Of the layer.
-    pub head: usize,
-    /// Rows that are left of 512.
-    pub k: usize,
-    /// The share of the `k` largest singular values of the map.
-    pub share: f64,
-    /// Error of the nearest map of rank `k`.
-    pub best_map: f64,
-    /// Error of the map with each stretch of columns replaced by its mean.
-    pub pooled_map: f64,
-    /// Error of P Rᵀ R, R random (k, n).
-    pub random_map: f64,
-    /// Error of the head's output with the nearest map of rank `k`.
-    pub best: f64,
-    /// The same in Linformer, E = F = mean pooling.
-    pub pooled: f64,
-    /// The same in Linformer, E = F = R, random.
-    pub random: f64,
-}
-
-/// Squeezes one head to each of [`RANKS`].
-///
-/// # Errors
-/// When the model's slices cannot be read.
-pub fn measure(layer: usize, head: usize) -> Result<Vec<Measured>> {
-    let at = Head::load(layer, head)?;
-    let (squares, directions) = singular(&at.weights);
-    let values = directions.tr_mul(&at.v.map(f64::from));
-    let map = at.weights.map(f64::from) * &directions;
-    let at_rank = |k: usize| -> Result<Measured> {
-        let pooling = SequenceProjection::mean_pooling(k, TOKENS)?;
-        let r = random(k, TOKENS, (layer * HEADS + head) as u64)?;
-        let best = (map.columns(0, k) * values.rows(0, k)).map(|x| x as f32);
-        let through = |e: &SequenceProjection, back: f32| -> Result<f64> {
-            let short = &at.weights * e.weight.transpose();
-            Ok(relative_error(&(short * &e.weight * back), &at.weights))
-        };
-        let output = |e: &SequenceProjection| -> Result<f64> {
-            Ok(relative_error(&at.condensed(e, e)?, &at.output))
-        };
-        let sum =
-            |squares: &[f64]| squares.iter().fold(0.0, |sum, square| sum + square);
-        Ok(Measured {
-            layer,
-            head,
-            k,
-            share: share(&squares, k),
-            best_map: (sum(&squares[k..]) / sum(&squares)).sqrt(),
-            // A mean over b columns, given back to each: Sᵀ S · b, and b = n / k.
-            pooled_map: through(&pooling, TOKENS as f32 / k as f32)?,
-            random_map: through(&r, 1.0)?,
-            best: relative_error(&best, &at.output),
-            pooled: output(&pooling)?,
-            random: output(&r)?,
-        })
-    };
-    RANKS.into_iter().map(at_rank).collect()
-}
-
 /// How far `found` is from `wanted`, as a share of the length of `wanted`.
 #[must_use]
 pub fn relative_error(found: &DMatrix<f32>, wanted: &DMatrix<f32>) -> f64 {
     f64::from((found - wanted).norm()) / f64::from(wanted.norm())
-}
-
-/// Every head of every layer, as `cargo run -p linformer --example measure` wrote it down:
-/// it takes a minute, and would take it again for each figure and each table.
-pub struct Measurements(Vec<Measured>);
-
-impl Measurements {
-    /// Reads the recording that is compiled in.
-    ///
-    /// # Errors
-    /// When a line is not as [`Measurements::write`] has it.
-    pub fn read() -> Result<Self> {
-        let parse = |line: &str| -> Option<Measured> {
-            let mut cells = line.split(',');
-            let mut index = || cells.next()?.parse::<usize>().ok();
-            let (layer, head, k) = (index()?, index()?, index()?);
-            let mut number = || cells.next()?.parse::<f64>().ok();
-            Some(Measured {
-                layer,
-                head,
-                k,
-                share: number()?,
-                best_map: number()?,
-                pooled_map: number()?,
-                random_map: number()?,
-                best: number()?,
-                pooled: number()?,
-                random: number()?,
-            })
-        };
-        let lines = include_str!("measured.csv").lines().skip(1);
-        let lines = lines.map(|line| {
-            parse(line).with_context(|| format!("measured.csv: cannot read `{line}`"))
-        });
-        Ok(Measurements(lines.collect::<Result<_>>()?))
-    }
-
-    /// Measures everything again, as a file.
-    ///
-    /// # Errors
-    /// When the model's slices cannot be read.
-    pub fn write() -> Result<String> {
-        let mut text = String::from(
-            "layer,head,k,share,best_map,pooled_map,random_map,best,pooled,random\n",
-        );
-        for layer in 0..LAYERS {
-            for head in 0..HEADS {
-                for m in measure(layer, head)? {
-                    let errors = [m.best_map, m.pooled_map, m.random_map];
-                    let errors = [&errors[..], &[m.best, m.pooled, m.random]].concat();
-                    write!(text, "{layer},{head},{},{:.4}", m.k, m.share)?;
-                    for error in errors {
-                        write!(text, ",{error:.4}")?;
-                    }
-                    text.push('\n');
-                }
-            }
-        }
-        Ok(text)
-    }
-
-    /// One head at one `k`.
-    ///
-    /// # Errors
-    /// When it was not measured.
-    pub fn at(&self, layer: usize, head: usize, k: usize) -> Result<&Measured> {
-        let found = self.0.iter().find(|m| (m.layer, m.head, m.k) == (layer, head, k));
-        found.with_context(|| format!("measured.csv: no {layer}, {head}, {k}"))
-    }
-
-    /// The mean over the heads of `layer`, or of all layers.
-    #[must_use]
-    pub fn mean(
-        &self,
-        layer: Option<usize>,
-        k: usize,
-        value: fn(&Measured) -> f64,
-    ) -> f64 {
-        let is_meant = |m: &&Measured| m.k == k && layer.is_none_or(|l| m.layer == l);
-        let values: Vec<f64> = self.0.iter().filter(is_meant).map(value).collect();
-        values.iter().sum::<f64>() / values.len() as f64
-    }
-
-    /// The least and the greatest over all heads of all layers.
-    #[must_use]
-    pub fn ends(&self, k: usize, value: fn(&Measured) -> f64) -> (f64, f64) {
-        let values = || self.0.iter().filter(|m| m.k == k).map(value);
-        (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max))
-    }
 }
 
 /// The `k` that theorem 1 asks for, 5 ln n / (ε² − ε³) (Wang et al. 2020, §3).
@@ -397,6 +208,12 @@ pub fn influence(
 ) -> Result<DMatrix<f32>> {
     let n = x.nrows();
     let before = run(x)?;
+    expect_shape(
+        "run",
+        before.shape(),
+        (n, before.ncols()),
+        "an output for each token",
+    )?;
     let mut moved = DMatrix::zeros(n, n);
     for j in 0..n {
         let mut other = x.clone();
@@ -494,14 +311,17 @@ pub fn by_prefix(
     e: &SequenceProjection,
     f: &SequenceProjection,
 ) -> Result<DMatrix<f32>, LinformerError> {
-    let n_max = e.shape().1.min(f.shape().1);
-    if q.nrows() > n_max {
-        return Err(LinformerError::TooLong { tensor: "x", n: q.nrows(), n_max });
+    let (n, n_max) = (q.nrows(), e.shape().1.min(f.shape().1));
+    if n > n_max {
+        return Err(LinformerError::TooLong { tensor: "x", n, n_max });
+    }
+    for (name, all) in [("k", k), ("v", v)] {
+        expect_shape(name, all.shape(), (n, all.ncols()), "one for each token")?;
     }
     let mut keys = DMatrix::zeros(e.shape().0, k.ncols());
     let mut values = DMatrix::zeros(f.shape().0, v.ncols());
-    let mut output = DMatrix::zeros(q.nrows(), v.ncols());
-    for t in 0..q.nrows() {
+    let mut output = DMatrix::zeros(n, v.ncols());
+    for t in 0..n {
         keys += e.weight.column(t) * k.row(t);
         values += f.weight.column(t) * v.row(t);
         let q = q.rows(t, 1);
@@ -509,25 +329,6 @@ pub fn by_prefix(
         output.set_row(t, &found.output.row(0));
     }
     Ok(output)
-}
-
-/// A layer of MiniLM as a Linformer with one projection for everything.
-///
-/// # Errors
-/// When the layer's tensors do not fit one another.
-pub fn converted(layer: &Layer, e: SequenceProjection) -> Result<LinformerAttention> {
-    let linear = |LinearTensors { weight, bias }: &LinearTensors| {
-        Linear::new(weight.clone(), bias.clone())
-    };
-    let e = vec![Arc::new(e)];
-    Ok(LinformerAttention::new(
-        linear(&layer.q_proj)?,
-        linear(&layer.k_proj)?,
-        Some(linear(&layer.v_proj)?),
-        linear(&layer.o_proj)?,
-        Projections::new(e.clone(), e)?,
-        Groups::new(layer.heads, layer.heads)?,
-    )?)
 }
 
 /// How far three mistakes move the heads' output in a layer of MiniLM on the book's

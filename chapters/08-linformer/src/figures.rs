@@ -1,8 +1,8 @@
 //! The chapter's figures, one function each.
 
 use crate::Sharing;
-use crate::experiments::{self, Causal, HEADS, LAYERS, LEAK, Measured, Measurements};
-use crate::experiments::{RANKS, TOKENS, leak, share, theorem_k};
+use crate::experiments::{self, Causal, HEADS, LAYERS, LEAK, TOKENS, leak, theorem_k};
+use crate::measured::{Measured, Measurements, RANKS, share, squares_of_noise};
 use anyhow::{Context, Result};
 use attention::example::grouped;
 use figures::{Axis, Chart, Diagram, Figure, Heatmap, Hue, Slot, Words};
@@ -34,7 +34,7 @@ pub fn spectrum() -> Result<Figure> {
         let mean = |&k: &usize| (k as f64, measured.mean(Some(layer), k, |m| m.share));
         RANKS[..9].iter().map(mean).collect::<Vec<_>>()
     };
-    let squares = experiments::squares_of_noise(1.0);
+    let squares = squares_of_noise(1.0);
     let noise = RANKS[..9].iter().map(|&k| (k as f64, share(&squares, k)));
     let at_128 = |l| measured.mean(Some(l), 128, |m| m.share);
     let of_noise = share(&squares, 128);

@@ -27,6 +27,7 @@
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod measured;
 
 use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
 use grouped_query::{Groups, attend_groups};

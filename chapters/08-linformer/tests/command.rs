@@ -174,7 +174,9 @@ impl File {
 
     fn without(names: &[&str]) -> Input {
         let mut file = File::good();
-        names.iter().for_each(|name| file.remove(name));
+        for name in names {
+            file.remove(name);
+        }
         Input::File(file)
     }
 

@@ -3,7 +3,8 @@
 
 use attention::Linear;
 use grouped_query::Groups;
-use linformer::experiments::{self, Measurements};
+use linformer::experiments;
+use linformer::measured::{Measurements, share};
 use linformer::{LinformerAttention, LinformerError, Projections, SequenceProjection};
 use linformer::{Sharing, attend_condensed};
 use multi_head::LayerError;
@@ -188,6 +189,19 @@ fn inputs_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn running_sums_refuse_what_does_not_fit() {
+    let e = SequenceProjection::new(ones(2, 3)).unwrap();
+    let run = |q: usize, k: usize, v: usize| {
+        let (q, k, v) = (ones(q, 2), ones(k, 2), ones(v, 2));
+        experiments::by_prefix(q.as_view(), k.as_view(), v.as_view(), &e, &e)
+    };
+    assert!(run(3, 3, 3).is_ok());
+    says(run(4, 4, 4), "x: 4 tokens, but the layer was made for at most 3");
+    says(run(3, 2, 3), "k: expected (3, 2), found (2, 2): one for each token");
+    says(run(3, 3, 2), "v: expected (3, 2), found (2, 2): one for each token");
+}
+
+#[test]
 fn shared_matrices_are_counted_once() {
     let (one, other) = (along(2, 5), along(2, 5));
     let shared = Projections::new(one.clone(), one.clone()).unwrap();
@@ -221,10 +235,10 @@ fn counts_by_hand() {
 #[test]
 fn a_share_goes_from_nothing_to_all() {
     let squares = [9.0, 4.0, 1.0];
-    assert_eq!(experiments::share(&squares, 0), 0.0);
-    assert_eq!(experiments::share(&squares, 1), 0.5);
-    assert_eq!(experiments::share(&squares, 3), 1.0);
-    assert_eq!(experiments::share(&squares, 9), 1.0);
+    assert_eq!(share(&squares, 0), 0.0);
+    assert_eq!(share(&squares, 1), 0.5);
+    assert_eq!(share(&squares, 3), 1.0);
+    assert_eq!(share(&squares, 9), 1.0);
 }
 
 #[test]

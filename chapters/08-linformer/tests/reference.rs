@@ -1,11 +1,12 @@
-//! Against the PyPI package linformer, and against the paper's formula where the package
+//! Against the package `linformer`, and against the paper's formula where the package
 //! cannot go: the tensors in `tests/reference`, made by the script there.
 
 use attention::files;
 use chapter_cli::Tensors;
 use chapter_cli::testing::assert_close;
 use grouped_query::Groups;
-use linformer::experiments::{self, Head, Measurements, RANKS};
+use linformer::experiments::{self, Head};
+use linformer::measured::{Measurements, RANKS, measure};
 use linformer::{LinformerAttention, Projections, SequenceProjection};
 use multi_head::MultiHeadAttended;
 use std::path::Path;
@@ -133,7 +134,7 @@ fn singular_values_agree_with_double_precision() {
 fn the_recording_is_what_the_code_measures() {
     let recorded = Measurements::read().unwrap();
     for (layer, head) in [(1, 8), (5, 7)] {
-        for found in experiments::measure(layer, head).unwrap() {
+        for found in measure(layer, head).unwrap() {
             let kept = recorded.at(layer, head, found.k).unwrap();
             let pairs = [
                 (found.share, kept.share),
