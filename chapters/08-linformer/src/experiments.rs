@@ -20,6 +20,7 @@ pub const LAYERS: usize = 6;
 pub const HEADS: usize = 12;
 /// Tokens of the long text.
 pub const TOKENS: usize = 512;
+
 /// One head of MiniLM on the long text.
 pub struct Head {
     /// (tokens, `head_dim`).

@@ -33,7 +33,7 @@ impl Chapter for Chapter8 {
 Runs one Linformer layer: keys and values of up to n_max tokens are condensed to k rows,
 and each of H heads attends to these, softmax(Q (E K)ᵀ / √head_dim) (F V).
 
-The input file holds, in F32, F16 or BF16, under the names of the PyPI package linformer:
+The input file holds, in F32, F16 or BF16, as the PyPI package linformer names them:
 
   to_q.weight    [H · head_dim, d]
   to_k.weight    [H · head_dim, d_context], or [head_dim, d_context] if one key and one
@@ -47,8 +47,8 @@ The input file holds, in F32, F16 or BF16, under the names of the PyPI package l
   context        [m, d_context] or [b, m, d_context], optional: keys and values are
                  read from it (cross-attention); without it, from x
 
-Without to_v.weight and proj_v, keys and values share both (share_kv): the condensed keys
-are the values. At most n_max tokens are read for keys and values; if there are fewer,
+Without to_v.weight and proj_v, keys and values share both (share_kv): the condensed
+keys are the values. At most n_max tokens are read for keys and values; if there are fewer,
 proj_k and proj_v are cut to their first rows. There is no mask, and no --causal: after
 the projection no single token is left to hide.
 
