@@ -376,7 +376,7 @@ pub fn future() -> Result<Figure> {
         caption: format!(
             "Where a row mixes tokens, hiding rows hides too little or too much. {n} tokens \
              condensed to {k} rows, with an n × k mask. A filled cell is a token (column) \
-             that moves an output (row), dark and outlined if it comes later; a hatched one \
+             that moves an output (row), outlined if the token comes later; a hatched one \
              moves nothing. A causal mask in attention leaks nothing. With a dense E, {all} \
              of {} pairs leak. With means of {} tokens, {some} leak if a token may see its \
              own stretch, and {none} if it may not. Then its own key and value are hidden as \
