@@ -16,6 +16,8 @@ and once
 
     passage-3.safetensors       x, the hidden states of PASSAGE where they enter layer 3. F16. For what
                                 fourteen tokens are too few to show.
+    long-L.safetensors          x, the hidden states of the first 512 tokens of LONG, the most that the
+                                model reads, where they enter layer L. F16.
 
 The tokens stand in the metadata of a slice, one a line.
 """
@@ -40,6 +42,40 @@ her feel very sleepy and stupid), whether the pleasure of making a daisy-chain w
 trouble of getting up and picking the daisies, when suddenly a White Rabbit with pink eyes ran close
 by her.
 """
+# The same book, on from there.
+LONG = (
+    PASSAGE
+    + """
+There was nothing so very remarkable in that; nor did Alice think it so very much out of the way to
+hear the Rabbit say to itself, “Oh dear! Oh dear! I shall be late!” (when she thought it over
+afterwards, it occurred to her that she ought to have wondered at this, but at the time it all seemed
+quite natural); but when the Rabbit actually took a watch out of its waistcoat-pocket, and looked at
+it, and then hurried on, Alice started to her feet, for it flashed across her mind that she had never
+before seen a rabbit with either a waistcoat-pocket, or a watch to take out of it, and burning with
+curiosity, she ran across the field after it, and fortunately was just in time to see it pop down a
+large rabbit-hole under the hedge.
+
+In another moment down went Alice after it, never once considering how in the world she was to get
+out again.
+
+The rabbit-hole went straight on like a tunnel for some way, and then dipped suddenly down, so
+suddenly that Alice had not a moment to think about stopping herself before she found herself falling
+down a very deep well.
+
+Either the well was very deep, or she fell very slowly, for she had plenty of time as she went down to
+look about her and to wonder what was going to happen next. First, she tried to look down and make out
+what she was coming to, but it was too dark to see anything; then she looked at the sides of the well,
+and noticed that they were filled with cupboards and book-shelves; here and there she saw maps and
+pictures hung upon pegs. She took down a jar from one of the shelves as she passed; it was labelled
+“ORANGE MARMALADE”, but to her great disappointment it was empty: she did not like to drop the jar for
+fear of killing somebody underneath, so managed to put it into one of the cupboards as she fell past
+it.
+
+“Well!” thought Alice to herself, “after such a fall as this, I shall think nothing of tumbling down
+stairs! How brave they’ll all think me at home! Why, I wouldn’t say anything about it, even if I fell
+off the top of the house!” (Which was very likely true.)
+"""
+)
 NAMES = {
     "q_proj": "attention.self.query",
     "k_proj": "attention.self.key",
@@ -111,3 +147,19 @@ with torch.no_grad():
         },
     )
     print(f"passage: {len(entering)} tokens")
+
+    encoded = tokenizer(LONG, return_tensors="pt", truncation=True, max_length=512)
+    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])
+    assert len(tokens) == 512
+    hidden = model(**encoded, output_hidden_states=True).hidden_states
+    for layer in LAYERS:
+        save_file(
+            {"x": hidden[layer][0].half().contiguous()},
+            here / f"long-{layer}.safetensors",
+            metadata={
+                "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+                "layer": str(layer),
+                "tokens": "\n".join(tokens),
+            },
+        )
+    print(f"long: {len(tokens)} tokens, the last {tokens[-6:]}")

@@ -51,6 +51,22 @@ impl Layer {
         })
     }
 
+    /// The same layer with a text of 512 tokens, the most that the model reads: how
+    /// *Alice's Adventures in Wonderland* begins.
+    ///
+    /// # Errors
+    /// As for [`Layer::load`].
+    pub fn with_long_text(layer: usize) -> Result<Layer> {
+        let file = Tensors::open(&path(&format!("long-{layer}.safetensors")))?;
+        let tokens = file.metadata().and_then(|all| all.get("tokens"));
+        let tokens = tokens.with_context(|| format!("layer {layer}: no `tokens`"))?;
+        Ok(Layer {
+            tokens: tokens.lines().map(str::to_owned).collect(),
+            x: file.matrix("x")?,
+            ..Layer::load(layer)?
+        })
+    }
+
     /// Width of one head.
     #[must_use]
     pub fn head_dim(&self) -> usize {

@@ -1,0 +1,373 @@
+//! Linformer: the n keys and values of a sequence are condensed to k rows before anybody
+//! looks at them, so that the work grows with n and not with its square.
+//!
+//! ```text
+//! head_h = softmax(Q_h (E K_h)ᵀ / √head_dim) (F V_h)      E, F: (k, n)
+//! ```
+//!
+//! Source: Wang et al. 2020, *Linformer: Self-Attention with Linear Complexity*, §4.
+//!
+//! ```
+//! use attention::{Mask, attend};
+//! use linformer::{SequenceProjection, attend_condensed};
+//! use nalgebra::DMatrix;
+//!
+//! let tokens = DMatrix::from_fn(8, 4, |token, feature| (token * feature) as f32 / 8.0);
+//! let tokens = tokens.as_view();
+//! let everything = SequenceProjection::new(DMatrix::identity(8, 8))?;
+//! let found = attend_condensed(tokens, tokens, tokens, &everything, &everything)?;
+//! assert_eq!(found, attend(tokens, tokens, tokens, &Mask::None)?);
+//!
+//! let pairs = SequenceProjection::mean_pooling(4, 8)?;
+//! let found = attend_condensed(tokens, tokens, tokens, &pairs, &pairs)?;
+//! assert_eq!(found.weights.shape(), (8, 4));
+//! # Ok::<(), linformer::LinformerError>(())
+//! ```
+
+pub mod example;
+pub mod experiments;
+pub mod figures;
+pub mod measured;
+
+use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
+use grouped_query::{Groups, attend_groups};
+use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
+use nalgebra::{DMatrix, DMatrixView};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A linear map along the sequence: each of its k rows is a mix of up to `n_max` tokens.
+/// This is the paper's E, or F, in the orientation in which `E K` can be computed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceProjection {
+    /// (k, `n_max`).
+    weight: DMatrix<f32>,
+}
+
+impl SequenceProjection {
+    /// From a weight (k, `n_max`).
+    ///
+    /// # Errors
+    /// When k is 0: then there is nothing to look at.
+    pub fn new(weight: DMatrix<f32>) -> Result<Self, ShapeError> {
+        let (k, n_max) = weight.shape();
+        let why = "something has to be left of the sequence";
+        expect_shape("proj", (k, n_max), (k.max(1), n_max), why)?;
+        Ok(SequenceProjection { weight })
+    }
+
+    /// The projection that was not learned: row i is the mean of the tokens of the i-th
+    /// of `k` stretches of `n_max` tokens, which are of equal length or nearly so.
+    ///
+    /// # Errors
+    /// When `k` is 0 or above `n_max`.
+    pub fn mean_pooling(k: usize, n_max: usize) -> Result<Self, ShapeError> {
+        let why = "every stretch needs a token";
+        expect_shape("proj", (k, n_max), (k.min(n_max), n_max), why)?;
+        let mut weight = DMatrix::zeros(k, n_max);
+        for (row, mut weights) in weight.row_iter_mut().enumerate() {
+            let (first, end) = (row * n_max / k, (row + 1) * n_max / k);
+            weights.columns_mut(first, end - first).fill(1.0 / (end - first) as f32);
+        }
+        Self::new(weight)
+    }
+
+    /// (k, `n_max`): rows that are left, tokens that it can read.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.weight.shape()
+    }
+
+    /// `tokens` (n, width) to (k, width): `E K`. A sequence that is shorter than `n_max`
+    /// meets the first n columns alone.
+    ///
+    /// # Errors
+    /// When there are more than `n_max` tokens.
+    pub fn forward(
+        &self,
+        tokens: DMatrixView<f32>,
+    ) -> Result<DMatrix<f32>, LinformerError> {
+        let (n, n_max) = (tokens.nrows(), self.weight.ncols());
+        if n > n_max {
+            return Err(LinformerError::TooLong { tensor: "x", n, n_max });
+        }
+        Ok(self.weight.columns(0, n) * tokens)
+    }
+}
+
+/// One head of Linformer: attention to the condensed keys and values. `q` is
+/// (queries, `d_k`), `k` (tokens, `d_k`), `v` (tokens, `d_v`); the weights that come back
+/// are (queries, k).
+///
+/// # Errors
+/// When there are more tokens than the projections read, or the shapes do not fit.
+pub fn attend_condensed(
+    q: DMatrixView<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    e: &SequenceProjection,
+    f: &SequenceProjection,
+) -> Result<Attended, LinformerError> {
+    let (keys, values) = (e.forward(k)?, f.forward(v)?);
+    Ok(attend(q, keys.as_view(), values.as_view(), &Mask::None)?)
+}
+
+/// What the projections along the sequence are shared by (Wang et al. 2020, §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nothing: every head of every layer has an E and an F.
+    None,
+    /// The heads of a layer: an E and an F for each layer.
+    Headwise,
+    /// The heads, keys and values of a layer: E = F, one for each layer.
+    KeyValue,
+    /// Everything: one matrix for the whole model.
+    Layerwise,
+}
+
+impl Sharing {
+    /// How many matrices a model has.
+    #[must_use]
+    pub fn matrices(self, layers: usize, heads: usize) -> usize {
+        match self {
+            Sharing::None => 2 * layers * heads,
+            Sharing::Headwise => 2 * layers,
+            Sharing::KeyValue => layers,
+            Sharing::Layerwise => 1,
+        }
+    }
+}
+
+/// The projections along the sequence of one layer. Those that are shared are kept once,
+/// also between layers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Projections {
+    /// E, one for all heads or one for each.
+    keys: Vec<Arc<SequenceProjection>>,
+    /// F, as many.
+    values: Vec<Arc<SequenceProjection>>,
+}
+
+impl Projections {
+    /// One E and one F for each key/value head, or one for all of them. A matrix that is
+    /// shared is a clone of its `Arc`.
+    ///
+    /// # Errors
+    /// When there are none, or they differ in number or shape.
+    pub fn new(
+        keys: Vec<Arc<SequenceProjection>>,
+        values: Vec<Arc<SequenceProjection>>,
+    ) -> Result<Self, ShapeError> {
+        let wanted = (keys.len().max(1), 1);
+        for (name, found) in [("E", &keys), ("F", &values)] {
+            let why = "as many for the keys as for the values, and at least one";
+            expect_shape(name, (found.len(), 1), wanted, why)?;
+        }
+        for f in keys.iter().chain(&values) {
+            let why = "what is condensed stays in step";
+            expect_shape("proj_v", f.shape(), keys[0].shape(), why)?;
+        }
+        Ok(Projections { keys, values })
+    }
+
+    /// The projections of all `layers` of a model whose layers have `heads` heads. `next`
+    /// gives one matrix after the other, [`Sharing::matrices`] times in all.
+    ///
+    /// # Errors
+    /// When the matrices of a layer differ in shape, or there are no heads.
+    pub fn of_model(
+        sharing: Sharing,
+        layers: usize,
+        heads: usize,
+        next: impl FnMut() -> SequenceProjection,
+    ) -> Result<Vec<Self>, ShapeError> {
+        let mut each = std::iter::repeat_with(next).map(Arc::new);
+        let mut take = |count: usize| each.by_ref().take(count).collect::<Vec<_>>();
+        match sharing {
+            Sharing::None => {
+                (0..layers).map(|_| Self::new(take(heads), take(heads))).collect()
+            }
+            Sharing::Headwise => {
+                (0..layers).map(|_| Self::new(take(1), take(1))).collect()
+            }
+            Sharing::KeyValue => {
+                let one_for_both = |e: Vec<_>| Self::new(e.clone(), e);
+                (0..layers).map(|_| one_for_both(take(1))).collect()
+            }
+            Sharing::Layerwise => {
+                let e = take(1);
+                (0..layers).map(|_| Self::new(e.clone(), e.clone())).collect()
+            }
+        }
+    }
+
+    /// Numbers that `layers` learned for their projections along the sequence, those that
+    /// are shared counted once.
+    #[must_use]
+    pub fn parameters(layers: &[Self]) -> usize {
+        let all =
+            layers.iter().flat_map(|layer| layer.keys.iter().chain(&layer.values));
+        let mut seen = HashSet::new();
+        let once = all.filter(|matrix| seen.insert(Arc::as_ptr(matrix)));
+        once.map(|matrix| matrix.weight.len()).sum()
+    }
+
+    /// (k, `n_max`) of every one of them.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.keys[0].shape()
+    }
+}
+
+/// Condenses what lies in `all` (tokens, heads · width): all columns at once with one
+/// projection for all heads, the columns of each head with its own if there are more.
+fn condense(
+    all: &DMatrix<f32>,
+    projections: &[Arc<SequenceProjection>],
+) -> Result<DMatrix<f32>, LinformerError> {
+    let width = all.ncols() / projections.len();
+    let mut condensed = DMatrix::zeros(projections[0].shape().0, all.ncols());
+    for (head, projection) in projections.iter().enumerate() {
+        let rows = projection.forward(all.columns(head * width, width))?;
+        condensed.columns_mut(head * width, width).copy_from(&rows);
+    }
+    Ok(condensed)
+}
+
+/// A layer whose heads look at k condensed keys and values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinformerAttention {
+    /// (`model_dim`, heads · `head_dim`): the queries of all heads side by side.
+    to_q: Linear,
+    /// (`context_dim`, `kv_heads` · `head_dim`).
+    to_k: Linear,
+    /// (`context_dim`, `kv_heads` · `head_dim`). Without it, the keys are the values.
+    to_v: Option<Linear>,
+    /// (heads · `head_dim`, `d_out`): mixes what the heads found.
+    to_out: Linear,
+    projections: Projections,
+    groups: Groups,
+}
+
+impl LinformerAttention {
+    /// A layer from its linear maps, its projections along the sequence, and its query
+    /// heads with the key/value heads that they share.
+    ///
+    /// # Errors
+    /// When the heads do not divide the widths, or the maps do not fit together.
+    pub fn new(
+        to_q: Linear,
+        to_k: Linear,
+        to_v: Option<Linear>,
+        to_out: Linear,
+        projections: Projections,
+        groups: Groups,
+    ) -> Result<Self, LayerError> {
+        let (heads, width) = (groups.heads(), to_q.shape().1);
+        let d_k = match head_dim("to_q", width, heads)? {
+            0 => return Err(LayerError::Split { tensor: "to_q", width, heads }),
+            d_k => d_k,
+        };
+        let keys = (to_k.shape().0, groups.kv_heads() * d_k);
+        let why = "a key is as wide as the query of a head";
+        expect_shape("to_k", to_k.shape(), keys, why)?;
+        if let Some(to_v) = &to_v {
+            expect_shape("to_v", to_v.shape(), keys, "a value is as wide as a key")?;
+        }
+        let found = (heads * d_k, to_out.shape().1);
+        expect_shape("to_out", to_out.shape(), found, "it reads what all heads found")?;
+        let own = projections.keys.len();
+        let wanted = if own == 1 { 1 } else { groups.kv_heads() };
+        let why = "one for each key/value head, or one for all";
+        expect_shape("E", (own, 1), (wanted, 1), why)?;
+        Ok(LinformerAttention { to_q, to_k, to_v, to_out, projections, groups })
+    }
+
+    /// Self-attention: the tokens `x` (tokens, `model_dim`) look at what is left of
+    /// themselves. Each head's weights are (tokens, k).
+    ///
+    /// # Errors
+    /// When `x` does not have `model_dim` columns, or has more rows than `n_max`.
+    pub fn forward(
+        &self,
+        x: &DMatrix<f32>,
+    ) -> Result<MultiHeadAttended, LinformerError> {
+        self.forward_cross(x, x)
+    }
+
+    /// Cross-attention: the tokens `x` (tokens, `model_dim`) look at what is left of
+    /// `context` (context tokens, `context_dim`).
+    ///
+    /// # Errors
+    /// When `x` or `context` has another width than the layer reads, or `context` has
+    /// more than `n_max` tokens.
+    pub fn forward_cross(
+        &self,
+        x: &DMatrix<f32>,
+        context: &DMatrix<f32>,
+    ) -> Result<MultiHeadAttended, LinformerError> {
+        let Projected { q, k, v } = self.project(x, context)?;
+        let k = condense(&k, &self.projections.keys)?;
+        let v = condense(&v, &self.projections.values)?;
+        let Heads { context, weights } =
+            attend_groups(&q, k.as_view(), v.as_view(), self.groups, &Mask::None)?;
+        Ok(MultiHeadAttended { output: self.to_out.forward(&context)?, weights })
+    }
+
+    /// Queries from `x`, keys and values from `context`, before they are condensed.
+    ///
+    /// # Errors
+    /// When `x` or `context` has another width than its map reads.
+    pub fn project(
+        &self,
+        x: &DMatrix<f32>,
+        context: &DMatrix<f32>,
+    ) -> Result<Projected, ShapeError> {
+        let q = self.to_q.forward(x)?;
+        let k = self.to_k.forward(context).map_err(|e| e.of("context"))?;
+        let v = match &self.to_v {
+            Some(to_v) => to_v.forward(context).map_err(|e| e.of("context"))?,
+            None => k.clone(),
+        };
+        Ok(Projected { q, k, v })
+    }
+
+    /// The projections along the sequence.
+    #[must_use]
+    pub fn projections(&self) -> &Projections {
+        &self.projections
+    }
+
+    /// Numbers that were learned. Projections that other layers share are counted here too.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let maps = [Some(&self.to_q), Some(&self.to_k), self.to_v.as_ref()];
+        let maps: usize = maps.into_iter().flatten().map(Linear::parameters).sum();
+        let along = Projections::parameters(std::slice::from_ref(&self.projections));
+        maps + self.to_out.parameters() + along
+    }
+}
+
+/// Why a sequence, or a layer, cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinformerError {
+    /// The linear maps do not fit together, or the sequence does not fit them.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// There are more tokens than the projections have columns for.
+    #[error("{tensor}: {n} tokens, but the layer was made for at most {n_max}")]
+    TooLong {
+        /// The sequence.
+        tensor: &'static str,
+        /// Its tokens.
+        n: usize,
+        /// The tokens that the projections read.
+        n_max: usize,
+    },
+}
+
+impl From<ShapeError> for LinformerError {
+    fn from(error: ShapeError) -> Self {
+        LinformerError::Layer(error.into())
+    }
+}
