@@ -15,6 +15,7 @@ use attention::figures::{
 use chapter_cli::Tensors;
 use figures::Figure;
 use grouped_query::figures::groups_of;
+use linformer::figures::errors_of;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -69,6 +70,13 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
         }
         "grouped_query::groups" => {
             groups_of(request.input("heads")?, request.input("kv_heads")?)
+        }
+        "linformer::errors" => {
+            let layer = match &*request.input::<String>("layer")? {
+                "all" => None,
+                _ => Some(request.input("layer")?),
+            };
+            errors_of(layer, request.input("k")?)
         }
         other => bail!("there is no live figure `{other}`"),
     }
