@@ -275,7 +275,8 @@ fn token_by_token_equals_the_causal_pass_for_any_split(
             assert_close("decode's weights", found, &seen, TOLERANCE);
         }
     }
-    prop_assert_eq!(cache.keys().into_owned(), layer.project(&case.x, 0).unwrap().k);
+    let at_once = layer.project(&case.x, 0).unwrap().k;
+    assert_close("cached keys", &cache.keys().into_owned(), &at_once, TOLERANCE);
 }
 
 #[property_test]
