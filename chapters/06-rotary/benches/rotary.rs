@@ -11,7 +11,7 @@ use grouped_query::attend_stacked;
 use rotary::experiments::{TIMED, timed_layer};
 use std::cell::RefCell;
 
-const SIZES: [usize; 4] = [128, 512, 1024, 2048];
+const SIZES: [usize; 3] = [128, 512, 2048];
 const CACHED: usize = 8192;
 
 fn main() -> anyhow::Result<()> {

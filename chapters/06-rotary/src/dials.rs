@@ -1,8 +1,8 @@
 //! A plot of clock faces: what turns is easier to see as a hand than as a number.
 
 use figures::{
-    Anchor, Canvas, FigureError, Hue, LEADING, Paint, Pen, Plot, SMALL, Table, Type, at,
-    width_of,
+    Anchor, Canvas, FigureError, Hue, LEADING, Paint, Pen, Plot, SMALL, Table, Type,
+    at, width_of,
 };
 use std::f64::consts::TAU;
 

@@ -1,7 +1,7 @@
 //! What the chapter measures: the data behind its figures and numbers.
 
 use crate::{Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, prefill};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use attention::experiments::Recorded;
 use attention::{Linear, Mask, attend};
 use chapter_cli::{LinearTensors, Tensors};
@@ -16,6 +16,7 @@ use multi_head::{Heads, Projected};
 use nalgebra::{DMatrix, dmatrix};
 use std::collections::BTreeSet;
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 /// The base of the frequencies in the paper, and in Llama up to Llama 2.
 pub const THETA: f64 = 1e4;
@@ -231,22 +232,22 @@ fn previous_vectors(rotary: &Rotary) -> Result<(DMatrix<f32>, DMatrix<f32>)> {
     Ok((query, key))
 }
 
-/// How far the weights of a layer move when the words of the sentence are put in reverse
-/// order and the answer is put back: the largest difference. With or without rotation.
+/// How far what the heads of layer 0 find moves, as a share of its length, when the words
+/// of the sentence, without position vectors, are put in reverse order and the answer is
+/// put back. With or without rotation.
 ///
 /// # Errors
 /// When the model's slices cannot be read.
 pub fn moved_by_reversing(rotary: Option<&Rotary>) -> Result<f32> {
     let (layer, words) = (real(&Layer::load(0)?)?, words()?);
-    let reversed = flipped(&words);
-    let attended = |x: &DMatrix<f32>| -> Result<Heads> {
+    let found = |x: &DMatrix<f32>| -> Result<DMatrix<f32>> {
         Ok(match rotary {
-            Some(rotary) => turned(&layer, rotary, x)?,
-            None => heads_of(&layer, x)?,
+            Some(rotary) => turned(&layer, rotary, x)?.context,
+            None => heads_of(&layer, x)?.context,
         })
     };
-    let (there, back) = (attended(&words)?.context, attended(&reversed)?.context);
-    Ok((flipped(&back) - there).amax())
+    let back = flipped(&found(&flipped(&words))?);
+    Ok(relative_error(&back, &found(&words)?))
 }
 
 fn flipped(x: &DMatrix<f32>) -> DMatrix<f32> {
@@ -307,19 +308,23 @@ impl Stored {
         }
     }
 
-    /// How many different positions are left of the first `n`.
+    /// How many different positions are left of these.
     #[must_use]
-    pub fn distinct(self, n: usize) -> usize {
-        (0..n).map(|m| self.position(m)).collect::<BTreeSet<_>>().len()
+    pub fn distinct(self, positions: Range<usize>) -> usize {
+        positions.map(|m| self.position(m)).collect::<BTreeSet<_>>().len()
     }
 }
 
-/// The weight that [`previous_head`] puts on the token before, at a position, when all
-/// positions are stored so. The token sees itself and everything before it.
+/// The mean weight that [`previous_head`] puts on the token before, at positions in this
+/// range, when all positions are stored so. A token sees itself and everything before it.
 ///
 /// # Errors
-/// None that can happen: the shapes fit.
-pub fn rounded_previous(stored: Stored, position: usize) -> Result<f32> {
+/// When the range is empty or starts at 0, where there is no token before.
+pub fn rounded_previous(stored: Stored, positions: Range<usize>) -> Result<f32> {
+    /// Enough for a mean, and no multiple of a power of two, so that it meets every place
+    /// between two positions that bf16 can hold.
+    const TRIED: usize = 61;
+    ensure!(positions.start > 0 && !positions.is_empty(), "no token before");
     let rotary = Rotary::new(REAL_HEAD_DIM, THETA, Pairing::Halves)?;
     let (query, key) = previous_vectors(&rotary)?;
     let turned = |row: &DMatrix<f32>, at: usize| -> Result<DMatrix<f32>> {
@@ -327,14 +332,23 @@ pub fn rounded_previous(stored: Stored, position: usize) -> Result<f32> {
         rotary.angles(at..at + 1).rotate(&mut row)?;
         Ok(row)
     };
-    let q = turned(&query, position)?;
-    let mut keys = DMatrix::zeros(position + 1, REAL_HEAD_DIM);
-    for at in 0..=position {
+    let mut keys = DMatrix::zeros(positions.end, REAL_HEAD_DIM);
+    for at in 0..positions.end {
         keys.row_mut(at).copy_from(&turned(&key, at)?.row(0));
     }
-    let attended = attend(q.as_view(), keys.as_view(), keys.as_view(), &Mask::None)?;
-    Ok(attended.weights[position - 1])
+    let mut sum = 0.0;
+    for i in 0..TRIED {
+        let at = positions.start + i * positions.len() / TRIED;
+        let (q, seen) = (turned(&query, at)?, keys.rows(0, at + 1));
+        sum += attend(q.as_view(), seen, seen, &Mask::None)?.weights[at - 1];
+    }
+    Ok(sum / TRIED as f32)
 }
+
+/// Ranges of positions, each with half the precision of the one before in a format that
+/// cannot hold them all.
+pub const OCTAVES: [Range<usize>; 5] =
+    [1..256, 256..512, 512..1024, 1024..2048, 2048..4096];
 
 // Why this will be in chapter 7's way.
 
@@ -346,7 +360,8 @@ pub fn rounded_previous(stored: Stored, position: usize) -> Result<f32> {
 pub fn product_moved(distance: usize) -> Result<f32> {
     let layer = Layer::load(3)?;
     let rotary = Rotary::new(layer.head_dim(), THETA, Pairing::Halves)?;
-    let (q, k) = (head_weight(&layer.q_proj, &layer), head_weight(&layer.k_proj, &layer));
+    let (q, k) =
+        (head_weight(&layer.q_proj, &layer), head_weight(&layer.k_proj, &layer));
     let turned = &q * turning_matrix(&rotary, distance)? * k.transpose();
     Ok(relative_error(&turned, &(q * k.transpose())))
 }
@@ -507,7 +522,8 @@ pub struct Work {
 /// What a token costs that sees `seen` tokens in a layer of `model`.
 #[must_use]
 pub fn work(model: &Model, seen: u64) -> Work {
-    let (queries, keys) = (model.heads * model.head_dim, model.kv_heads * model.head_dim);
+    let (queries, keys) =
+        (model.heads * model.head_dim, model.kv_heads * model.head_dim);
     Work {
         // Four a pair: each of its two new features is a sum of two products.
         rotation: 2 * (queries + keys),
@@ -545,5 +561,6 @@ pub fn timed_layer() -> Result<RotaryAttention> {
 /// # Errors
 /// When it cannot be read.
 pub fn recorded() -> Result<Recorded> {
-    Recorded::parse(include_str!("../benches/recorded.csv")).context("chapters/06-rotary")
+    Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/06-rotary")
 }

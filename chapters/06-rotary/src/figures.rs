@@ -2,4 +2,6 @@
 /// x
 /// # Errors
 /// x
-pub fn all() -> anyhow::Result<Vec<figures::Figure>> { Ok(vec![]) }
+pub fn all() -> anyhow::Result<Vec<figures::Figure>> {
+    Ok(vec![])
+}

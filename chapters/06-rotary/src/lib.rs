@@ -144,17 +144,27 @@ impl Angles {
         let why = "one row a position, and whole heads";
         expect_shape("x", x.shape(), (tokens, heads * 2 * pairs), why)?;
         for head in 0..heads {
-            let first = head * 2 * pairs;
             for i in 0..pairs {
                 let (a, b) = self.pairing.features(i, pairs);
+                let first = head * 2 * pairs;
                 let (mut a, mut b) = x.columns_range_pair_mut(first + a, first + b);
-                let turns = self.cos.column(i).into_iter().zip(self.sin.column(i));
-                for ((a, b), (cos, sin)) in a.iter_mut().zip(b.iter_mut()).zip(turns) {
-                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
-                }
+                let (cos, sin) = (self.cos.column(i), self.sin.column(i));
+                turn(
+                    a.as_mut_slice(),
+                    b.as_mut_slice(),
+                    cos.as_slice(),
+                    sin.as_slice(),
+                );
             }
         }
         Ok(())
+    }
+}
+
+/// Turns one pair of features of all tokens, each token by its own angle.
+fn turn(a: &mut [f32], b: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
     }
 }
 
@@ -381,7 +391,9 @@ pub enum RotaryError {
         head_dim: usize,
     },
     /// The base of the frequencies is none.
-    #[error("rope theta is {theta}, wanted a positive number that gives finite frequencies")]
+    #[error(
+        "rope theta is {theta}, wanted a positive number that gives finite frequencies"
+    )]
     Theta {
         /// The base.
         theta: f64,

@@ -79,7 +79,8 @@ fn scaling(text: &str) -> Result<Llama3Scaling, String> {
 impl Chapter for Chapter6 {
     const NAME: &'static str = "rotary";
     const FOLDER: &'static str = "06-rotary";
-    const ABOUT: &'static str = "Rotary positions: queries and keys turn as tokens go by";
+    const ABOUT: &'static str =
+        "Rotary positions: queries and keys turn as tokens go by";
     const FORWARD_HELP: &'static str = "\
 Runs one attention layer of Llama: grouped heads as in chapter 5, whose queries and keys
 are turned by angles that grow with the position of their token. The tokens of x stand at

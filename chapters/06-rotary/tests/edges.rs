@@ -45,13 +45,17 @@ fn a_pair_turns_as_by_hand() {
     let mut x = dmatrix![3.0, 1.0; 3.0, 1.0];
     turns(2).angles(0..2).rotate(&mut x).unwrap();
     assert_eq!(x.row(0), dmatrix![3.0, 1.0].row(0));
-    assert!((x[(1, 0)] - 0.779_436).abs() < 1e-5 && (x[(1, 1)] - 3.064_715).abs() < 1e-5);
+    assert!(
+        (x[(1, 0)] - 0.779_436).abs() < 1e-5 && (x[(1, 1)] - 3.064_715).abs() < 1e-5
+    );
 }
 
 /// By hand: `10000^(-2i/4)` is 1 and 0.01. Feature 0 turns with feature 2 or with feature 1.
 #[test]
 fn the_two_pairings_turn_their_own_features() {
-    for (pairing, partner, slow) in [(Pairing::Halves, 2, 1), (Pairing::Neighbors, 1, 2)] {
+    for (pairing, partner, slow) in
+        [(Pairing::Halves, 2, 1), (Pairing::Neighbors, 1, 2)]
+    {
         let rotary = Rotary::new(4, 10_000.0, pairing).unwrap();
         assert_eq!(rotary.frequencies(), [1.0, 0.01]);
         let turned = |feature: usize| {
@@ -130,7 +134,8 @@ fn rotations_that_are_none_are_refused() {
     }
     for head_dim in [0, 1, 7, usize::MAX] {
         let says = |result: Result<(), RotaryError>| {
-            let pairs = format!("a head of width {head_dim} cannot be split into pairs");
+            let pairs =
+                format!("a head of width {head_dim} cannot be split into pairs");
             says(result, &pairs);
         };
         says(Rotary::new(head_dim, 1e4, Pairing::Halves).map(drop));

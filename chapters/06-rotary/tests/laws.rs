@@ -146,9 +146,8 @@ fn scores_depend_on_position_differences_alone(
     #[strategy = 0..100_000_usize] shift: usize,
 ) {
     let (q, k) = (row(&rows, 0), row(&rows, rows.nrows() - 1));
-    let score = |at: usize| {
-        turned(&rotary, &q, at + distance).dot(&turned(&rotary, &k, at))
-    };
+    let score =
+        |at: usize| turned(&rotary, &q, at + distance).dot(&turned(&rotary, &k, at));
     let (here, there) = (score(key_at), score(key_at + shift));
     prop_assert!((here - there).abs() < TOLERANCE, "{here} here, {there} there");
 }
@@ -208,10 +207,9 @@ fn half_split_equals_interleaved_after_a_permutation_of_the_weights(
     let [q, k, v, o] = case.projections.clone();
     let rotary = |pairing| Rotary::new(2 * pairs, theta, pairing).unwrap();
     let mask = Mask::Causal { offset: 0 };
-    for (from, to) in [
-        (Pairing::Halves, Pairing::Neighbors),
-        (Pairing::Neighbors, Pairing::Halves),
-    ] {
+    for (from, to) in
+        [(Pairing::Halves, Pairing::Neighbors), (Pairing::Neighbors, Pairing::Halves)]
+    {
         let layer = case.with(q.clone(), k.clone(), v.clone(), o.clone(), rotary(from));
         let moved = case.with(
             permuted(&q, heads, from, to).unwrap(),
