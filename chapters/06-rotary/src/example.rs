@@ -252,8 +252,8 @@ pub fn facts() -> Result<String> {
             let turning = experiments::turning_within(rotary, f64::from(context));
             fact(&format!("turning_{name}_{context}"), turning.to_string())?;
         }
-        for distance in [1, 10, 100, 1000, 8192] {
-            let score = experiments::score_at(rotary, distance)?;
+        for distance in [16, 256, 1024, 8192] {
+            let score = experiments::mean_score(rotary, f64::from(distance))?;
             fact(&format!("score_{name}_{distance}"), format!("{score:.2}"))?;
         }
     }

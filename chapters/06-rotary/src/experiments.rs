@@ -88,6 +88,25 @@ pub fn score_at(rotary: &Rotary, distance: usize) -> Result<f32> {
     Ok(turned.sum() / rotary.head_dim() as f32)
 }
 
+/// The mean of [`score_at`] from a distance to √2 times as far: over all distances there, or
+/// over a few hundred of them.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn mean_score(rotary: &Rotary, distance: f64) -> Result<f64> {
+    /// No multiple of a wavelength of a Llama's head.
+    const TRIED: usize = 211;
+    let first = distance.round() as usize;
+    let last = ((distance * 2.0_f64.sqrt()).round() as usize).max(first + 1);
+    let tried = TRIED.min(last - first);
+    let mut sum = 0.0;
+    for i in 0..tried {
+        let distance = first + i * (last - first) / tried;
+        sum += f64::from(score_at(rotary, distance)?);
+    }
+    Ok(sum / tried as f64)
+}
+
 /// The matrix that turns one head at a position: row vectors are multiplied with it.
 ///
 /// # Errors
