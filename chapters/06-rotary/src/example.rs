@@ -258,6 +258,13 @@ pub fn facts() -> Result<String> {
         }
     }
     fact("shortest", format!("{TAU:.1}"))?;
+    let stretched = experiments::llama(192_000.0)?;
+    for (key, rotary, tokens) in
+        [("before", &of_theta[0].1, 4096.0), ("stretched", &stretched, 32_768.0)]
+    {
+        let turning = experiments::turning_within(rotary, tokens);
+        fact(&format!("exercise_{key}"), turning.to_string())?;
+    }
     let [kept, between, slowed] = experiments::scaled_pairs()?;
     fact("pairs_kept", kept.to_string())?;
     fact("pairs_between", between.to_string())?;

@@ -5,7 +5,7 @@
 //! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)      ω_i = θ^(−2i/d)
 //! ```
 //!
-//! Source: Su et al. 2021, *RoFormer: Enhanced Transformer with Rotary Position
+//! Source: Su et al. 2021, *`RoFormer`: Enhanced Transformer with Rotary Position
 //! Embedding*, §3.2 and §3.4.
 //!
 //! ```
@@ -66,7 +66,7 @@ pub struct Rotary {
 
 impl Rotary {
     /// The frequencies `theta^(-2i / head_dim)` of a head's pairs (Su et al. 2021,
-    /// equation 15). `theta` is 10,000 in the paper and 500,000 in Llama 3.
+    /// §3.2.2). `theta` is 10,000 in the paper and 500,000 in Llama 3.
     ///
     /// # Errors
     /// When `head_dim` is odd or 0, or `theta` is not a positive number that gives

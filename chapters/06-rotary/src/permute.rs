@@ -153,8 +153,8 @@ fn width_of_a_head(
     tensor: &RawTensor,
     heads: usize,
 ) -> Result<usize> {
-    let is_bias = name.ends_with(".bias");
-    let (rank, wanted) = if is_bias { (1, "[out]") } else { (2, "[out, in]") };
+    let is_weight = name.rsplit('.').next() == Some("weight");
+    let (rank, wanted) = if is_weight { (2, "[out, in]") } else { (1, "[out]") };
     let shape = &tensor.shape;
     ensure!(shape.len() == rank, "{name}: shape {shape:?}, wanted {wanted}");
     let rows = shape[0];
