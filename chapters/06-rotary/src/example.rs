@@ -109,11 +109,11 @@ pub fn order() -> Result<String> {
     let (halves, neighbors) = (Pairing::Halves, Pairing::Neighbors);
     let row = |from, to| -> Result<String> {
         let order = permutation(8, from, to)?;
-        Ok(order.iter().map(|feature| format!("{feature:>3}")).collect())
+        Ok(order.iter().map(|feature| format!(" {feature}")).collect())
     };
-    let mut text = format!("new feature      {}\n", "  0  1  2  3  4  5  6  7");
-    writeln!(text, "to interleaved   {}", row(halves, neighbors)?)?;
-    writeln!(text, "to half-split    {}", row(neighbors, halves)?)?;
+    let mut text = String::from("new feature      0 1 2 3 4 5 6 7\n");
+    writeln!(text, "to interleaved  {}", row(halves, neighbors)?)?;
+    writeln!(text, "to half-split   {}", row(neighbors, halves)?)?;
     Ok(text)
 }
 

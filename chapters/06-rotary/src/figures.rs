@@ -113,10 +113,18 @@ pub fn previous() -> Result<Figure> {
     let words = Words {
         title: "Without positions this head is lost; a head that turns is not".into(),
         caption: format!(
-            "A head that looks at the token before needs to know where tokens stand. Above:              layer 0, head 2 of MiniLM when no position vectors are added to the words; mean              weight on the token before {blind:.2}, where it is {learned:.2} with them. Below:              a head whose queries and keys are the same for all words, and turn; {made:.2} on              the token before, on the same words without position vectors.",
+            "A head that looks at the token before needs to know where tokens stand. \
+             Above: layer 0, head 2 of MiniLM when no position vectors are added to \
+             the words; mean weight on the token before {blind:.2}, where it is \
+             {learned:.2} with them. Below: a head whose queries and keys are the same \
+             for all words, and turn; {made:.2} on the token before, on the same words \
+             without position vectors.",
         ),
         alt: format!(
-            "Two heat-maps of 14 by 14 weights. The upper has no diagonal, mean {blind:.2}; its              rows look at single words, and the two rows of “the” are the same. The lower is              dark along the diagonal just below the main one, mean {made:.2}, and light              elsewhere.",
+            "Two heat-maps of 14 by 14 weights. The upper has no diagonal, mean \
+             {blind:.2}; its rows look at single words, and the two rows of “the” are \
+             the same. The lower is dark along the diagonal just below the main one, \
+             mean {made:.2}, and light elsewhere.",
         ),
     };
     let map = |title: &str, weights: &DMatrix<f32>| {

@@ -1,8 +1,9 @@
-//! Rotary positions: queries and keys are turned by angles that grow with their position,
-//! so that a score depends on how far apart two tokens stand, and not on where.
+//! Rotary positions: queries and keys are turned by angles that grow with their
+//! position, so that a score depends on how far apart two tokens stand, and not on where.
 //!
 //! ```text
-//! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)      ω_i = θ^(−2i/d)
+//! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)
+//! ω of pair i = θ^(−2i / head_dim)
 //! ```
 //!
 //! Source: Su et al. 2021, *`RoFormer`: Enhanced Transformer with Rotary Position
@@ -34,7 +35,7 @@ use nalgebra::DMatrix;
 use std::f64::consts::TAU;
 use std::ops::Range;
 
-/// Which two features of a head turn together. Pair `i` turns at frequency `i` either way.
+/// Which two features of a head turn together. Pair `i` turns at frequency `i` in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
     /// Feature `i` and feature `i + head_dim / 2`, "half-split": Llama's checkpoints on
@@ -102,8 +103,8 @@ impl Rotary {
     /// stands at 0; a token that follows `len` cached ones stands at `len`.
     #[must_use]
     pub fn angles(&self, positions: Range<usize>) -> Angles {
-        // In f64, because the spacing of f32 grows with the angle: at position 100,000 it
-        // is 0.008 radians. Cosines and sines are at most 1 and fit an f32.
+        // In f64, because the spacing of f32 grows with the angle: at 100,000 radians it
+        // is 0.008. Cosines and sines are at most 1 and fit an f32.
         let angle = |row: usize, pair: usize| {
             (positions.start + row) as f64 * f64::from(self.frequencies[pair])
         };
@@ -149,12 +150,8 @@ impl Angles {
                 let first = head * 2 * pairs;
                 let (mut a, mut b) = x.columns_range_pair_mut(first + a, first + b);
                 let (cos, sin) = (self.cos.column(i), self.sin.column(i));
-                turn(
-                    a.as_mut_slice(),
-                    b.as_mut_slice(),
-                    cos.as_slice(),
-                    sin.as_slice(),
-                );
+                let (cos, sin) = (cos.as_slice(), sin.as_slice());
+                turn(a.as_mut_slice(), b.as_mut_slice(), cos, sin);
             }
         }
         Ok(())
@@ -243,13 +240,13 @@ impl RotaryAttention {
     }
 }
 
-/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer.
-/// The cache holds keys that are turned already: a key's angle depends on where its own
-/// token stands, and that does not change.
+/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the
+/// layer. The cache holds keys that are turned already: a key's angle depends on where
+/// its own token stands, and that does not change.
 ///
 /// # Errors
-/// When `x` does not fit the layer, or the cache does not, or has no room. Then nothing is
-/// kept.
+/// When `x` does not fit the layer, or the cache does not, or has no room. Then nothing
+/// is kept.
 pub fn prefill(
     layer: &RotaryAttention,
     x: &DMatrix<f32>,
@@ -262,8 +259,8 @@ pub fn prefill(
     layer.mix(attend_groups(&q, cache.keys(), cache.values(), groups, &causal)?)
 }
 
-/// Runs the next token, `x` (1, `model_dim`), through the layer, at the position that the
-/// cache's length gives it.
+/// Runs the next token, `x` (1, `model_dim`), through the layer, at the position that
+/// the cache's length gives it.
 ///
 /// # Errors
 /// When `x` is not one token, or as for [`prefill`].
@@ -299,8 +296,8 @@ pub fn permutation(
     Ok(order)
 }
 
-/// A query or key projection (`d_in`, heads · `head_dim`) for the other pairing: with its
-/// heads' columns in another order, it gives the same scores under the other rotation.
+/// A query or key projection (`d_in`, heads · `head_dim`) for the other pairing: with
+/// its heads' columns in another order, it gives the same scores under that rotation.
 ///
 /// # Errors
 /// When the heads do not divide its width, or leave an odd one.
@@ -319,8 +316,8 @@ pub fn permuted(
 }
 
 /// How Llama 3.1 stretches the frequencies of a model that was trained on shorter texts:
-/// pairs that turn often within the old context stay, pairs that turn less than about once
-/// are slowed down by `factor`, and between the two one passes into the other.
+/// pairs that turn often within the old context stay, pairs that turn less than once are
+/// slowed down by `factor`, and in between the one passes into the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Llama3Scaling {
     /// How much slower the slow pairs turn.
