@@ -6,6 +6,7 @@ use crate::experiments::{
 };
 use crate::{Llama3Scaling, Pairing, Rotary};
 use anyhow::Result;
+use attention::example::grouped as thousands;
 use figures::{Axis, Chart, Figure, Heatmap, Hue, Words};
 use nalgebra::DMatrix;
 
@@ -214,9 +215,11 @@ pub fn wavelengths() -> Result<Figure> {
         ),
         alt: format!(
             "Two straight lines on a log axis over pairs 0 to 63, both starting at {:.1} tokens. \
-             With θ = 10,000 the last pair takes {:.0} tokens, with 500,000 it takes {:.0}. A \
+             With θ = 10,000 the last pair takes {} tokens, with 500,000 it takes {}. A \
              level line at 8,192 crosses them after {of_paper} and {of_llama} pairs.",
-            paper[0].1, paper[63].1, llama[63].1,
+            paper[0].1,
+            thousands(paper[63].1 as u64),
+            thousands(llama[63].1 as u64),
         ),
     };
     let plot = Chart::new(
@@ -245,17 +248,18 @@ pub fn scaling() -> Result<Figure> {
         Llama3Scaling::LLAMA_3_1;
     let (short, long) =
         (original_context / high_freq_factor, original_context / low_freq_factor);
+    let (shortest, longest) = (thousands(short as u64), thousands(long as u64));
     let words = Words {
         title: "Pairs that hardly came around are slowed down".into(),
         caption: format!(
             "Llama 3.1 leaves its fast pairs as they were trained and makes the slow ones \
              {factor} times slower. Each mark is one of the 64 pairs. The {kept} whose \
-             wavelength is below {short:.0} tokens are kept, the {slowed} above {long:.0} are \
+             wavelength is below {shortest} tokens are kept, the {slowed} above {longest} are \
              slowed down in full, and {between} lie between.",
         ),
         alt: format!(
             "Points over the wavelength on a log axis. {kept} points lie at 1 up to \
-             {short:.0} tokens, {between} rise from there to {long:.0}, and {slowed} lie at \
+             {shortest} tokens, {between} rise from there to {longest}, and {slowed} lie at \
              {factor}.",
         ),
     };
@@ -285,18 +289,19 @@ pub fn rounded() -> Result<Figure> {
     let words = Words {
         title: "In bf16, positions past 256 run together".into(),
         caption: format!(
-            "Of 4,096 positions, bf16 can tell {bf16} apart and f16 {f16}. A position that is \
+            "Of 4,096 positions, bf16 can tell {bf16} apart and f16 {}. A position that is \
              rounded before it becomes an angle gives its neighbors the same angle, in every \
              pair; the head that looks at the token before then puts {weight:.2} of its weight \
              there at positions {} to {}. f32 holds every position up to 16,777,216.",
-            last.start,
-            last.end - 1,
+            thousands(f16 as u64),
+            thousands(last.start as u64),
+            thousands(last.end as u64 - 1),
         ),
         alt: format!(
             "Three lines over text lengths from 64 to 131,072 on log axes. f32 rises with \
              the length. bf16 leaves it at 256 and reaches {bf16} at 4,096 and {} at 131,072; \
              f16 leaves it at 2,048 and ends at 65,504, its largest number.",
-            Stored::Bf16.distinct(0..131_072),
+            thousands(Stored::Bf16.distinct(0..131_072) as u64),
         ),
     };
     let f16_line: Vec<_> =
