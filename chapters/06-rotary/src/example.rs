@@ -66,7 +66,13 @@ pub fn matrices() -> Result<String> {
     let matrix = |title: &str, pairing| {
         let rotary = Rotary::new(4, THETA, pairing)?;
         let matrix = experiments::turning_matrix(&rotary, 1)?;
-        Ok::<_, anyhow::Error>(table(title, &["", "", "", ""], &[], &matrix, 2))
+        let mut text = format!("{title}\n");
+        for row in matrix.row_iter() {
+            // + 0.0 turns a -0.0 into 0.0.
+            let cells = row.iter().map(|cell| format!("{:>7.2}", cell + 0.0));
+            writeln!(text, "{}", cells.collect::<String>())?;
+        }
+        Ok::<_, anyhow::Error>(text)
     };
     let halves = matrix("half-split: pairs (0, 2) and (1, 3)", Pairing::Halves)?;
     let neighbors = matrix("interleaved: pairs (0, 1) and (2, 3)", Pairing::Neighbors)?;
@@ -84,10 +90,12 @@ pub fn wavelengths() -> Result<String> {
         experiments::llama_3_1()?,
     ];
     let all = all.map(|rotary| experiments::wavelengths(&rotary));
-    let mut text = String::from("pair  θ = 10,000  θ = 500,000   Llama 3.1\n");
+    let mut text = String::from(
+        "         θ =       θ =      Llama\npair  10,000   500,000        3.1\n",
+    );
     for pair in [0, 8, 16, 24, 32, 40, 48, 56, 63] {
         let [paper, llama, scaled] = [0, 1, 2].map(|which| tokens(all[which][pair]));
-        writeln!(text, "{pair:>4} {paper:>11} {llama:>12} {scaled:>11}")?;
+        writeln!(text, "{pair:>4} {paper:>7} {llama:>9} {scaled:>10}")?;
     }
     Ok(text)
 }
@@ -122,8 +130,8 @@ pub fn order() -> Result<String> {
 /// # Errors
 /// None that can happen: the ranges are fixed.
 pub fn rounded() -> Result<String> {
-    let mut text = String::from("               distinct       previous\n");
-    text += "positions     bf16   f16    bf16   f16   f32\n";
+    let mut text = String::from("            distinct      previous\n");
+    text += "positions  bf16  f16  bf16  f16  f32\n";
     for range in OCTAVES {
         let name = format!("{}–{}", range.start, range.end - 1);
         let count = |stored: Stored| stored.distinct(range.clone());
@@ -132,7 +140,7 @@ pub fn rounded() -> Result<String> {
         let weights = [Stored::Bf16, Stored::F16, Stored::F32].map(weight);
         let [b, h, f] = weights;
         let (b, h, f) = (b?, h?, f?);
-        writeln!(text, "{name:<11} {bf16:>6} {f16:>5}  {b:>6.2} {h:>5.2} {f:>5.2}")?;
+        writeln!(text, "{name:<10}{bf16:>5} {f16:>4}  {b:>4.2} {h:>4.2} {f:>4.2}")?;
     }
     Ok(text)
 }
@@ -155,13 +163,13 @@ pub fn product() -> Result<String> {
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn mixed() -> Result<String> {
-    let mut text = String::from("q at  k at    right   mixed  permuted\n");
+    let mut text = String::from("q at  k at   right  mixed permuted\n");
     for (query, key) in [(0, 0), (7, 7), (1, 0), (8, 7), (3, 0), (10, 7)] {
         let scores = experiments::mixed_up(query, key)?;
         let experiments::MixedUp { right, mixed, permuted } = scores;
         writeln!(
             text,
-            "{query:>4} {key:>5} {right:>8.3} {mixed:>7.3} {permuted:>9.3}"
+            "{query:>4} {key:>5} {right:>7.3} {mixed:>6.3} {permuted:>8.3}"
         )?;
     }
     Ok(text)
@@ -173,12 +181,12 @@ pub fn mixed() -> Result<String> {
 /// None that can happen: the shapes are fixed.
 pub fn offset() -> Result<String> {
     let [right, forgotten] = experiments::offset_forgotten(8, 4)?;
-    let mut text = String::from("token  chunk  position   right  forgotten\n");
+    let mut text = String::from("token chunk  at   right  forgotten\n");
     for (token, (right, wrong)) in right.iter().zip(forgotten).enumerate() {
         let (chunk, position) = (token / 4, token % 4);
         writeln!(
             text,
-            "{token:>5} {chunk:>6} {position:>9} {right:>7.2} {wrong:>10.2}"
+            "{token:>5} {chunk:>5} {position:>3} {right:>7.2} {wrong:>10.2}"
         )?;
     }
     Ok(text)
@@ -192,7 +200,7 @@ pub fn signs() -> Result<String> {
     let mut text = String::new();
     for pair in [(1.0, 2.0), (1.0, 0.0)] {
         writeln!(text, "q = k = ({}, {})", pair.0, pair.1)?;
-        text += "q at  k at    right  no minus  key back\n";
+        text += "q at k at  right no minus key back\n";
         for (query, key) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3)] {
             let score = |of_query: Turn, of_key: Turn| {
                 experiments::score_of_pair(pair, (of_query, query), (of_key, key))
@@ -202,7 +210,7 @@ pub fn signs() -> Result<String> {
             let back = score(turn, turn_back);
             writeln!(
                 text,
-                "{query:>4} {key:>5} {right:>8.2} {minus:>9.2} {back:>9.2}"
+                "{query:>4} {key:>4} {right:>6.2} {minus:>8.2} {back:>8.2}"
             )?;
         }
         text.push('\n');
@@ -217,9 +225,9 @@ pub fn signs() -> Result<String> {
 pub fn cost() -> Result<String> {
     let seen = models::find("Llama-3-8B")?.context;
     let work = llama_3_8b()?;
-    let mut text = String::from("one token                  multiply-adds\n");
+    let mut text = String::from("one token              multiply-adds\n");
     let mut line =
-        |what: &str, count| writeln!(text, "{what:<26} {:>13}", thousands(count));
+        |what: &str, count| writeln!(text, "{what:<22} {:>13}", thousands(count));
     line("four projections", work.projections)?;
     line(&format!("attention over {}", thousands(seen)), work.attention)?;
     line("turn its q and k", work.rotation)?;
