@@ -16,8 +16,11 @@ use std::path::{Path, PathBuf};
 const TOLERANCE: f32 = 2e-5;
 
 /// At position 2,000 an angle that was computed in f32, as theirs is, is off by up to
-/// 0.0001 radians.
-const FAR: f32 = 2e-4;
+/// 0.0001 radians, and a turned number of 3 by three times as much.
+const FAR: f32 = 3e-4;
+
+/// In an output that is an average over 2,000 tokens less of that is left.
+const LONG: f32 = 5e-5;
 
 fn files() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
@@ -71,7 +74,7 @@ fn matrices(file: &Tensors, name: &str) -> Vec<DMatrix<f32>> {
 }
 
 fn tolerance(name: &str) -> f32 {
-    if name.starts_with("long") { FAR } else { TOLERANCE }
+    if name.starts_with("long") { LONG } else { TOLERANCE }
 }
 
 #[test]
