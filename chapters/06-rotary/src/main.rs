@@ -85,8 +85,8 @@ impl Chapter for Chapter6 {
         "Rotary positions: queries and keys turn as tokens go by";
     const FORWARD_HELP: &'static str = "\
 Runs one attention layer of Llama: grouped heads as in chapter 5, whose queries and keys
-are turned by angles that grow with the position of their token. The tokens of x stand at
-positions 0, 1, 2, … Without --causal every token sees all of them.
+are turned by angles that grow with the position of their token. The tokens of x stand
+at 0, 1, 2, … Without --causal every token sees all of them.
 
 The input file holds, in F32, F16 or BF16, under the names of PyTorch and Hugging Face:
 
