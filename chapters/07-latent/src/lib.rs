@@ -1,0 +1,702 @@
+//! Latent attention: a token leaves one small vector behind, and every head's key and
+//! value are made from it when they are needed, or never.
+//!
+//! ```text
+//! c   = RMSNorm(x W_DKV)          what is cached, beside one rotated key r = RoPE(x W_KR)
+//! K_h = [c W_UK_h | r]            V_h = c W_UV_h
+//! head_h = softmax(Q_h K_hᵀ / √(nope + rope)) V_h
+//! ```
+//!
+//! Source: DeepSeek-AI 2024, *DeepSeek-V2*, §2.1 and appendix C. Names are those of
+//! `DeepSeek`'s checkpoints.
+//!
+//! ```
+//! use attention::{Linear, Mask};
+//! use latent::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
+//! use nalgebra::DMatrix;
+//!
+//! let ones = |d_in, d_out| Linear::new(DMatrix::repeat(d_in, d_out, 1.0), None);
+//! let sizes = Sizes { heads: 3, nope_dim: 4, rope_dim: 2, v_dim: 5 };
+//! let projections = Projections {
+//!     query: QueryProjection::Full(ones(6, 3 * (4 + 2))?),
+//!     kv_a_proj: ones(6, 7 + 2)?,
+//!     kv_a_layernorm: RmsNorm::new(vec![1.0; 7]),
+//!     kv_b_proj: ones(7, 3 * (4 + 5))?,
+//!     o_proj: ones(3 * 5, 6)?,
+//! };
+//! let layer = LatentAttention::new(projections, sizes, 10_000.0)?;
+//! let found = layer.forward(&DMatrix::identity(8, 6), &Mask::None, Form::Absorbed)?;
+//! assert_eq!(found.output.shape(), (8, 6));
+//! assert_eq!(layer.cache(100).width(), 7 + 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod example;
+pub mod experiments;
+pub mod figures;
+
+use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
+use decoding::{CacheError, Columns, KvCache, attend_columns, few};
+use multi_head::{Heads, MultiHeadAttended};
+use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+use rotary::{Pairing, Rotary, RotaryError};
+
+/// How many heads there are, and what the features of each are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Heads, each with queries, keys and values of its own.
+    pub heads: usize,
+    /// Features of a query and a key that know no position.
+    pub nope_dim: usize,
+    /// Features of a query and a key that are turned. All heads share those of the key.
+    pub rope_dim: usize,
+    /// Features of a value.
+    pub v_dim: usize,
+}
+
+impl Sizes {
+    /// Width of a query or key: what a score is a sum over.
+    #[must_use]
+    pub fn qk_dim(self) -> usize {
+        self.nope_dim.saturating_add(self.rope_dim)
+    }
+
+    /// `heads` times `width`, for shapes that are to be checked.
+    fn wide(self, width: usize) -> usize {
+        self.heads.saturating_mul(width)
+    }
+}
+
+/// The learned numbers of a layer, as a checkpoint has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Projections {
+    /// Tokens to the queries of all heads.
+    pub query: QueryProjection,
+    /// `kv_a_proj_with_mqa` (`model_dim`, `lora_rank` + `rope_dim`): to the latent, and
+    /// beside it the one key that is turned.
+    pub kv_a_proj: Linear,
+    /// `lora_rank` entries.
+    pub kv_a_layernorm: RmsNorm,
+    /// (`lora_rank`, heads · (`nope_dim` + `v_dim`)): head by head, the part of its key
+    /// that is not turned, then its value.
+    pub kv_b_proj: Linear,
+    /// (heads · `v_dim`, `d_out`): mixes what the heads found.
+    pub o_proj: Linear,
+}
+
+/// The way from a token to its queries (heads · (`nope_dim` + `rope_dim`)): head by head,
+/// the part that is not turned, then the part that is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueryProjection {
+    /// `q_proj`.
+    Full(Linear),
+    /// Through a latent of their own, which saves parameters and is never cached.
+    LowRank {
+        /// (`model_dim`, `q_lora_rank`).
+        q_a_proj: Linear,
+        /// `q_lora_rank` entries.
+        q_a_layernorm: RmsNorm,
+        /// (`q_lora_rank`, heads · (`nope_dim` + `rope_dim`)).
+        q_b_proj: Linear,
+    },
+}
+
+impl QueryProjection {
+    fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
+        match self {
+            QueryProjection::Full(q_proj) => q_proj.forward(x),
+            QueryProjection::LowRank { q_a_proj, q_a_layernorm, q_b_proj } => {
+                q_b_proj.forward(&q_a_layernorm.forward(&q_a_proj.forward(x)?)?)
+            }
+        }
+    }
+
+    /// (`model_dim`, width of all queries), if its parts fit together.
+    fn shape(&self, sizes: Sizes) -> Result<(usize, usize), ShapeError> {
+        let wanted = sizes.wide(sizes.qk_dim());
+        let why = "heads · (nope_dim + rope_dim)";
+        match self {
+            QueryProjection::Full(q_proj) => {
+                let d_in = q_proj.shape().0;
+                expect_shape("q_proj", q_proj.shape(), (d_in, wanted), why)?;
+            }
+            QueryProjection::LowRank { q_a_proj, q_a_layernorm, q_b_proj } => {
+                let rank = q_a_proj.shape().1;
+                q_a_layernorm.expect("q_a_layernorm", rank)?;
+                expect_shape("q_b_proj", q_b_proj.shape(), (rank, wanted), why)?;
+            }
+        }
+        let (QueryProjection::Full(first) | QueryProjection::LowRank { q_a_proj: first, .. }) =
+            self;
+        Ok((first.shape().0, wanted))
+    }
+}
+
+/// A layer whose keys and values are made from one latent a token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentAttention {
+    query: QueryProjection,
+    /// (`model_dim`, `lora_rank` + `rope_dim`).
+    kv_a_proj: Linear,
+    /// `lora_rank` entries.
+    kv_a_layernorm: RmsNorm,
+    /// W_UK (`lora_rank`, heads · `nope_dim`): latents to keys.
+    k_up: Linear,
+    /// W_UV (`lora_rank`, heads · `v_dim`): latents to values.
+    v_up: Linear,
+    /// (heads · `v_dim`, `d_out`).
+    o_proj: Linear,
+    sizes: Sizes,
+    rotary: Rotary,
+}
+
+impl LatentAttention {
+    /// A layer from its projections. `theta` is the base of the rotary frequencies.
+    ///
+    /// # Errors
+    /// When a size is 0, `rope_dim` is odd, or the projections do not fit together.
+    pub fn new(
+        projections: Projections,
+        sizes: Sizes,
+        theta: f64,
+    ) -> Result<Self, LatentError> {
+        let Projections { query, kv_a_proj, kv_a_layernorm, kv_b_proj, o_proj } =
+            projections;
+        let Sizes { heads, nope_dim, rope_dim, v_dim } = sizes;
+        if [heads, nope_dim, rope_dim, v_dim].contains(&0) {
+            return Err(LatentError::Nothing { sizes });
+        }
+        let (model_dim, _) = query.shape(sizes)?;
+        let lora_rank = kv_b_proj.shape().0;
+        let found = kv_a_proj.shape();
+        let why = "the latent that kv_b_proj reads, and one key that is turned";
+        let wanted = (model_dim, lora_rank.saturating_add(rope_dim));
+        expect_shape("kv_a_proj_with_mqa", found, wanted, why)?;
+        kv_a_layernorm.expect("kv_a_layernorm", lora_rank)?;
+        let wanted = (lora_rank, sizes.wide(nope_dim.saturating_add(v_dim)));
+        let why = "heads · (nope_dim + v_dim)";
+        expect_shape("kv_b_proj", kv_b_proj.shape(), wanted, why)?;
+        let wanted = (sizes.wide(v_dim), o_proj.shape().1);
+        let why = "it reads the values of all heads";
+        expect_shape("o_proj", o_proj.shape(), wanted, why)?;
+        let rotary = Rotary::new(rope_dim, theta, Pairing::Neighbors)?;
+        let (k_up, v_up) = split_up(&kv_b_proj, nope_dim, v_dim)?;
+        Ok(LatentAttention {
+            query,
+            kv_a_proj,
+            kv_a_layernorm,
+            k_up,
+            v_up,
+            o_proj,
+            sizes,
+            rotary,
+        })
+    }
+
+    /// Self-attention: the tokens `x` (tokens, `model_dim`), which stand at 0, 1, 2, …,
+    /// look at one another.
+    ///
+    /// # Errors
+    /// When `x` or the mask has another shape than the layer needs.
+    pub fn forward(
+        &self,
+        x: &DMatrix<f32>,
+        mask: &Mask,
+        form: Form,
+    ) -> Result<MultiHeadAttended, ShapeError> {
+        let (q, kept) = (self.queries(x, 0)?, self.compress(x, 0)?);
+        self.mix(self.attend(&q, kept.as_view(), mask, form)?)
+    }
+
+    /// What the tokens `x` (tokens, `model_dim`) leave behind, the first of which stands
+    /// at position `start`: (tokens, `lora_rank` + `rope_dim`), the latent c and beside
+    /// it the turned key r (DeepSeek-V2, equations 41 and 43).
+    ///
+    /// # Errors
+    /// When `x` has another width than the projection reads.
+    pub fn compress(
+        &self,
+        x: &DMatrix<f32>,
+        start: usize,
+    ) -> Result<DMatrix<f32>, ShapeError> {
+        let both = self.kv_a_proj.forward(x)?;
+        let (c, mut r) = split_heads(&both, self.lora_rank(), self.sizes.rope_dim);
+        let c = self.kv_a_layernorm.forward(&c)?;
+        self.rotary.angles(start..start + x.nrows()).rotate(&mut r)?;
+        Ok(beside(c.as_view(), r.as_view()))
+    }
+
+    /// The queries of the tokens `x` (tokens, `model_dim`), the first of which stands at
+    /// position `start`.
+    ///
+    /// # Errors
+    /// When `x` has another width than the projection reads.
+    pub fn queries(
+        &self,
+        x: &DMatrix<f32>,
+        start: usize,
+    ) -> Result<Queries, ShapeError> {
+        let all = self.query.forward(x)?;
+        let (nope, mut rope) =
+            split_heads(&all, self.sizes.nope_dim, self.sizes.rope_dim);
+        self.rotary.angles(start..start + x.nrows()).rotate(&mut rope)?;
+        Ok(Queries { nope, rope })
+    }
+
+    /// Lets queries look at tokens by what these left behind, `kept` (keys,
+    /// `lora_rank` + `rope_dim`).
+    ///
+    /// # Errors
+    /// When `q`, `kept` or the mask does not fit.
+    pub fn attend(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        mask: &Mask,
+        form: Form,
+    ) -> Result<Heads, ShapeError> {
+        self.expect_kept(q, kept)?;
+        match form {
+            Form::Naive => self.attend_naive(q, kept, mask),
+            Form::Absorbed => self.attend_absorbed(q, kept, mask),
+        }
+    }
+
+    /// Makes the keys and values of all heads, and then it is multi-head attention.
+    fn attend_naive(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        mask: &Mask,
+    ) -> Result<Heads, ShapeError> {
+        let Sizes { nope_dim, rope_dim, v_dim, .. } = self.sizes;
+        let Expanded { k, v } = self.expand(kept)?;
+        let r = kept.columns(self.lora_rank(), rope_dim);
+        self.each_head(q.nope.nrows(), |h| {
+            let q = beside(self.nope(q, h), self.rope(q, h));
+            let k = beside(k.columns(h * nope_dim, nope_dim), r);
+            attend(q.as_view(), k.as_view(), v.columns(h * v_dim, v_dim), mask)
+        })
+    }
+
+    /// Keys (keys, heads · `nope_dim`) and values (keys, heads · `v_dim`) of all heads,
+    /// from what is kept.
+    ///
+    /// # Errors
+    /// When `kept` has another width.
+    pub fn expand(&self, kept: DMatrixView<f32>) -> Result<Expanded, ShapeError> {
+        let c = kept.columns(0, self.lora_rank().min(kept.ncols())).into_owned();
+        Ok(Expanded { k: self.k_up.forward(&c)?, v: self.v_up.forward(&c)? })
+    }
+
+    /// Brings each head's query to where the latents are. All heads then look at one
+    /// matrix, whose rows are the keys, and whose first `lora_rank` columns the values.
+    fn attend_absorbed(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        mask: &Mask,
+    ) -> Result<Heads, ShapeError> {
+        let c = kept.columns(0, self.lora_rank());
+        self.each_head(q.nope.nrows(), |h| {
+            // q_h W_UKᵀ: as wide as a latent. A bias of k_up would add the same to all
+            // scores of a row, which softmax does not see.
+            let asks = self.nope(q, h) * self.k_up(h).transpose();
+            let asks = beside(asks.as_view(), self.rope(q, h)) * self.rescale();
+            let Attended { output, weights } = attend(asks.as_view(), kept, c, mask)?;
+            let mut output = output * self.v_up(h);
+            if let Some(bias) = self.v_bias(h) {
+                // Weights sum to 1; or to 0, where there is nothing to look at.
+                output += weights.column_sum() * bias.transpose();
+            }
+            Ok(Attended { output, weights })
+        })
+    }
+
+    /// Scores are divided by the root of a key's width, √(nope + rope), in both forms.
+    /// Functions that see a latent in the place of a key divide by the root of its width.
+    fn rescale(&self) -> f32 {
+        let width = self.lora_rank() + self.sizes.rope_dim;
+        (width as f32 / self.sizes.qk_dim() as f32).sqrt()
+    }
+
+    /// [`LatentAttention::attend`] for one token that sees all that is kept.
+    ///
+    /// # Errors
+    /// When `q` is not that of one token, or as there.
+    pub fn attend_one(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        form: Form,
+    ) -> Result<Heads, ShapeError> {
+        self.expect_kept(q, kept)?;
+        let one = (1, q.nope.ncols());
+        expect_shape("q", q.nope.shape(), one, "decoding goes token by token")?;
+        match form {
+            Form::Naive => self.one_naive(q, kept),
+            Form::Absorbed => self.one_absorbed(q, kept),
+        }
+    }
+
+    fn one_naive(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+    ) -> Result<Heads, ShapeError> {
+        let Sizes { nope_dim, rope_dim, v_dim, .. } = self.sizes;
+        let Expanded { k, v } = self.expand(kept)?;
+        let scale = 1.0 / (self.sizes.qk_dim() as f32).sqrt();
+        let r = kept.columns(self.lora_rank(), rope_dim);
+        // All heads share r, so their turned queries are the rows of one matrix.
+        let turned = few::scores(&stacked(&q.rope, rope_dim), r);
+        self.each_head(1, |h| {
+            let k = k.columns(h * nope_dim, nope_dim);
+            let scores = few::scores(&self.nope(q, h).into_owned(), k) + turned.columns(h, 1);
+            let shares = few::softmax_of_columns(scores * scale);
+            let output = few::average(&shares, v.columns(h * v_dim, v_dim));
+            Ok(Attended { output, weights: shares.transpose() })
+        })
+    }
+
+    /// Multi-query attention: the heads are the rows of one matrix, and what is kept is
+    /// the one key and, up to `lora_rank`, the one value of a token.
+    fn one_absorbed(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+    ) -> Result<Heads, ShapeError> {
+        let rank = self.lora_rank();
+        let mut asks = DMatrix::zeros(self.sizes.heads, kept.ncols());
+        for h in 0..self.sizes.heads {
+            // W_UK qᵀ. `scores` and `average` are products that read a matrix once.
+            let ask = few::scores(&self.nope(q, h).into_owned(), self.k_up(h));
+            asks.view_mut((h, 0), (1, rank)).tr_copy_from(&ask);
+            asks.view_mut((h, rank), self.rope(q, h).shape()).copy_from(&self.rope(q, h));
+        }
+        asks *= self.rescale();
+        let Columns { output: latents, shares } =
+            attend_columns(asks.as_view(), kept, kept.columns(0, rank))?;
+        self.each_head(1, |h| {
+            let latent = DMatrix::from_iterator(rank, 1, latents.row(h).iter().copied());
+            let mut output = few::average(&latent, self.v_up(h));
+            if let Some(bias) = self.v_bias(h) {
+                output += bias.transpose();
+            }
+            Ok(Attended { output, weights: shares.columns(h, 1).transpose() })
+        })
+    }
+
+    /// Puts what the heads find side by side.
+    fn each_head(
+        &self,
+        queries: usize,
+        attend: impl Fn(usize) -> Result<Attended, ShapeError>,
+    ) -> Result<Heads, ShapeError> {
+        let Sizes { heads, v_dim, .. } = self.sizes;
+        let mut context = DMatrix::zeros(queries, heads * v_dim);
+        let mut all = Vec::with_capacity(heads);
+        for h in 0..heads {
+            let Attended { output, weights } = attend(h)?;
+            context.columns_mut(h * v_dim, v_dim).copy_from(&output);
+            all.push(weights);
+        }
+        Ok(Heads { context, weights: all })
+    }
+
+    fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, ShapeError> {
+        let output = self.o_proj.forward(&heads.context)?;
+        Ok(MultiHeadAttended { output, weights: heads.weights })
+    }
+
+    /// The part of one head's queries that is not turned, (tokens, `nope_dim`).
+    fn nope<'a>(&self, q: &'a Queries, head: usize) -> DMatrixView<'a, f32> {
+        let width = self.sizes.nope_dim;
+        q.nope.columns(head * width, width)
+    }
+
+    /// The part that is, (tokens, `rope_dim`).
+    fn rope<'a>(&self, q: &'a Queries, head: usize) -> DMatrixView<'a, f32> {
+        let width = self.sizes.rope_dim;
+        q.rope.columns(head * width, width)
+    }
+
+    /// W_UK of one head, (`lora_rank`, `nope_dim`).
+    fn k_up(&self, head: usize) -> DMatrixView<'_, f32> {
+        let width = self.sizes.nope_dim;
+        self.k_up.weight().columns(head * width, width)
+    }
+
+    /// W_UV of one head, (`lora_rank`, `v_dim`).
+    fn v_up(&self, head: usize) -> DMatrixView<'_, f32> {
+        let width = self.sizes.v_dim;
+        self.v_up.weight().columns(head * width, width)
+    }
+
+    fn v_bias(&self, head: usize) -> Option<DVectorView<'_, f32>> {
+        let width = self.sizes.v_dim;
+        self.v_up.bias().map(|bias| bias.rows(head * width, width))
+    }
+
+    fn expect_kept(&self, q: &Queries, kept: DMatrixView<f32>) -> Result<(), ShapeError> {
+        let width = self.lora_rank() + self.sizes.rope_dim;
+        let why = "a latent and one key that is turned";
+        expect_shape("kept", kept.shape(), (kept.nrows(), width), why)?;
+        let wanted = (q.nope.nrows(), self.sizes.heads * self.sizes.nope_dim);
+        expect_shape("q.nope", q.nope.shape(), wanted, "one query a head")?;
+        let wanted = (q.nope.nrows(), self.sizes.heads * self.sizes.rope_dim);
+        expect_shape("q.rope", q.rope.shape(), wanted, "one query a head")
+    }
+
+    /// How many heads there are, and how wide their parts.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Width of a latent.
+    #[must_use]
+    pub fn lora_rank(&self) -> usize {
+        self.k_up.shape().0
+    }
+
+    /// An empty cache for this layer, with room for `capacity` tokens.
+    #[must_use]
+    pub fn cache(&self, capacity: usize) -> LatentCache {
+        LatentCache { kept: KvCache::new(capacity, self.lora_rank() + self.sizes.rope_dim, 0) }
+    }
+
+    /// Numbers that were learned.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let query = match &self.query {
+            QueryProjection::Full(q_proj) => q_proj.parameters(),
+            QueryProjection::LowRank { q_a_proj, q_a_layernorm, q_b_proj } => {
+                q_a_proj.parameters() + q_a_layernorm.width() + q_b_proj.parameters()
+            }
+        };
+        let rest = [&self.kv_a_proj, &self.k_up, &self.v_up, &self.o_proj];
+        query + self.kv_a_layernorm.width() + rest.map(Linear::parameters).iter().sum::<usize>()
+    }
+}
+
+/// In which order the same product is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// q (c W_UK)ᵀ: makes every token's keys and values from its latent.
+    Naive,
+    /// (q W_UKᵀ) cᵀ: brings the query to the latents, and makes no key or value at all.
+    Absorbed,
+}
+
+/// Queries of all heads in their two parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queries {
+    /// (tokens, heads · `nope_dim`).
+    pub nope: DMatrix<f32>,
+    /// (tokens, heads · `rope_dim`), turned.
+    pub rope: DMatrix<f32>,
+}
+
+/// Keys and values of all heads, made from latents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expanded {
+    /// (keys, heads · `nope_dim`): without the turned key that all heads share.
+    pub k: DMatrix<f32>,
+    /// (keys, heads · `v_dim`).
+    pub v: DMatrix<f32>,
+}
+
+/// What is kept of the tokens so far: `lora_rank` + `rope_dim` numbers each, and nothing
+/// else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentCache {
+    /// Keys without values: the latents serve as both.
+    kept: KvCache,
+}
+
+impl LatentCache {
+    /// Keeps what [`LatentAttention::compress`] made of tokens that follow those already
+    /// kept. On an error nothing is kept.
+    ///
+    /// # Errors
+    /// When there is no room for all of them, or the width is not that of the cache.
+    pub fn append(&mut self, kept: &DMatrix<f32>) -> Result<(), CacheError> {
+        self.kept.append(kept, &DMatrix::zeros(kept.nrows(), 0))
+    }
+
+    /// What is kept, (len, width).
+    #[must_use]
+    pub fn kept(&self) -> DMatrixView<'_, f32> {
+        self.kept.keys()
+    }
+
+    /// How many tokens are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether no token is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Numbers that one token leaves here.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.kept.keys().ncols()
+    }
+
+    /// Memory that it takes, in use or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.kept.bytes()
+    }
+}
+
+/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer:
+/// any number of tokens at once, each of which sees itself and everything before it.
+///
+/// # Errors
+/// When `x` does not fit the layer, the cache does not, or has no room. Then nothing is
+/// kept.
+pub fn prefill(
+    layer: &LatentAttention,
+    x: &DMatrix<f32>,
+    cache: &mut LatentCache,
+    form: Form,
+) -> Result<MultiHeadAttended, LatentError> {
+    let start = cache.len();
+    let q = layer.queries(x, start)?;
+    cache.append(&layer.compress(x, start)?)?;
+    let causal = Mask::Causal { offset: start };
+    Ok(layer.mix(layer.attend(&q, cache.kept(), &causal, form)?)?)
+}
+
+/// Runs the next token, `x` (1, `model_dim`), through the layer. It sees everything that
+/// is kept, so there is nothing to mask.
+///
+/// # Errors
+/// When `x` is not one token, or as for [`prefill`].
+pub fn decode(
+    layer: &LatentAttention,
+    x: &DMatrix<f32>,
+    cache: &mut LatentCache,
+    form: Form,
+) -> Result<MultiHeadAttended, LatentError> {
+    expect_shape("x", x.shape(), (1, x.ncols()), "decoding goes token by token")?;
+    let start = cache.len();
+    let q = layer.queries(x, start)?;
+    cache.append(&layer.compress(x, start)?)?;
+    Ok(layer.mix(layer.attend_one(&q, cache.kept(), form)?)?)
+}
+
+/// Divides each row by the root of the mean of its squares, and multiplies each feature
+/// by a learned weight (Zhang and Sennrich 2019, *Root Mean Square Layer Normalization*).
+#[derive(Debug, Clone, PartialEq)]
+pub struct RmsNorm {
+    weight: DVector<f32>,
+}
+
+impl RmsNorm {
+    /// Keeps a row of zeros from being divided by 0. The value is that of `DeepSeek`.
+    pub const EPS: f32 = 1e-6;
+
+    /// From one weight a feature.
+    #[must_use]
+    pub fn new(weight: Vec<f32>) -> Self {
+        RmsNorm { weight: weight.into() }
+    }
+
+    /// Features that it reads.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// `x` (tokens, width), normed row by row.
+    ///
+    /// # Errors
+    /// When `x` has another width.
+    pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
+        let wanted = (x.nrows(), self.width());
+        expect_shape("x", x.shape(), wanted, "the norm has one weight a feature")?;
+        let mean = x.map(|x| x * x).column_sum() / self.width() as f32;
+        let shrink = mean.map(|mean| 1.0 / (mean + Self::EPS).sqrt());
+        let mut normed = x.clone();
+        for (mut column, weight) in normed.column_iter_mut().zip(&self.weight) {
+            column.zip_apply(&shrink, |x, shrink| *x *= shrink * weight);
+        }
+        Ok(normed)
+    }
+
+    fn expect(&self, tensor: &'static str, width: usize) -> Result<(), ShapeError> {
+        let found = (self.width(), 1);
+        expect_shape(tensor, found, (width, 1), "one weight for each feature of the latent")
+    }
+}
+
+/// Takes apart what lies head by head in the columns of `all`, `first` features and then
+/// `second`: the first parts of all heads side by side, and the second.
+fn split_heads(
+    all: &DMatrix<f32>,
+    first: usize,
+    second: usize,
+) -> (DMatrix<f32>, DMatrix<f32>) {
+    let [first, second] = parts(all.ncols(), first, second);
+    (all.select_columns(&first), all.select_columns(&second))
+}
+
+/// [`split_heads`] for a projection: `kv_b_proj` to W_UK and W_UV.
+fn split_up(
+    both: &Linear,
+    first: usize,
+    second: usize,
+) -> Result<(Linear, Linear), ShapeError> {
+    let part = |columns: &[usize]| {
+        let bias = both.bias().map(|bias| bias.select_rows(columns));
+        Linear::new(both.weight().select_columns(columns), bias)
+    };
+    let [first, second] = parts(both.shape().1, first, second);
+    Ok((part(&first)?, part(&second)?))
+}
+
+/// The columns of the first parts and those of the second.
+fn parts(width: usize, first: usize, second: usize) -> [Vec<usize>; 2] {
+    (0..width).partition::<Vec<_>, _>(|column| column % (first + second) < first).into()
+}
+
+/// Two matrices of as many rows, side by side.
+fn beside(left: DMatrixView<f32>, right: DMatrixView<f32>) -> DMatrix<f32> {
+    let mut both = DMatrix::zeros(left.nrows(), left.ncols() + right.ncols());
+    both.columns_mut(0, left.ncols()).copy_from(&left);
+    both.columns_mut(left.ncols(), right.ncols()).copy_from(&right);
+    both
+}
+
+/// One token's heads, which lie side by side, as the rows of one matrix.
+fn stacked(heads: &DMatrix<f32>, width: usize) -> DMatrix<f32> {
+    DMatrix::from_row_slice(heads.len() / width, width, heads.as_slice())
+}
+
+/// Why there is no such layer, or it cannot run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LatentError {
+    /// A layer without heads, or heads without features.
+    #[error("{sizes:?}: each has to be at least 1")]
+    Nothing {
+        /// What was asked for.
+        sizes: Sizes,
+    },
+    /// A tensor does not fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The turned features do not form pairs, or theta is no base.
+    #[error(transparent)]
+    Rotary(#[from] RotaryError),
+    /// The cache does not fit, or has no room.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
