@@ -31,15 +31,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod cores;
 pub mod example;
 pub mod experiments;
 pub mod figures;
 
-use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
-use decoding::{CacheError, Columns, KvCache, attend_columns, few};
+use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape, softmax};
+use decoding::{CacheError, KvCache, few};
 use multi_head::{Heads, MultiHeadAttended};
 use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
 use rotary::{Pairing, Rotary, RotaryError};
+use std::ops::Range;
 
 /// How many heads there are, and what the features of each are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +128,8 @@ impl QueryProjection {
                 expect_shape("q_b_proj", q_b_proj.shape(), (rank, wanted), why)?;
             }
         }
-        let (QueryProjection::Full(first) | QueryProjection::LowRank { q_a_proj: first, .. }) =
-            self;
+        let (QueryProjection::Full(first)
+        | QueryProjection::LowRank { q_a_proj: first, .. }) = self;
         Ok((first.shape().0, wanted))
     }
 }
@@ -255,7 +257,8 @@ impl LatentAttention {
         mask: &Mask,
         form: Form,
     ) -> Result<Heads, ShapeError> {
-        self.expect_kept(q, kept)?;
+        self.expect_queries(q)?;
+        self.expect_kept(kept)?;
         match form {
             Form::Naive => self.attend_naive(q, kept, mask),
             Form::Absorbed => self.attend_absorbed(q, kept, mask),
@@ -272,11 +275,12 @@ impl LatentAttention {
         let Sizes { nope_dim, rope_dim, v_dim, .. } = self.sizes;
         let Expanded { k, v } = self.expand(kept)?;
         let r = kept.columns(self.lora_rank(), rope_dim);
-        self.each_head(q.nope.nrows(), |h| {
+        let one = |h| {
             let q = beside(self.nope(q, h), self.rope(q, h));
             let k = beside(k.columns(h * nope_dim, nope_dim), r);
             attend(q.as_view(), k.as_view(), v.columns(h * v_dim, v_dim), mask)
-        })
+        };
+        self.side_by_side(q.tokens(), self.heads().map(one))
     }
 
     /// Keys (keys, heads · `nope_dim`) and values (keys, heads · `v_dim`) of all heads,
@@ -285,39 +289,60 @@ impl LatentAttention {
     /// # Errors
     /// When `kept` has another width.
     pub fn expand(&self, kept: DMatrixView<f32>) -> Result<Expanded, ShapeError> {
-        let c = kept.columns(0, self.lora_rank().min(kept.ncols())).into_owned();
+        self.expect_kept(kept)?;
+        let c = kept.columns(0, self.lora_rank()).into_owned();
         Ok(Expanded { k: self.k_up.forward(&c)?, v: self.v_up.forward(&c)? })
     }
 
-    /// Brings each head's query to where the latents are. All heads then look at one
-    /// matrix, whose rows are the keys, and whose first `lora_rank` columns the values.
+    /// Multi-query attention: all heads look at one matrix, whose rows are the keys and
+    /// whose first `lora_rank` columns are the values. So the queries of all heads are
+    /// the rows of another, and each product serves them all.
     fn attend_absorbed(
         &self,
         q: &Queries,
         kept: DMatrixView<f32>,
         mask: &Mask,
     ) -> Result<Heads, ShapeError> {
-        let c = kept.columns(0, self.lora_rank());
-        self.each_head(q.nope.nrows(), |h| {
-            // q_h W_UKᵀ: as wide as a latent. A bias of k_up would add the same to all
-            // scores of a row, which softmax does not see.
-            let asks = self.nope(q, h) * self.k_up(h).transpose();
-            let asks = beside(asks.as_view(), self.rope(q, h)) * self.rescale();
-            let Attended { output, weights } = attend(asks.as_view(), kept, c, mask)?;
-            let mut output = output * self.v_up(h);
-            if let Some(bias) = self.v_bias(h) {
-                // Weights sum to 1; or to 0, where there is nothing to look at.
-                output += weights.column_sum() * bias.transpose();
-            }
-            Ok(Attended { output, weights })
-        })
+        let (n, c) = (q.tokens(), kept.columns(0, self.lora_rank()));
+        let asks = stacked(self.heads().map(|h| self.absorb(q, h)), kept.ncols());
+        let scores = few::scores(&asks, kept); // (keys, heads · tokens)
+        let weigh = |h| -> Result<_, ShapeError> {
+            let mut scores = scores.columns(h * n, n).transpose();
+            mask.hide(&mut scores)?;
+            Ok(softmax(scores))
+        };
+        let weights = self.heads().map(weigh).collect::<Result<Vec<_>, _>>()?;
+        let latents = stacked(weights.iter().cloned(), kept.nrows()) * c;
+        let found = weights.into_iter().enumerate().map(|(h, weights)| {
+            let output = latents.rows(h * n, n).into_owned();
+            Ok(self.raise(h, Attended { output, weights }))
+        });
+        self.side_by_side(n, found)
     }
 
-    /// Scores are divided by the root of a key's width, √(nope + rope), in both forms.
-    /// Functions that see a latent in the place of a key divide by the root of its width.
-    fn rescale(&self) -> f32 {
-        let width = self.lora_rank() + self.sizes.rope_dim;
-        (width as f32 / self.sizes.qk_dim() as f32).sqrt()
+    /// A head's queries where the latents are, [q W_UKᵀ | q of r] / √(nope + rope):
+    /// (tokens, `lora_rank` + `rope_dim`). A bias of W_UK would add the same to all scores
+    /// of a query, which softmax does not see.
+    fn absorb(&self, q: &Queries, head: usize) -> DMatrix<f32> {
+        let q_nope = self.nope(q, head).into_owned();
+        // `scores` is the product W_UK qᵀ, which reads W_UK as it lies.
+        let asks = few::scores(&q_nope, self.k_up(head)).transpose();
+        beside(asks.as_view(), self.rope(q, head)) / (self.sizes.qk_dim() as f32).sqrt()
+    }
+
+    /// The mean of latents to the mean of values: (tokens, `lora_rank`) to (tokens,
+    /// `v_dim`).
+    fn raise(&self, head: usize, found: Attended) -> Attended {
+        let Attended { output: latents, weights } = found;
+        let mut output = match latents.nrows() {
+            1 => few::average(&latents.transpose(), self.v_up(head)),
+            _ => latents * self.v_up(head),
+        };
+        if let Some(bias) = self.v_bias(head) {
+            // The weights of a query sum to 1, or to 0 if it has nothing to look at.
+            output += weights.column_sum() * bias.transpose();
+        }
+        Attended { output, weights }
     }
 
     /// [`LatentAttention::attend`] for one token that sees all that is kept.
@@ -330,9 +355,9 @@ impl LatentAttention {
         kept: DMatrixView<f32>,
         form: Form,
     ) -> Result<Heads, ShapeError> {
-        self.expect_kept(q, kept)?;
-        let one = (1, q.nope.ncols());
-        expect_shape("q", q.nope.shape(), one, "decoding goes token by token")?;
+        self.expect_queries(q)?;
+        self.expect_kept(kept)?;
+        expect_one(q)?;
         match form {
             Form::Naive => self.one_naive(q, kept),
             Form::Absorbed => self.one_absorbed(q, kept),
@@ -344,64 +369,81 @@ impl LatentAttention {
         q: &Queries,
         kept: DMatrixView<f32>,
     ) -> Result<Heads, ShapeError> {
-        let Sizes { nope_dim, rope_dim, v_dim, .. } = self.sizes;
-        let Expanded { k, v } = self.expand(kept)?;
-        let scale = 1.0 / (self.sizes.qk_dim() as f32).sqrt();
-        let r = kept.columns(self.lora_rank(), rope_dim);
-        // All heads share r, so their turned queries are the rows of one matrix.
-        let turned = few::scores(&stacked(&q.rope, rope_dim), r);
-        self.each_head(1, |h| {
-            let k = k.columns(h * nope_dim, nope_dim);
-            let scores = few::scores(&self.nope(q, h).into_owned(), k) + turned.columns(h, 1);
-            let shares = few::softmax_of_columns(scores * scale);
-            let output = few::average(&shares, v.columns(h * v_dim, v_dim));
-            Ok(Attended { output, weights: shares.transpose() })
-        })
+        let r = kept.columns(self.lora_rank(), self.sizes.rope_dim);
+        self.attend_expanded(q, &self.expand(kept)?, r)
     }
 
-    /// Multi-query attention: the heads are the rows of one matrix, and what is kept is
-    /// the one key and, up to `lora_rank`, the one value of a token.
+    /// Lets the queries of one token look at keys and values that have been made already.
+    /// `r` (keys, `rope_dim`) is the turned key that all heads share.
+    ///
+    /// # Errors
+    /// When the parts do not fit together.
+    pub fn attend_expanded(
+        &self,
+        q: &Queries,
+        Expanded { k, v }: &Expanded,
+        r: DMatrixView<f32>,
+    ) -> Result<Heads, ShapeError> {
+        self.expect_queries(q)?;
+        expect_one(q)?;
+        let Sizes { heads, nope_dim, rope_dim, v_dim } = self.sizes;
+        expect_shape("r", r.shape(), (r.nrows(), rope_dim), "one turned key a token")?;
+        let wanted = (r.nrows(), heads * nope_dim);
+        expect_shape("k", k.shape(), wanted, "a key for each head and turned key")?;
+        let wanted = (r.nrows(), heads * v_dim);
+        expect_shape("v", v.shape(), wanted, "a value for each head and key")?;
+        let scale = 1.0 / (self.sizes.qk_dim() as f32).sqrt();
+        let found = cores::share_out(heads, k.len() / heads, |share| {
+            let one = |h| {
+                let k = k.columns(h * nope_dim, nope_dim);
+                let plain = few::scores(&self.nope(q, h).into_owned(), k);
+                let turned = few::scores(&self.rope(q, h).into_owned(), r);
+                let shares = few::softmax_of_columns((plain + turned) * scale);
+                let output = few::average(&shares, v.columns(h * v_dim, v_dim));
+                Attended { output, weights: shares.transpose() }
+            };
+            share.map(one).collect::<Vec<_>>()
+        });
+        self.side_by_side(1, found.into_iter().flatten().map(Ok))
+    }
+
+    /// What [`LatentAttention::attend`] does in the absorbed form, with the heads as the
+    /// rows of one matrix, so that what is kept is read for many of them at a time.
     fn one_absorbed(
         &self,
         q: &Queries,
         kept: DMatrixView<f32>,
     ) -> Result<Heads, ShapeError> {
-        let rank = self.lora_rank();
-        let mut asks = DMatrix::zeros(self.sizes.heads, kept.ncols());
-        for h in 0..self.sizes.heads {
-            // W_UK qᵀ. `scores` and `average` are products that read a matrix once.
-            let ask = few::scores(&self.nope(q, h).into_owned(), self.k_up(h));
-            asks.view_mut((h, 0), (1, rank)).tr_copy_from(&ask);
-            asks.view_mut((h, rank), self.rope(q, h).shape()).copy_from(&self.rope(q, h));
-        }
-        asks *= self.rescale();
-        let Columns { output: latents, shares } =
-            attend_columns(asks.as_view(), kept, kept.columns(0, rank))?;
-        self.each_head(1, |h| {
-            let latent = DMatrix::from_iterator(rank, 1, latents.row(h).iter().copied());
-            let mut output = few::average(&latent, self.v_up(h));
-            if let Some(bias) = self.v_bias(h) {
-                output += bias.transpose();
-            }
-            Ok(Attended { output, weights: shares.columns(h, 1).transpose() })
-        })
+        let c = kept.columns(0, self.lora_rank());
+        let found = cores::share_out(self.sizes.heads, kept.len(), |share| {
+            let asks = share.clone().map(|h| self.absorb(q, h));
+            let scores = few::scores(&stacked(asks, kept.ncols()), kept);
+            let shares = few::softmax_of_columns(scores);
+            let latents = few::average(&shares, c);
+            let one = |(row, h)| {
+                let output = latents.rows(row, 1).into_owned();
+                let weights = shares.columns(row, 1).transpose();
+                self.raise(h, Attended { output, weights })
+            };
+            share.enumerate().map(one).collect::<Vec<_>>()
+        });
+        self.side_by_side(1, found.into_iter().flatten().map(Ok))
     }
 
-    /// Puts what the heads find side by side.
-    fn each_head(
+    fn side_by_side(
         &self,
-        queries: usize,
-        attend: impl Fn(usize) -> Result<Attended, ShapeError>,
+        tokens: usize,
+        heads: impl Iterator<Item = Result<Attended, ShapeError>>,
     ) -> Result<Heads, ShapeError> {
-        let Sizes { heads, v_dim, .. } = self.sizes;
-        let mut context = DMatrix::zeros(queries, heads * v_dim);
-        let mut all = Vec::with_capacity(heads);
-        for h in 0..heads {
-            let Attended { output, weights } = attend(h)?;
-            context.columns_mut(h * v_dim, v_dim).copy_from(&output);
-            all.push(weights);
+        let v_dim = self.sizes.v_dim;
+        let mut context = DMatrix::zeros(tokens, self.sizes.heads * v_dim);
+        let mut weights = Vec::with_capacity(self.sizes.heads);
+        for (h, found) in heads.enumerate() {
+            let found = found?;
+            context.columns_mut(h * v_dim, v_dim).copy_from(&found.output);
+            weights.push(found.weights);
         }
-        Ok(Heads { context, weights: all })
+        Ok(Heads { context, weights })
     }
 
     fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, ShapeError> {
@@ -421,6 +463,10 @@ impl LatentAttention {
         q.rope.columns(head * width, width)
     }
 
+    fn heads(&self) -> Range<usize> {
+        0..self.sizes.heads
+    }
+
     /// W_UK of one head, (`lora_rank`, `nope_dim`).
     fn k_up(&self, head: usize) -> DMatrixView<'_, f32> {
         let width = self.sizes.nope_dim;
@@ -438,14 +484,28 @@ impl LatentAttention {
         self.v_up.bias().map(|bias| bias.rows(head * width, width))
     }
 
-    fn expect_kept(&self, q: &Queries, kept: DMatrixView<f32>) -> Result<(), ShapeError> {
-        let width = self.lora_rank() + self.sizes.rope_dim;
-        let why = "a latent and one key that is turned";
-        expect_shape("kept", kept.shape(), (kept.nrows(), width), why)?;
-        let wanted = (q.nope.nrows(), self.sizes.heads * self.sizes.nope_dim);
+    fn expect_queries(&self, q: &Queries) -> Result<(), ShapeError> {
+        let Sizes { heads, nope_dim, rope_dim, .. } = self.sizes;
+        let wanted = (q.tokens(), heads * nope_dim);
         expect_shape("q.nope", q.nope.shape(), wanted, "one query a head")?;
-        let wanted = (q.nope.nrows(), self.sizes.heads * self.sizes.rope_dim);
+        let wanted = (q.tokens(), heads * rope_dim);
         expect_shape("q.rope", q.rope.shape(), wanted, "one query a head")
+    }
+
+    fn expect_kept(&self, kept: DMatrixView<f32>) -> Result<(), ShapeError> {
+        let wanted = (kept.nrows(), self.kept_width());
+        expect_shape(
+            "kept",
+            kept.shape(),
+            wanted,
+            "a latent and one turned key a token",
+        )
+    }
+
+    /// Numbers that a token leaves behind: `lora_rank` + `rope_dim`.
+    #[must_use]
+    pub fn kept_width(&self) -> usize {
+        self.lora_rank() + self.sizes.rope_dim
     }
 
     /// How many heads there are, and how wide their parts.
@@ -463,7 +523,7 @@ impl LatentAttention {
     /// An empty cache for this layer, with room for `capacity` tokens.
     #[must_use]
     pub fn cache(&self, capacity: usize) -> LatentCache {
-        LatentCache { kept: KvCache::new(capacity, self.lora_rank() + self.sizes.rope_dim, 0) }
+        LatentCache { kept: KvCache::new(capacity, self.kept_width(), 0) }
     }
 
     /// Numbers that were learned.
@@ -476,8 +536,15 @@ impl LatentAttention {
             }
         };
         let rest = [&self.kv_a_proj, &self.k_up, &self.v_up, &self.o_proj];
-        query + self.kv_a_layernorm.width() + rest.map(Linear::parameters).iter().sum::<usize>()
+        query
+            + self.kv_a_layernorm.width()
+            + rest.map(Linear::parameters).iter().sum::<usize>()
     }
+}
+
+fn expect_one(q: &Queries) -> Result<(), ShapeError> {
+    let wanted = (1, q.nope.ncols());
+    expect_shape("q", q.nope.shape(), wanted, "decoding goes token by token")
 }
 
 /// In which order the same product is taken.
@@ -496,6 +563,12 @@ pub struct Queries {
     pub nope: DMatrix<f32>,
     /// (tokens, heads · `rope_dim`), turned.
     pub rope: DMatrix<f32>,
+}
+
+impl Queries {
+    fn tokens(&self) -> usize {
+        self.nope.nrows()
+    }
 }
 
 /// Keys and values of all heads, made from latents.
@@ -634,7 +707,12 @@ impl RmsNorm {
 
     fn expect(&self, tensor: &'static str, width: usize) -> Result<(), ShapeError> {
         let found = (self.width(), 1);
-        expect_shape(tensor, found, (width, 1), "one weight for each feature of the latent")
+        expect_shape(
+            tensor,
+            found,
+            (width, 1),
+            "one weight for each feature of the latent",
+        )
     }
 }
 
@@ -676,9 +754,16 @@ fn beside(left: DMatrixView<f32>, right: DMatrixView<f32>) -> DMatrix<f32> {
     both
 }
 
-/// One token's heads, which lie side by side, as the rows of one matrix.
-fn stacked(heads: &DMatrix<f32>, width: usize) -> DMatrix<f32> {
-    DMatrix::from_row_slice(heads.len() / width, width, heads.as_slice())
+/// Matrices of this width, one below the other.
+fn stacked(parts: impl Iterator<Item = DMatrix<f32>>, width: usize) -> DMatrix<f32> {
+    let parts: Vec<_> = parts.collect();
+    let mut all = DMatrix::zeros(parts.iter().map(DMatrix::nrows).sum(), width);
+    let mut start = 0;
+    for part in &parts {
+        all.rows_mut(start, part.nrows()).copy_from(part);
+        start += part.nrows();
+    }
+    all
 }
 
 /// Why there is no such layer, or it cannot run.

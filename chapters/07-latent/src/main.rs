@@ -4,7 +4,6 @@ use attention::files;
 use chapter_cli::{Chapter, Output, Sequence, Tensors};
 use latent::{
     Form, LatentAttention, LatentError, Projections, QueryProjection, RmsNorm, Sizes,
-
 };
 use multi_head::MultiHeadAttended;
 use std::process::ExitCode;
@@ -99,7 +98,9 @@ so that its row of y is the bias of o_proj.
             let weight = tensors.vector(&format!("{name}.weight"))?;
             Ok(RmsNorm::new(weight.as_slice().to_vec()))
         };
-        let query = match ["q_proj.weight", "q_a_proj.weight"].map(|q| tensors.contains(q)) {
+        let query = match ["q_proj.weight", "q_a_proj.weight"]
+            .map(|q| tensors.contains(q))
+        {
             [true, true] => anyhow::bail!(
                 "the file holds q_proj.weight and q_a_proj.weight: a layer has one of them"
             ),
@@ -144,7 +145,9 @@ so that its row of y is the bias of o_proj.
         s: &Sequence,
     ) -> anyhow::Result<Output> {
         if s.context.is_some() {
-            anyhow::bail!("the file holds a context; the tokens of x look at one another");
+            anyhow::bail!(
+                "the file holds a context; the tokens of x look at one another"
+            );
         }
         let mask = files::mask(s, flags.causal)?;
         let form = if flags.absorb { Form::Absorbed } else { Form::Naive };

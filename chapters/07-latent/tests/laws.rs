@@ -3,7 +3,8 @@
 use attention::{Linear, Mask};
 use chapter_cli::testing::assert_close;
 use latent::{
-    Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes, decode, prefill,
+    Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes, decode,
+    prefill,
 };
 use multi_head::MultiHeadAttended;
 use nalgebra::{DMatrix, DVector};
@@ -41,8 +42,11 @@ fn sizes() -> impl Strategy<Value = Sizes> {
 }
 
 fn ranks() -> impl Strategy<Value = Ranks> {
-    (1..8_usize, 1..8_usize, 0..8_usize)
-        .prop_map(|(model_dim, latent, query)| Ranks { model_dim, latent, query })
+    (1..8_usize, 1..8_usize, 0..8_usize).prop_map(|(model_dim, latent, query)| Ranks {
+        model_dim,
+        latent,
+        query,
+    })
 }
 
 fn matrix(rows: usize, columns: usize) -> impl Strategy<Value = DMatrix<f32>> {
@@ -78,13 +82,15 @@ fn case() -> impl Strategy<Value = Case> {
             let out = linear(s.heads * s.v_dim, 3);
             (Just(s), query(s, r), down, up, out, matrix(tokens, r.model_dim))
         })
-        .prop_map(|(sizes, query, (kv_a_proj, kv_a_layernorm), kv_b_proj, o_proj, x)| {
-            let projections =
-                Projections { query, kv_a_proj, kv_a_layernorm, kv_b_proj, o_proj };
-            let layer =
-                LatentAttention::new(projections.clone(), sizes, 10_000.0).unwrap();
-            Case { layer, projections, x }
-        })
+        .prop_map(
+            |(sizes, query, (kv_a_proj, kv_a_layernorm), kv_b_proj, o_proj, x)| {
+                let projections =
+                    Projections { query, kv_a_proj, kv_a_layernorm, kv_b_proj, o_proj };
+                let layer =
+                    LatentAttention::new(projections.clone(), sizes, 10_000.0).unwrap();
+                Case { layer, projections, x }
+            },
+        )
 }
 
 fn form() -> impl Strategy<Value = Form> {

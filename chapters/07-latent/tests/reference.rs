@@ -5,7 +5,8 @@ use attention::{Linear, Mask};
 use chapter_cli::testing::assert_close;
 use chapter_cli::{LinearTensors, Tensors};
 use latent::{
-    Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes, decode, prefill,
+    Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes, decode,
+    prefill,
 };
 use multi_head::MultiHeadAttended;
 use nalgebra::DMatrix;
