@@ -4,6 +4,7 @@ use attention::files;
 use chapter_cli::{Chapter, Output, Sequence, Tensors};
 use latent::{
     Form, LatentAttention, LatentError, Projections, QueryProjection, RmsNorm, Sizes,
+    example, figures,
 };
 use multi_head::MultiHeadAttended;
 use std::process::ExitCode;
@@ -85,11 +86,11 @@ so that its row of y is the bias of o_proj.
     type Layer = LatentAttention;
 
     fn example() -> anyhow::Result<String> {
-        Ok(String::new())
+        Ok(example::three_tokens()? + "\n" + &example::cache_table()?)
     }
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
-        Ok(vec![])
+        figures::all()
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<LatentAttention> {
