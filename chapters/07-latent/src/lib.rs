@@ -31,15 +31,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod columns;
 pub mod cores;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod norm;
+mod one;
 
 use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape, softmax};
+use columns::{beside, split_heads, split_up, stacked};
 use decoding::{CacheError, KvCache, few};
 use multi_head::{Heads, MultiHeadAttended};
-use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+use nalgebra::{DMatrix, DMatrixView, DVectorView};
+pub use norm::RmsNorm;
 use rotary::{Pairing, Rotary, RotaryError};
 use std::ops::Range;
 
@@ -345,91 +350,6 @@ impl LatentAttention {
         Attended { output, weights }
     }
 
-    /// [`LatentAttention::attend`] for one token that sees all that is kept.
-    ///
-    /// # Errors
-    /// When `q` is not that of one token, or as there.
-    pub fn attend_one(
-        &self,
-        q: &Queries,
-        kept: DMatrixView<f32>,
-        form: Form,
-    ) -> Result<Heads, ShapeError> {
-        self.expect_queries(q)?;
-        self.expect_kept(kept)?;
-        expect_one(q)?;
-        match form {
-            Form::Naive => self.one_naive(q, kept),
-            Form::Absorbed => self.one_absorbed(q, kept),
-        }
-    }
-
-    fn one_naive(
-        &self,
-        q: &Queries,
-        kept: DMatrixView<f32>,
-    ) -> Result<Heads, ShapeError> {
-        let r = kept.columns(self.lora_rank(), self.sizes.rope_dim);
-        self.attend_expanded(q, &self.expand(kept)?, r)
-    }
-
-    /// Lets the queries of one token look at keys and values that have been made already.
-    /// `r` (keys, `rope_dim`) is the turned key that all heads share.
-    ///
-    /// # Errors
-    /// When the parts do not fit together.
-    pub fn attend_expanded(
-        &self,
-        q: &Queries,
-        Expanded { k, v }: &Expanded,
-        r: DMatrixView<f32>,
-    ) -> Result<Heads, ShapeError> {
-        self.expect_queries(q)?;
-        expect_one(q)?;
-        let Sizes { heads, nope_dim, rope_dim, v_dim } = self.sizes;
-        expect_shape("r", r.shape(), (r.nrows(), rope_dim), "one turned key a token")?;
-        let wanted = (r.nrows(), heads * nope_dim);
-        expect_shape("k", k.shape(), wanted, "a key for each head and turned key")?;
-        let wanted = (r.nrows(), heads * v_dim);
-        expect_shape("v", v.shape(), wanted, "a value for each head and key")?;
-        let scale = 1.0 / (self.sizes.qk_dim() as f32).sqrt();
-        let found = cores::share_out(heads, k.len() / heads, |share| {
-            let one = |h| {
-                let k = k.columns(h * nope_dim, nope_dim);
-                let plain = few::scores(&self.nope(q, h).into_owned(), k);
-                let turned = few::scores(&self.rope(q, h).into_owned(), r);
-                let shares = few::softmax_of_columns((plain + turned) * scale);
-                let output = few::average(&shares, v.columns(h * v_dim, v_dim));
-                Attended { output, weights: shares.transpose() }
-            };
-            share.map(one).collect::<Vec<_>>()
-        });
-        self.side_by_side(1, found.into_iter().flatten().map(Ok))
-    }
-
-    /// What [`LatentAttention::attend`] does in the absorbed form, with the heads as the
-    /// rows of one matrix, so that what is kept is read for many of them at a time.
-    fn one_absorbed(
-        &self,
-        q: &Queries,
-        kept: DMatrixView<f32>,
-    ) -> Result<Heads, ShapeError> {
-        let c = kept.columns(0, self.lora_rank());
-        let found = cores::share_out(self.sizes.heads, kept.len(), |share| {
-            let asks = share.clone().map(|h| self.absorb(q, h));
-            let scores = few::scores(&stacked(asks, kept.ncols()), kept);
-            let shares = few::softmax_of_columns(scores);
-            let latents = few::average(&shares, c);
-            let one = |(row, h)| {
-                let output = latents.rows(row, 1).into_owned();
-                let weights = shares.columns(row, 1).transpose();
-                self.raise(h, Attended { output, weights })
-            };
-            share.enumerate().map(one).collect::<Vec<_>>()
-        });
-        self.side_by_side(1, found.into_iter().flatten().map(Ok))
-    }
-
     fn side_by_side(
         &self,
         tokens: usize,
@@ -540,11 +460,6 @@ impl LatentAttention {
             + self.kv_a_layernorm.width()
             + rest.map(Linear::parameters).iter().sum::<usize>()
     }
-}
-
-fn expect_one(q: &Queries) -> Result<(), ShapeError> {
-    let wanted = (1, q.nope.ncols());
-    expect_shape("q", q.nope.shape(), wanted, "decoding goes token by token")
 }
 
 /// In which order the same product is taken.
@@ -664,106 +579,6 @@ pub fn decode(
     let q = layer.queries(x, start)?;
     cache.append(&layer.compress(x, start)?)?;
     Ok(layer.mix(layer.attend_one(&q, cache.kept(), form)?)?)
-}
-
-/// Divides each row by the root of the mean of its squares, and multiplies each feature
-/// by a learned weight (Zhang and Sennrich 2019, *Root Mean Square Layer Normalization*).
-#[derive(Debug, Clone, PartialEq)]
-pub struct RmsNorm {
-    weight: DVector<f32>,
-}
-
-impl RmsNorm {
-    /// Keeps a row of zeros from being divided by 0. The value is that of `DeepSeek`.
-    pub const EPS: f32 = 1e-6;
-
-    /// From one weight a feature.
-    #[must_use]
-    pub fn new(weight: Vec<f32>) -> Self {
-        RmsNorm { weight: weight.into() }
-    }
-
-    /// Features that it reads.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.weight.len()
-    }
-
-    /// `x` (tokens, width), normed row by row.
-    ///
-    /// # Errors
-    /// When `x` has another width.
-    pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
-        let wanted = (x.nrows(), self.width());
-        expect_shape("x", x.shape(), wanted, "the norm has one weight a feature")?;
-        let mean = x.map(|x| x * x).column_sum() / self.width() as f32;
-        let shrink = mean.map(|mean| 1.0 / (mean + Self::EPS).sqrt());
-        let mut normed = x.clone();
-        for (mut column, weight) in normed.column_iter_mut().zip(&self.weight) {
-            column.zip_apply(&shrink, |x, shrink| *x *= shrink * weight);
-        }
-        Ok(normed)
-    }
-
-    fn expect(&self, tensor: &'static str, width: usize) -> Result<(), ShapeError> {
-        let found = (self.width(), 1);
-        expect_shape(
-            tensor,
-            found,
-            (width, 1),
-            "one weight for each feature of the latent",
-        )
-    }
-}
-
-/// Takes apart what lies head by head in the columns of `all`, `first` features and then
-/// `second`: the first parts of all heads side by side, and the second.
-fn split_heads(
-    all: &DMatrix<f32>,
-    first: usize,
-    second: usize,
-) -> (DMatrix<f32>, DMatrix<f32>) {
-    let [first, second] = parts(all.ncols(), first, second);
-    (all.select_columns(&first), all.select_columns(&second))
-}
-
-/// [`split_heads`] for a projection: `kv_b_proj` to W_UK and W_UV.
-fn split_up(
-    both: &Linear,
-    first: usize,
-    second: usize,
-) -> Result<(Linear, Linear), ShapeError> {
-    let part = |columns: &[usize]| {
-        let bias = both.bias().map(|bias| bias.select_rows(columns));
-        Linear::new(both.weight().select_columns(columns), bias)
-    };
-    let [first, second] = parts(both.shape().1, first, second);
-    Ok((part(&first)?, part(&second)?))
-}
-
-/// The columns of the first parts and those of the second.
-fn parts(width: usize, first: usize, second: usize) -> [Vec<usize>; 2] {
-    (0..width).partition::<Vec<_>, _>(|column| column % (first + second) < first).into()
-}
-
-/// Two matrices of as many rows, side by side.
-fn beside(left: DMatrixView<f32>, right: DMatrixView<f32>) -> DMatrix<f32> {
-    let mut both = DMatrix::zeros(left.nrows(), left.ncols() + right.ncols());
-    both.columns_mut(0, left.ncols()).copy_from(&left);
-    both.columns_mut(left.ncols(), right.ncols()).copy_from(&right);
-    both
-}
-
-/// Matrices of this width, one below the other.
-fn stacked(parts: impl Iterator<Item = DMatrix<f32>>, width: usize) -> DMatrix<f32> {
-    let parts: Vec<_> = parts.collect();
-    let mut all = DMatrix::zeros(parts.iter().map(DMatrix::nrows).sum(), width);
-    let mut start = 0;
-    for part in &parts {
-        all.rows_mut(start, part.nrows()).copy_from(part);
-        start += part.nrows();
-    }
-    all
 }
 
 /// Why there is no such layer, or it cannot run.
