@@ -366,6 +366,7 @@ pub fn facts() -> Result<String> {
     fact("product", count(q_rank * rank))?;
     fact("product_times", (q_rank * rank / (nope * (q_rank + rank))).to_string())?;
     fact("crossing", format!("{:.0}", s.crossing()))?;
+    fact("crossing_before", format!("{:.0}", SCALED.crossing_after(BEFORE)))?;
     fact("crossing_measured", format!("{:.0}", experiments::measured_crossing()?))?;
     fact("before", count(BEFORE))?;
     let machine = Machine::recorded()?;

@@ -136,9 +136,25 @@ impl Shape {
     /// How many new tokens make both forms cost the same multiply-adds over a long cache.
     #[must_use]
     pub fn crossing(self) -> f64 {
+        let (expanding, more) = self.expanding_and_more();
+        expanding / more
+    }
+
+    /// The same after so many cached tokens: the n of `before · expanding = n · (before +
+    /// n) · more`, since the latents of the new tokens cost as much to expand as their
+    /// queries cost to absorb.
+    #[must_use]
+    pub fn crossing_after(self, before: usize) -> f64 {
+        let (before, half) = (before as f64, before as f64 / 2.0);
+        (half * half + before * self.crossing()).sqrt() - half
+    }
+
+    /// Multiply-adds of one head: what it spends on expanding one latent, and how much
+    /// more it spends on a pair of tokens in the absorbed form.
+    fn expanding_and_more(self) -> (f64, f64) {
+        let Sizes { nope_dim, v_dim, .. } = self.sizes;
         let more = self.pair(Form::Absorbed) as f64 - self.pair(Form::Naive) as f64;
-        let per_head = self.expanded() as f64 / self.sizes.heads as f64;
-        self.lora_rank as f64 * per_head / more
+        ((self.lora_rank * (nope_dim + v_dim)) as f64, more)
     }
 }
 

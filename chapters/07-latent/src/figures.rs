@@ -33,7 +33,7 @@ pub fn one_vector() -> Result<Figure> {
     let (rank, rope) = (DEEPSEEK.lora_rank, DEEPSEEK.sizes.rope_dim);
     let heads = DEEPSEEK.sizes.heads;
     let words = Words {
-        title: "One vector is kept, and all heads are made from it".into(),
+        title: "One vector is kept, and serves all heads".into(),
         caption: format!(
             "A token leaves {} numbers in the cache: a latent of {rank} and one turned key \
              of {rope}. Each of {heads} heads makes its own key and value from the \
@@ -55,8 +55,8 @@ pub fn one_vector() -> Result<Figure> {
         .node("r", at(1, 2), &["key r", &rope.to_string()], Hue::Rotary)
         .node("v", at(2, 0), &["value", "of head h"], Hue::MultiHead)
         .node("k", at(2, 1), &["key", "of head h"], Hue::MultiHead)
-        .arrow("x", "c", "W_DKV, norm")
-        .arrow("x", "r", "W_KR, turn")
+        .arrow("x", "c", "W_DKV")
+        .arrow("x", "r", "W_KR")
         .arrow("c", "v", "W_UV")
         .arrow("c", "k", "W_UK")
         .arrow("r", "k", "beside");
@@ -69,7 +69,7 @@ pub fn one_vector() -> Result<Figure> {
 /// When the diagrams cannot be drawn.
 pub fn two_orders() -> Result<Figure> {
     let words = Words {
-        title: "Bring the latents to the query, or the query to the latents".into(),
+        title: "One product in two orders".into(),
         caption: "The score is one product of three, and the order of the work is free. \
                   Naive: every cached latent is multiplied by W_UK, and the query meets \
                   keys. Absorbed: the query alone is multiplied by W_UK, transposed, and \

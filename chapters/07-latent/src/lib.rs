@@ -217,7 +217,7 @@ impl LatentAttention {
 
     /// What the tokens `x` (tokens, `model_dim`) leave behind, the first of which stands
     /// at position `start`: (tokens, `lora_rank` + `rope_dim`), the latent c and beside
-    /// it the turned key r (DeepSeek-V2, equations 41 and 43).
+    /// it the turned key r (DeepSeek-V2, appendix C).
     ///
     /// # Errors
     /// When `x` has another width than the projection reads.
