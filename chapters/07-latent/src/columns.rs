@@ -14,7 +14,7 @@ pub(crate) fn split_heads(
     (all.select_columns(&first), all.select_columns(&second))
 }
 
-/// [`split_heads`] for a projection: `kv_b_proj` to W_UK and W_UV.
+/// [`split_heads`] for a projection: `kv_b_proj` to `W_UK` and `W_UV`.
 pub(crate) fn split_up(
     both: &Linear,
     first: usize,

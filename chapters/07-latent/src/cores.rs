@@ -24,7 +24,7 @@ pub fn share_out<T: Send>(
         let shares = shares.map(|first| first..heads.min(first + share));
         let at_work: Vec<_> =
             shares.map(|share| scope.spawn(move || work(share))).collect();
-        let done = at_work.into_iter().map(|worker| worker.join());
+        let done = at_work.into_iter().map(std::thread::ScopedJoinHandle::join);
         done.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
     })
 }

@@ -247,9 +247,9 @@ pub fn measured_crossing() -> Result<f64> {
 /// the formulas.
 #[derive(Debug, Clone, Copy)]
 pub struct Model {
-    /// n_h.
+    /// `n_h`.
     pub heads: usize,
-    /// d_h.
+    /// `d_h`.
     pub head_dim: usize,
     /// l.
     pub layers: usize,
@@ -266,19 +266,19 @@ pub const V2_LITE: Model = Model { heads: 16, head_dim: 128, layers: 27 };
 pub const LARGE_MHA: Model = Model { heads: 56, head_dim: 128, layers: 60 };
 
 impl Model {
-    /// 2 n_h d_h l.
+    /// 2 `n_h` `d_h` l.
     #[must_use]
     pub fn multi_head(self) -> usize {
         self.grouped(self.heads)
     }
 
-    /// 2 n_g d_h l.
+    /// 2 `n_g` `d_h` l.
     #[must_use]
     pub fn grouped(self, kv_heads: usize) -> usize {
         2 * kv_heads * self.head_dim * self.layers
     }
 
-    /// (d_c + d_h^R) l, with the widths that both DeepSeek-V2 models have.
+    /// (`d_c` + `d_h^R`) l, with the widths that both DeepSeek-V2 models have.
     #[must_use]
     pub fn latent(self) -> usize {
         DEEPSEEK.kept() * self.layers
@@ -303,7 +303,7 @@ pub fn remaining() -> Result<[(&'static str, f64); 3]> {
 /// A layer of MiniLM whose keys and values come from a latent.
 pub struct LowRank {
     layer: Layer,
-    /// Columns: the left singular vectors of [W_K | W_V], the largest first.
+    /// Columns: the left singular vectors of [`W_K` | `W_V`], the largest first.
     directions: DMatrix<f32>,
 }
 

@@ -147,9 +147,9 @@ pub struct LatentAttention {
     kv_a_proj: Linear,
     /// `lora_rank` entries.
     kv_a_layernorm: RmsNorm,
-    /// W_UK (`lora_rank`, heads · `nope_dim`): latents to keys.
+    /// `W_UK` (`lora_rank`, heads · `nope_dim`): latents to keys.
     k_up: Linear,
-    /// W_UV (`lora_rank`, heads · `v_dim`): latents to values.
+    /// `W_UV` (`lora_rank`, heads · `v_dim`): latents to values.
     v_up: Linear,
     /// (heads · `v_dim`, `d_out`).
     o_proj: Linear,
@@ -325,8 +325,8 @@ impl LatentAttention {
         self.side_by_side(n, found)
     }
 
-    /// A head's queries where the latents are, [q W_UKᵀ | q of r] / √(nope + rope):
-    /// (tokens, `lora_rank` + `rope_dim`). A bias of W_UK would add the same to all scores
+    /// A head's queries where the latents are, [q `W_UKᵀ` | q of r] / √(nope + rope):
+    /// (tokens, `lora_rank` + `rope_dim`). A bias of `W_UK` would add the same to all scores
     /// of a query, which softmax does not see.
     fn absorb(&self, q: &Queries, head: usize) -> DMatrix<f32> {
         let q_nope = self.nope(q, head).into_owned();
@@ -387,13 +387,13 @@ impl LatentAttention {
         0..self.sizes.heads
     }
 
-    /// W_UK of one head, (`lora_rank`, `nope_dim`).
+    /// `W_UK` of one head, (`lora_rank`, `nope_dim`).
     fn k_up(&self, head: usize) -> DMatrixView<'_, f32> {
         let width = self.sizes.nope_dim;
         self.k_up.weight().columns(head * width, width)
     }
 
-    /// W_UV of one head, (`lora_rank`, `v_dim`).
+    /// `W_UV` of one head, (`lora_rank`, `v_dim`).
     fn v_up(&self, head: usize) -> DMatrixView<'_, f32> {
         let width = self.sizes.v_dim;
         self.v_up.weight().columns(head * width, width)
@@ -465,9 +465,9 @@ impl LatentAttention {
 /// In which order the same product is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// q (c W_UK)ᵀ: makes every token's keys and values from its latent.
+    /// q (c `W_UK)ᵀ`: makes every token's keys and values from its latent.
     Naive,
-    /// (q W_UKᵀ) cᵀ: brings the query to the latents, and makes no key or value at all.
+    /// (q `W_UKᵀ`) cᵀ: brings the query to the latents, and makes no key or value at all.
     Absorbed,
 }
 

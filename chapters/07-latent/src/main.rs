@@ -136,7 +136,7 @@ so that its row of y is the bias of o_proj.
             LatentError::Rotary(error) => anyhow::anyhow!(
                 "--rope-dim {rope_dim} --rope-theta {rope_theta}: {error}"
             ),
-            other => other.into(),
+            error @ LatentError::Cache(_) => error.into(),
         })
     }
 

@@ -280,7 +280,7 @@ fn shares_come_in_the_order_of_the_heads() {
         [(7, 1 << 20), (7, 1), (1, 1 << 20), (0, 1 << 20), (64, 1 << 20)]
     {
         let shares =
-            cores::share_out(heads, numbers, |share| share.collect::<Vec<_>>());
+            cores::share_out(heads, numbers, std::iter::Iterator::collect::<Vec<_>>);
         let all: Vec<usize> = shares.into_iter().flatten().collect();
         assert_eq!(all, (0..heads).collect::<Vec<_>>());
     }

@@ -53,11 +53,11 @@ fn a_pair_of_tokens_costs_what_the_widths_say() {
     let sizes = latent::Sizes { heads: 2, nope_dim: 1, rope_dim: 2, v_dim: 1 };
     let shape = experiments::Shape { sizes, lora_rank: 4 };
     let naive = shape.work(Form::Naive, 2, 3);
-    assert_eq!(naive.multiply_adds, (3 * 4 * 4 + 2 * 3 * 2 * 4) as f64);
-    assert_eq!(naive.numbers, (4 * 4 + 3 * (6 + 2 * 4)) as f64);
+    assert_eq!(naive.multiply_adds, f64::from(3 * 4 * 4 + 2 * 3 * 2 * 4));
+    assert_eq!(naive.numbers, f64::from(4 * 4 + 3 * (6 + 2 * 4)));
     let absorbed = shape.work(Form::Absorbed, 2, 3);
-    assert_eq!(absorbed.multiply_adds, (2 * 4 * 4 + 2 * 3 * 2 * 10) as f64);
-    assert_eq!(absorbed.numbers, (4 * 4 + 3 * (6 + 4)) as f64);
+    assert_eq!(absorbed.multiply_adds, f64::from(2 * 4 * 4 + 2 * 3 * 2 * 10));
+    assert_eq!(absorbed.numbers, f64::from(4 * 4 + 3 * (6 + 4)));
 }
 
 /// Over what was recorded once; nothing is timed here.
