@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cache;
 mod columns;
 pub mod cores;
 pub mod example;
@@ -38,13 +39,16 @@ pub mod experiments;
 pub mod figures;
 mod norm;
 mod one;
+mod queries;
 
 use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape, softmax};
+pub use cache::LatentCache;
 use columns::{beside, split_heads, split_up, stacked};
-use decoding::{CacheError, KvCache, few};
+use decoding::{CacheError, few};
 use multi_head::{Heads, MultiHeadAttended};
 use nalgebra::{DMatrix, DMatrixView, DVectorView};
 pub use norm::RmsNorm;
+pub use queries::{Queries, QueryProjection};
 use rotary::{Pairing, Rotary, RotaryError};
 use std::ops::Range;
 
@@ -89,54 +93,6 @@ pub struct Projections {
     pub kv_b_proj: Linear,
     /// (heads · `v_dim`, `d_out`): mixes what the heads found.
     pub o_proj: Linear,
-}
-
-/// The way from a token to its queries (heads · (`nope_dim` + `rope_dim`)): head by head,
-/// the part that is not turned, then the part that is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum QueryProjection {
-    /// `q_proj`.
-    Full(Linear),
-    /// Through a latent of their own, which saves parameters and is never cached.
-    LowRank {
-        /// (`model_dim`, `q_lora_rank`).
-        q_a_proj: Linear,
-        /// `q_lora_rank` entries.
-        q_a_layernorm: RmsNorm,
-        /// (`q_lora_rank`, heads · (`nope_dim` + `rope_dim`)).
-        q_b_proj: Linear,
-    },
-}
-
-impl QueryProjection {
-    fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
-        match self {
-            QueryProjection::Full(q_proj) => q_proj.forward(x),
-            QueryProjection::LowRank { q_a_proj, q_a_layernorm, q_b_proj } => {
-                q_b_proj.forward(&q_a_layernorm.forward(&q_a_proj.forward(x)?)?)
-            }
-        }
-    }
-
-    /// (`model_dim`, width of all queries), if its parts fit together.
-    fn shape(&self, sizes: Sizes) -> Result<(usize, usize), ShapeError> {
-        let wanted = sizes.wide(sizes.qk_dim());
-        let why = "heads · (nope_dim + rope_dim)";
-        match self {
-            QueryProjection::Full(q_proj) => {
-                let d_in = q_proj.shape().0;
-                expect_shape("q_proj", q_proj.shape(), (d_in, wanted), why)?;
-            }
-            QueryProjection::LowRank { q_a_proj, q_a_layernorm, q_b_proj } => {
-                let rank = q_a_proj.shape().1;
-                q_a_layernorm.expect("q_a_layernorm", rank)?;
-                expect_shape("q_b_proj", q_b_proj.shape(), (rank, wanted), why)?;
-            }
-        }
-        let (QueryProjection::Full(first)
-        | QueryProjection::LowRank { q_a_proj: first, .. }) = self;
-        Ok((first.shape().0, wanted))
-    }
 }
 
 /// A layer whose keys and values are made from one latent a token.
@@ -325,7 +281,7 @@ impl LatentAttention {
         self.side_by_side(n, found)
     }
 
-    /// A head's queries where the latents are, [q `W_UKᵀ` | q of r] / √(nope + rope):
+    /// A head's queries where the latents are, `[q W_UKᵀ | q_r] / √(nope + rope)`:
     /// (tokens, `lora_rank` + `rope_dim`). A bias of `W_UK` would add the same to all scores
     /// of a query, which softmax does not see.
     fn absorb(&self, q: &Queries, head: usize) -> DMatrix<f32> {
@@ -443,47 +399,25 @@ impl LatentAttention {
     /// An empty cache for this layer, with room for `capacity` tokens.
     #[must_use]
     pub fn cache(&self, capacity: usize) -> LatentCache {
-        LatentCache { kept: KvCache::new(capacity, self.kept_width(), 0) }
+        LatentCache::new(capacity, self.kept_width())
     }
 
     /// Numbers that were learned.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        let query = match &self.query {
-            QueryProjection::Full(q_proj) => q_proj.parameters(),
-            QueryProjection::LowRank { q_a_proj, q_a_layernorm, q_b_proj } => {
-                q_a_proj.parameters() + q_a_layernorm.width() + q_b_proj.parameters()
-            }
-        };
         let rest = [&self.kv_a_proj, &self.k_up, &self.v_up, &self.o_proj];
-        query
-            + self.kv_a_layernorm.width()
-            + rest.map(Linear::parameters).iter().sum::<usize>()
+        let rest: usize = rest.map(Linear::parameters).iter().sum();
+        self.query.parameters() + self.kv_a_layernorm.width() + rest
     }
 }
 
 /// In which order the same product is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// q (c `W_UK)ᵀ`: makes every token's keys and values from its latent.
+    /// `q (c W_UK)ᵀ`: makes every token's keys and values from its latent.
     Naive,
-    /// (q `W_UKᵀ`) cᵀ: brings the query to the latents, and makes no key or value at all.
+    /// `(q W_UKᵀ) cᵀ`: brings the query to the latents, and makes no key or value at all.
     Absorbed,
-}
-
-/// Queries of all heads in their two parts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Queries {
-    /// (tokens, heads · `nope_dim`).
-    pub nope: DMatrix<f32>,
-    /// (tokens, heads · `rope_dim`), turned.
-    pub rope: DMatrix<f32>,
-}
-
-impl Queries {
-    fn tokens(&self) -> usize {
-        self.nope.nrows()
-    }
 }
 
 /// Keys and values of all heads, made from latents.
@@ -493,55 +427,6 @@ pub struct Expanded {
     pub k: DMatrix<f32>,
     /// (keys, heads · `v_dim`).
     pub v: DMatrix<f32>,
-}
-
-/// What is kept of the tokens so far: `lora_rank` + `rope_dim` numbers each, and nothing
-/// else.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LatentCache {
-    /// Keys without values: the latents serve as both.
-    kept: KvCache,
-}
-
-impl LatentCache {
-    /// Keeps what [`LatentAttention::compress`] made of tokens that follow those already
-    /// kept. On an error nothing is kept.
-    ///
-    /// # Errors
-    /// When there is no room for all of them, or the width is not that of the cache.
-    pub fn append(&mut self, kept: &DMatrix<f32>) -> Result<(), CacheError> {
-        self.kept.append(kept, &DMatrix::zeros(kept.nrows(), 0))
-    }
-
-    /// What is kept, (len, width).
-    #[must_use]
-    pub fn kept(&self) -> DMatrixView<'_, f32> {
-        self.kept.keys()
-    }
-
-    /// How many tokens are kept.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.kept.len()
-    }
-
-    /// Whether no token is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
-    }
-
-    /// Numbers that one token leaves here.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.kept.keys().ncols()
-    }
-
-    /// Memory that it takes, in use or not.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.kept.bytes()
-    }
 }
 
 /// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer:
