@@ -162,7 +162,7 @@ pub fn per_cached() -> Result<String> {
     let heads = s.sizes.heads;
     let again = s.lora_rank * s.expanded();
     let eager = heads * (s.sizes.qk_dim() + s.sizes.v_dim);
-    let mut text = String::from("                    multiply-adds  read\n");
+    let mut text = String::from("                    multiply-adds   kept\n");
     let naive = heads * s.pair(Form::Naive);
     let rows = [
         ("expand each time", again + naive, s.kept()),
@@ -380,7 +380,8 @@ pub fn facts() -> Result<String> {
     for form in [Form::Naive, Form::Absorbed] {
         let work = SCALED.work(form, 1, longest);
         let name = if form == Form::Naive { "naive" } else { "absorbed" };
-        fact(&format!("adds_{name}"), format!("{:.1}", work.multiply_adds / 1e6))?;
+        let adds = (work.multiply_adds / 1e6).round() as u64;
+        fact(&format!("adds_{name}"), thousands(adds))?;
         fact(&format!("numbers_{name}"), format!("{:.1}", work.numbers / 1e6))?;
         fact(&format!("ms_{name}"), format!("{:.1}", machine.milliseconds(work)))?;
         let ms = experiments::recorded()?.milliseconds(name, longest)?;
