@@ -182,7 +182,7 @@ pub fn per_cached() -> Result<String> {
 /// When the recording does not hold it.
 pub fn decode() -> Result<String> {
     let recorded = experiments::recorded()?;
-    let mut text = String::from("cached   naive  absorbed  ratio  predicted\n");
+    let mut text = String::from("cached  naive absorbed ratio predicted\n");
     for cached in CACHED {
         let ms = |case| recorded.milliseconds(case, cached);
         let (naive, absorbed) = (ms("naive")?, ms("absorbed")?);
@@ -190,7 +190,7 @@ pub fn decode() -> Result<String> {
         let (ratio, predicted) = (speedup.measured, speedup.predicted);
         writeln!(
             text,
-            "{cached:>6} {naive:>7.1} {absorbed:>9.2} {ratio:>6.0} {predicted:>10.0}"
+            "{cached:>6} {naive:>6.1} {absorbed:>8.2} {ratio:>5.0} {predicted:>9.0}"
         )?;
     }
     Ok(text)
@@ -212,10 +212,10 @@ pub fn beside() -> Result<String> {
         ("grouped, 2 kv heads", "grouped", 2 * KV_HEADS * v_dim),
         ("multi-head", "multi_head", 2 * heads * v_dim),
     ];
-    let mut text = String::from("                          ms  values kept\n");
+    let mut text = String::from("                         ms   kept\n");
     for (name, case, kept) in rows {
         let ms = recorded.milliseconds(case, longest)?;
-        writeln!(text, "{name:<20} {ms:>7.2} {:>12}", thousands(kept as u64))?;
+        writeln!(text, "{name:<19} {ms:>7.2} {:>6}", thousands(kept as u64))?;
     }
     Ok(text)
 }
@@ -226,12 +226,12 @@ pub fn beside() -> Result<String> {
 /// When the recording does not hold them.
 pub fn chunks() -> Result<String> {
     let recorded = experiments::recorded()?;
-    let mut text = String::from("new tokens     naive  absorbed   ratio\n");
+    let mut text = String::from("new tokens   naive absorbed  ratio\n");
     for new in CHUNKS {
         let naive = recorded.milliseconds("chunk_naive", new)?;
         let absorbed = recorded.milliseconds("chunk_absorbed", new)?;
         let ratio = absorbed / naive;
-        writeln!(text, "{new:>10} {naive:>9.1} {absorbed:>9.1} {ratio:>7.2}")?;
+        writeln!(text, "{new:>10} {naive:>7.1} {absorbed:>8.1} {ratio:>6.2}")?;
     }
     Ok(text)
 }
@@ -275,10 +275,10 @@ pub fn all_layers() -> Result<String> {
 }
 
 fn mistakes(rows: &[(&str, Sizes, usize)], mistake: Mistake) -> Result<String> {
-    let mut text = String::from("                        relative error\n");
+    let mut text = String::from("                     relative error\n");
     for (name, sizes, tokens) in rows {
         let error = experiments::mistaken(mistake, *sizes, *tokens)?;
-        writeln!(text, "{name:<24} {error:>13.2}")?;
+        writeln!(text, "{name:<21} {error:>13.2}")?;
     }
     Ok(text)
 }
