@@ -6,7 +6,7 @@
 //! ω of pair i = θ^(−2i / head_dim)
 //! ```
 //!
-//! Source: Su et al. 2021, *`RoFormer`: Enhanced Transformer with Rotary Position
+//! Source: Su et al. 2021, *RoFormer: Enhanced Transformer with Rotary Position
 //! Embedding*, §3.2 and §3.4.
 //!
 //! ```
@@ -78,7 +78,12 @@ impl Rotary {
         pairing: Pairing,
     ) -> Result<Self, RotaryError> {
         let pairs = pairs(head_dim)?;
-        let frequency = |i| theta.powf(-2.0 * i as f64 / head_dim as f64) as f32;
+        // Rounded to f32 where Llama's own code rounds: its weights know these numbers.
+        let theta_i = |i| {
+            let exponent = (2 * i) as f32 / head_dim as f32;
+            f64::from(theta as f32).powf(f64::from(exponent)) as f32
+        };
+        let frequency = |i| 1.0 / theta_i(i);
         let frequencies: Vec<f32> = (0..pairs).map(frequency).collect();
         let usable = theta.is_finite() && theta > 0.0;
         if !usable || frequencies.iter().any(|f| !f.is_finite()) {
