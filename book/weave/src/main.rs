@@ -16,6 +16,7 @@ mod report;
 mod serve;
 mod snapshots;
 mod source;
+mod symbols;
 mod weaver;
 mod workspace;
 
