@@ -12,7 +12,7 @@ use mdbook_driver::MDBook;
 use pulldown_cmark::{Event, Parser, Tag};
 
 use crate::{
-    links,
+    finish, links,
     report::{Problem, Report, line_at},
     weaver::Weaver,
 };
@@ -48,6 +48,13 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
     if audience == Audience::Author {
         config.set("output.html.live-reload-endpoint", RELOAD)?;
     }
+    if let Some(site) = finish::site(&config)? {
+        let folder = match audience {
+            Audience::Readers => finish::folder_of(&site),
+            Audience::Author => "/",
+        };
+        config.set("output.html.site-url", folder)?;
+    }
     check_summary(root, &config.book.src)?;
 
     let folder = folder_for(&config, audience);
@@ -62,6 +69,7 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
     book.with_preprocessor(weaver);
     book.build()?;
     links::check(root, &book, &next)?;
+    finish::finish(root, &book, &next, audience)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;
