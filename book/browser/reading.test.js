@@ -128,7 +128,7 @@ test("copying a listing gives its code", async () => {
   await listing.hover();
   await listing.locator(".clip-button").click();
   const copied = await tab.evaluate(() => navigator.clipboard.readText());
-  assert.match(copied, /^pub fn kv_head\(self, head: usize\) -> usize \{\n {4}head \/ self\.size\(\)\n\}$/);
+  assert.match(copied, /^#\[must_use\]\npub fn kv_head\(self, head: usize\) -> usize \{\n {4}head \/ self\.size\(\)\n\}$/);
   await close();
 });
 

@@ -15,6 +15,7 @@ use crate::{
     book::Audience,
     html,
     policy::{self, Needs},
+    styles,
 };
 
 /// Where the cards of pages are kept, one `01-attention.png` a page.
@@ -62,6 +63,7 @@ pub(crate) fn finish(
         }
         // A column without a heading has an empty cell there, not an empty heading.
         let text = text.replace("<th></th>", "<td></td>");
+        let text = styles::join(&text, folder).with_context(about)?;
         let text =
             policy::apply(&text, needs).map_err(|e| anyhow!(e)).with_context(about)?;
         fs::write(&file, text).with_context(about)?;

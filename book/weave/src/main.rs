@@ -18,6 +18,7 @@ mod report;
 mod serve;
 mod snapshots;
 mod source;
+mod styles;
 mod symbols;
 mod weaver;
 mod workspace;
