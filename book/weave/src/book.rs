@@ -7,12 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use mdbook_core::config::Config;
+use mdbook_core::config::{BookConfig, Config};
 use mdbook_driver::MDBook;
 use pulldown_cmark::{Event, Parser, Tag};
 
 use crate::{
-    finish, links,
+    finish::{self, Page},
+    links,
     report::{Problem, Report, line_at},
     weaver::Weaver,
 };
@@ -35,6 +36,10 @@ pub(crate) struct Built {
     pub folder: PathBuf,
     /// What went into it, in words.
     pub summary: String,
+    /// What book.toml says of it.
+    pub book: BookConfig,
+    /// Its pages, in their order.
+    pub pages: Vec<Page>,
 }
 
 /// Builds the book below `root` into the folder that book.toml names.
@@ -69,11 +74,11 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
     book.with_preprocessor(weaver);
     book.build()?;
     links::check(root, &book, &next)?;
-    finish::finish(root, &book, &next, audience)?;
+    let pages = finish::finish(root, &book, &next, audience)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;
-    Ok(Built { folder, summary: summary.take() })
+    Ok(Built { folder, summary: summary.take(), book: book.config.book, pages })
 }
 
 /// The folder that [`build`] fills, relative to the root.

@@ -36,7 +36,8 @@ pub(crate) fn folder_of(site: &str) -> &str {
     place.find('/').map_or("/", |at| &place[at..])
 }
 
-/// Completes the pages of `book`, which lie in `folder`.
+/// Completes the pages of `book`, which lie in `folder`, and lists those that somebody may
+/// look for.
 ///
 /// # Errors
 /// When a page cannot be read or written, or lacks what is to be completed.
@@ -45,7 +46,7 @@ pub(crate) fn finish(
     book: &MDBook,
     folder: &Path,
     audience: Audience,
-) -> Result<()> {
+) -> Result<Vec<Page>> {
     let site = site(&book.config)?;
     let pages: Vec<Page> = book.book.chapters().filter_map(Page::of).collect();
     copy_cards(root, folder, &pages)?;
@@ -73,15 +74,15 @@ pub(crate) fn finish(
         let robots = format!("User-agent: *\nAllow: /\n\nSitemap: {site}sitemap.xml\n");
         fs::write(folder.join("robots.txt"), robots)?;
     }
-    Ok(())
+    Ok(pages)
 }
 
 /// A page that somebody may look for.
-struct Page {
+pub(crate) struct Page {
     /// From the top of the book.
-    file: PathBuf,
+    pub file: PathBuf,
     /// As the table of contents has it, number and all.
-    name: String,
+    pub name: String,
 }
 
 impl Page {

@@ -178,11 +178,17 @@ fn rows(page: &str) -> Vec<Row> {
         let is_ours = header == HEADER;
         match event {
             Event::Start(Tag::Table(_)) => header.clear(),
-            Event::Start(Tag::TableHead) => (in_head, cell) = (true, 0),
+            Event::Start(Tag::TableHead) => {
+                in_head = true;
+                cell = 0;
+            }
             Event::End(TagEnd::TableHead) => in_head = false,
-            Event::Start(Tag::TableRow) => (row, cell) = (Row::default(), 0),
+            Event::Start(Tag::TableRow) => {
+                row = Row::default();
+                cell = 0;
+            }
             Event::End(TagEnd::TableRow) if is_ours => {
-                rows.push(std::mem::take(&mut row))
+                rows.push(std::mem::take(&mut row));
             }
             Event::End(TagEnd::TableCell) => cell += 1,
             Event::Text(text) if in_head => header.push(text.to_string()),
@@ -190,7 +196,7 @@ fn rows(page: &str) -> Vec<Row> {
                 row.latex.push(latex.to_string());
             }
             Event::Code(name) if is_ours && cell == 3 => {
-                row.names.push(name.to_string())
+                row.names.push(name.to_string());
             }
             _ => {}
         }
@@ -276,16 +282,9 @@ mod tests {
     #[test]
     fn marks_change_no_text() {
         let text = |html: &str| {
-            let document = Document::parse_with_options(
-                html,
-                roxmltree::ParsingOptions { allow_dtd: false, ..Default::default() },
-            );
-            let document = document.unwrap();
-            document
-                .descendants()
-                .filter_map(|n| n.is_text().then(|| n.text()))
-                .flatten()
-                .collect::<String>()
+            let document = Document::parse(html).unwrap();
+            let texts = document.descendants().filter(Node::is_text);
+            texts.filter_map(|text| text.text().map(str::to_owned)).collect::<String>()
         };
         for html in ["<p>q.columns(heads, n) q</p>", "<p>é q_é qé</p>", "<p></p>"] {
             assert_eq!(text(&code(html)), text(html));
