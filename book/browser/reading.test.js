@@ -231,3 +231,73 @@ test("the first view of a chapter takes less than 500 KB", async () => {
     await close();
   }
 });
+
+test("a footnote stands in the margin, unfolds on a phone, and stays at the foot without scripts", async () => {
+  const noted = async (habits) => {
+    const context = await browser.newContext(habits);
+    const tab = await context.newPage();
+    await tab.route(`**/${chapter}`, async (route) => {
+      const response = await route.fetch();
+      const page = await response.text();
+      // As mdBook writes `word[^n]`.
+      const mark = '<p>A word<sup class="footnote-reference" id="fr-n-1"><a href="#footnote-n">1</a></sup> and more.</p>';
+      const foot = '<ol class="footnote-definition"><li id="footnote-n"><p>What is meant. <a href="#fr-n-1">↩</a></p></li></ol></main>';
+      const body = page.replace("<h2 id=\"neigh", `${mark}<h2 id="neigh`).replace("</main>", foot);
+      await route.fulfill({ response, body });
+    });
+    await tab.goto(`${book.origin}/${chapter}`);
+    return { tab, note: tab.locator(".note"), close: () => context.close() };
+  };
+  const desk = await noted({ viewport: { width: 1400, height: 900 } });
+  const [text, margin] = await Promise.all([desk.tab.locator("p:has(> .note)"), desk.note].map((one) => one.boundingBox()));
+  assert.equal(await desk.note.textContent(), "What is meant. ");
+  assert.ok(margin.x >= text.x + text.width && margin.x + margin.width <= 1400, JSON.stringify([text, margin]));
+  await desk.close();
+
+  const phone = await noted({ viewport: { width: 360, height: 800 } });
+  assert.equal(await phone.note.isVisible(), false);
+  await phone.tab.locator(".footnote-reference a").focus();
+  await phone.tab.keyboard.press("Enter");
+  assert.equal(await phone.note.isVisible(), true);
+  await phone.close();
+
+  const plain = await noted({ javaScriptEnabled: false });
+  assert.equal(await plain.note.count(), 0);
+  assert.equal(await plain.tab.locator("#footnote-n").isVisible(), true);
+  await plain.close();
+});
+
+test("the whole book prints, with every figure, formula and row of code", async () => {
+  const { tab, close } = await open("print.html", { theme: "navy", width: 800 });
+  await tab.emulateMedia({ media: "print" });
+  const found = await tab.evaluate(() => {
+    const width = document.documentElement.clientWidth;
+    const all = (selector) => [...document.querySelectorAll(selector)];
+    const shown = (one) => one.checkVisibility() && one.getBoundingClientRect().height > 0;
+    return {
+      background: getComputedStyle(document.querySelector("main")).color,
+      figures: all("figure.figure > svg").filter(shown).length,
+      cut: all("main :is(pre > code, .formula, svg, table)")
+        .filter((one) => shown(one) && (one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > width + 1))
+        .map((one) => `${one.localName} ${one.textContent.slice(0, 50)}`),
+      answers: all("details:not(.figure > details) p").every(shown),
+      menus: all("#mdbook-menu-bar, #mdbook-sidebar, .enlarge, pre > .buttons, .skip-link").filter(shown).length,
+    };
+  });
+  let figures = 0;
+  for (const page of pages) figures += (await (await fetch(`${book.origin}/${page}`)).text()).split('class="figure"').length - 1;
+  assert.deepEqual(found.cut, []);
+  assert.equal(found.figures, figures);
+  assert.ok(figures > 30);
+  assert.equal(found.answers, true, "answers are unfolded");
+  assert.equal(found.menus, 0);
+  assert.equal(found.background, "rgb(0, 0, 0)", "ink is black, whatever the theme");
+
+  const pdf = await tab.pdf({ format: "A4", printBackground: true, tagged: true, outline: true });
+  const text = pdf.toString("latin1");
+  assert.ok((text.match(/\/Type\s*\/Page[^s]/g) ?? []).length > 60, "pages");
+  // Each figure is in the tree of the tagged PDF, with its words.
+  const told = (text.match(/\/S\s*\/Figure/g) ?? []).length;
+  assert.ok(told >= figures, `${told} of ${figures} figures`);
+  await close();
+});

@@ -1,6 +1,6 @@
 // What a page can do beyond mdBook: light a symbol up wherever it stands, show a figure at
-// the size of the window, and let the keyboard reach what scrolls. Without scripts nothing
-// is lost but these.
+// the size of the window, and let a note stand where it belongs, let the keyboard
+// reach what scrolls. Without scripts nothing is lost but these.
 
 (function symbols() {
   const main = document.getElementById("mdbook-main");
@@ -109,6 +109,30 @@
       dialog.showModal();
     });
     caption.prepend(button);
+  }
+})();
+
+(function notes() {
+  for (const mark of document.querySelectorAll("main .footnote-reference")) {
+    const link = mark.querySelector("a");
+    const foot = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+    if (!foot) continue;
+    const note = document.createElement("small");
+    note.className = "note";
+    for (const block of foot.cloneNode(true).children) note.append(...block.childNodes);
+    for (const back of note.querySelectorAll("a[href^='#fr-']")) back.remove();
+    mark.after(note);
+    link.setAttribute("role", "button");
+    link.setAttribute("aria-expanded", "false");
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      link.setAttribute("aria-expanded", String(note.classList.toggle("open")));
+    });
+    link.addEventListener("keydown", (event) => {
+      if (event.key !== " ") return;
+      event.preventDefault();
+      link.click();
+    });
   }
 })();
 
