@@ -20,7 +20,8 @@ use xhtml::Body;
 /// What a reading device needs to know of the look of the weaver's pages.
 const STYLE: &str = include_str!("epub/style.css");
 
-/// Faces that a device may lack: signs of formulas and boxes of outputs.
+/// Faces that a device may lack, where the book brings them: signs of formulas and boxes of
+/// outputs.
 const FONTS: [&str; 2] = ["maths.woff2", "code.woff2"];
 
 const CONTAINER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -70,6 +71,10 @@ fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
 
+    let faces = root.join("book/theme/fonts");
+    let mut fonts = FONTS.to_vec();
+    fonts.retain(|font| faces.join(font).is_file());
+
     let mut zip = ZipWriter::new(output);
     // The type of the file has to be the first thing in it, as it is.
     add(&mut zip, "mimetype", CompressionMethod::Stored, b"application/epub+zip")?;
@@ -77,13 +82,12 @@ fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
         add(&mut zip, name, CompressionMethod::Deflated, content)
     };
     add("META-INF/container.xml", CONTAINER.as_bytes())?;
-    add("book/package.opf", package(&built.book, &chapters).as_bytes())?;
+    add("book/package.opf", package(&built.book, &chapters, &fonts).as_bytes())?;
     add("book/nav.xhtml", contents(&built.book, &chapters).as_bytes())?;
     add("book/style.css", STYLE.as_bytes())?;
-    for font in FONTS {
-        let file = root.join("book/theme/fonts").join(font);
-        let bytes = fs::read(&file)
-            .with_context(|| format!("cannot read {}", file.display()))?;
+    for font in &fonts {
+        let bytes = fs::read(faces.join(font))
+            .with_context(|| format!("cannot read {font}"))?;
         add(&format!("book/{font}"), &bytes)?;
     }
     for chapter in &chapters {
@@ -108,7 +112,7 @@ fn add<W: Write + Seek>(
     Ok(zip.write_all(content)?)
 }
 
-fn package(book: &BookConfig, chapters: &[Chapter]) -> String {
+fn package(book: &BookConfig, chapters: &[Chapter], fonts: &[&str]) -> String {
     let title = html::text(book.title.as_deref().unwrap_or("A book"));
     let language = book.language.as_deref().unwrap_or("en");
     let description = html::text(book.description.as_deref().unwrap_or_default());
@@ -117,7 +121,7 @@ fn package(book: &BookConfig, chapters: &[Chapter]) -> String {
         .iter()
         .map(|author| format!("    <dc:creator>{}</dc:creator>\n", html::text(author)))
         .collect();
-    let fonts: String = FONTS
+    let fonts: String = fonts
         .iter()
         .enumerate()
         .map(|(i, font)| item(&format!("font{i}"), font, "font/woff2", ""))
