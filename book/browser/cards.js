@@ -9,6 +9,16 @@ import { launch, pages, serveBook } from "./book.js";
 
 const KEYWORD = "Source-SHA256";
 
+const STYLE = `
+  body { margin: 0; width: 1200px; height: 630px; display: grid; grid-template-columns: 1fr 560px;
+    grid-template-rows: auto 1fr auto; gap: 0 40px; padding: 56px; box-sizing: border-box; background: #fff;
+    color: #1a1a1a; border-left: 20px solid #1c4cb3; overflow: hidden; }
+  p, h1, small { margin: 0; font-family: "Source Sans 3"; grid-column: 1; }
+  p { font-size: 30px; color: #55585f; }
+  h1 { align-self: center; font-size: 60px; line-height: 1.1; font-weight: 600; text-wrap: balance; }
+  small { font-size: 30px; color: #1c4cb3; }
+  svg { grid-column: 2; grid-row: 1 / 4; width: 560px; height: 518px; }`;
+
 const folder = fileURLToPath(new URL("../../images/cards/", import.meta.url));
 
 /** Where the card of a page is kept. */
@@ -25,7 +35,7 @@ export async function cardOf(tab, origin, page) {
   }));
   const escape = (text) => text.replace(/[&<>]/g, (letter) => `&#${letter.charCodeAt(0)};`);
   const body = `<p>${escape(book)}</p><h1>${escape(title)}</h1><small>${escape(chapter)}</small>${drawing}`;
-  return { body, hash: createHash("sha256").update(body).digest("hex") };
+  return { body, hash: createHash("sha256").update(STYLE + body).digest("hex") };
 }
 
 /** The hash that a card was drawn with. */
@@ -44,15 +54,6 @@ function withHash(png, hash) {
   return Buffer.concat([png.subarray(0, end), chunk, png.subarray(end)]);
 }
 
-const STYLE = `
-  body { margin: 0; width: 1200px; height: 630px; display: grid; grid-template-columns: 1fr 560px;
-    grid-template-rows: auto 1fr auto; gap: 0 40px; padding: 56px; box-sizing: border-box; background: #fff;
-    color: #1a1a1a; border-left: 20px solid #1c4cb3; overflow: hidden; }
-  p, h1, small { margin: 0; font-family: "Source Sans 3"; grid-column: 1; }
-  p { font-size: 30px; color: #55585f; }
-  h1 { align-self: center; font-size: 60px; line-height: 1.1; font-weight: 600; text-wrap: balance; }
-  small { font-size: 30px; color: #1c4cb3; }
-  svg { grid-column: 2; grid-row: 1 / 4; width: 560px; height: 518px; }`;
 
 async function draw() {
   const book = await serveBook();
@@ -71,13 +72,12 @@ async function draw() {
     // The page's own fonts, without its own looks.
     await tab.evaluate(([body, style]) => {
       document.body.innerHTML = body;
-      for (const link of document.querySelectorAll("link[rel=stylesheet]")) {
-        const fonts = [...link.sheet.cssRules].filter((rule) => rule instanceof CSSFontFaceRule);
-        const sheet = new CSSStyleSheet();
-        sheet.replaceSync(fonts.map((rule) => rule.cssText.replaceAll("../fonts/", `${location.origin}/fonts/`)).join("") + style);
-        document.adoptedStyleSheets = [sheet];
-        link.disabled = true;
-      }
+      const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]);
+      const fonts = rules.filter((rule) => rule instanceof CSSFontFaceRule).map((rule) => rule.cssText);
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync(fonts.join("").replaceAll("../fonts/", `${location.origin}/fonts/`) + style);
+      for (const link of document.querySelectorAll("link[rel=stylesheet]")) link.disabled = true;
+      document.adoptedStyleSheets = [sheet];
     }, [body, STYLE]);
     await tab.evaluate(() => Promise.all([..."46"].map((w) => document.fonts.load(`${w}00 30px "Source Sans 3"`))));
     const png = await tab.screenshot({ clip: { x: 0, y: 0, width: 1200, height: 630 } });

@@ -93,7 +93,7 @@ test("a figure can be enlarged, and comes back, by keyboard alone", async () => 
   const large = await tab.locator("dialog.large svg").boundingBox();
   assert.ok(large.height > small.height * 1.2, `${small.height} to ${large.height}`);
   await tab.keyboard.press("Escape");
-  assert.equal(await figure.locator("svg").count(), 1);
+  await figure.locator("svg").waitFor();
   assert.equal(await figure.locator(".enlarge").evaluate((button) => button === document.activeElement), true);
   await close();
 });
