@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, pages, serveBook } from "./book.js";
+import { launch, open as openPage, pages, serveBook } from "./book.js";
 
 let book, browser;
 before(async () => {
@@ -15,22 +15,7 @@ after(async () => {
   book?.close();
 });
 
-async function open(page, { width = 800, theme = "light", scripts = true } = {}) {
-  const context = await browser.newContext({
-    viewport: { width, height: 900 },
-    javaScriptEnabled: scripts,
-  });
-  await context.addInitScript((name) => localStorage.setItem("mdbook-theme", name), theme);
-  const tab = await context.newPage();
-  const seen = { errors: [], elsewhere: [] };
-  tab.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
-  tab.on("pageerror", (error) => seen.errors.push(String(error)));
-  tab.on("request", (request) => {
-    if (!request.url().startsWith(book.origin)) seen.elsewhere.push(request.url());
-  });
-  await tab.goto(`${book.origin}/${page}`);
-  return { tab, seen, close: () => context.close() };
-}
+const open = (page, habits) => openPage(browser, book, page, habits);
 
 for (const page of pages) {
   for (const theme of ["light", "navy"]) {
@@ -107,7 +92,7 @@ test("a doc comment can be folded away", async () => {
   await close();
 });
 
-test("search finds a word of the first chapter", async () => {
+test("search finds a word of a chapter", async () => {
   const { tab, close } = await open("index.html");
   await tab.waitForLoadState("networkidle");
   await tab.keyboard.press("s");

@@ -7,11 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use mdbook_core::config::Config;
+use mdbook_core::config::{BookConfig, Config};
 use mdbook_driver::MDBook;
 use pulldown_cmark::{Event, Parser, Tag};
 
 use crate::{
+    finish::{self, Page},
     links,
     report::{Problem, Report, line_at},
     weaver::Weaver,
@@ -35,6 +36,10 @@ pub(crate) struct Built {
     pub folder: PathBuf,
     /// What went into it, in words.
     pub summary: String,
+    /// What book.toml says of it.
+    pub book: BookConfig,
+    /// Its pages, in their order.
+    pub pages: Vec<Page>,
 }
 
 /// Builds the book below `root` into the folder that book.toml names.
@@ -47,6 +52,13 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
     config.update_from_env()?;
     if audience == Audience::Author {
         config.set("output.html.live-reload-endpoint", RELOAD)?;
+    }
+    if let Some(site) = finish::site(&config)? {
+        let folder = match audience {
+            Audience::Readers => finish::folder_of(&site),
+            Audience::Author => "/",
+        };
+        config.set("output.html.site-url", folder)?;
     }
     check_summary(root, &config.book.src)?;
 
@@ -62,10 +74,11 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
     book.with_preprocessor(weaver);
     book.build()?;
     links::check(root, &book, &next)?;
+    let pages = finish::finish(root, &book, &next, audience)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;
-    Ok(Built { folder, summary: summary.take() })
+    Ok(Built { folder, summary: summary.take(), book: book.config.book, pages })
 }
 
 /// The folder that [`build`] fills, relative to the root.

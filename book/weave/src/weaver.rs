@@ -21,6 +21,7 @@ use crate::{
     maths,
     report::{Fault, Problem, Report, line_at},
     snapshots,
+    symbols::{self, Symbols},
     workspace::Workspace,
 };
 
@@ -111,6 +112,7 @@ struct Page<'a> {
     /// What the page asks for, and from where.
     uses: Vec<Use>,
     figures: usize,
+    symbols: Symbols,
 }
 
 /// What became of a page.
@@ -126,7 +128,9 @@ fn weave_page(workspace: &Workspace, file: &Path, chapter: &Chapter) -> WovenPag
     let line = |at| line_at(text, at);
     let markdown::Page { parts, faults } = markdown::scan(text);
     let section = chapter.number.as_ref().map(ToString::to_string);
-    let mut page = Page { workspace, file, section, uses: Vec::new(), figures: 0 };
+    let symbols = Symbols::of(text, section.as_deref().unwrap_or("0."));
+    let mut page =
+        Page { workspace, file, section, uses: Vec::new(), figures: 0, symbols };
     for part in &parts {
         if let What::Directive { directive, .. } = &part.what {
             page.note(directive, line(part.range.start));
@@ -176,7 +180,8 @@ impl Page<'_> {
             ))),
             What::Formula { latex, display, tail } => {
                 let latex = self.with_values(latex, line_at(text, part.range.start))?;
-                let html = maths::shielded(&maths::html(&latex, *display)?);
+                let html = self.symbols.mark_formula(&maths::html(&latex, *display)?);
+                let html = maths::shielded(&html);
                 Ok(match tail.as_str() {
                     "" => html,
                     tail => format!(r#"<span class="together">{html}{tail}</span>"#),
@@ -184,8 +189,16 @@ impl Page<'_> {
             }
             What::Rust(code) => {
                 let code = html::pre(&highlight::rust(code.trim_end()));
+                let code = self.symbols.mark_code(&code);
                 Ok(as_block(text, part, &code))
             }
+            What::Name(name) => Ok(match self.symbols.key_of(name) {
+                Some(key) => {
+                    let name = maths::shielded(&html::text(name));
+                    format!("<code{}>{name}</code>", symbols::attribute(key))
+                }
+                None => text[part.range.clone()].to_owned(),
+            }),
             What::IndexPage => Ok("index.md".to_owned()),
             What::HeadingId(id) => Ok(format!(" {{#{id}}}")),
         }
@@ -195,10 +208,13 @@ impl Page<'_> {
     fn block(&mut self, directive: &Directive) -> Result<String, Fault> {
         let workspace = self.workspace;
         match directive {
-            Directive::Code(path) => listing::code(workspace, path),
+            Directive::Code(path) => {
+                Ok(self.symbols.mark_code(&listing::code(workspace, path)?))
+            }
             Directive::Diff(old, new) => listing::diff(workspace, old, new),
             Directive::Rest(krate) => {
-                listing::rest(workspace, krate, &self.shown(krate))
+                let rest = listing::rest(workspace, krate, &self.shown(krate))?;
+                Ok(self.symbols.mark_code(&rest))
             }
             Directive::Output(path) => snapshots::output(workspace, path),
             Directive::Figure(path) => {

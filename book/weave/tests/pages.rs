@@ -152,7 +152,24 @@ fn a_plain_mdbook_build_gives_the_same_pages() {
     config.set("preprocessor.weave.command", command).unwrap();
     config.set("build.build-dir", "plain").unwrap();
     MDBook::load_with_config(book.root(), config).unwrap().build().unwrap();
-    assert!(book.finished() == files(&book.root().join("plain")));
+    // What a reader reads is the same; only what outsiders are told is completed later.
+    let text = |bytes: &[u8]| {
+        let page = String::from_utf8_lossy(bytes).into_owned();
+        let from = page.find("<main").expect("a text");
+        let to = page.find("</main>").expect("its end");
+        page[from..to].to_owned()
+    };
+    let plain = files(&book.root().join("plain"));
+    let mut pages = 0;
+    for (file, bytes) in book.finished() {
+        if file.extension().is_some_and(|found| found == "html")
+            && file != std::path::Path::new("toc.html")
+        {
+            pages += 1;
+            assert_eq!(text(&bytes), text(&plain[&file]), "{}", file.display());
+        }
+    }
+    assert!(pages > 3);
 }
 
 #[test]
