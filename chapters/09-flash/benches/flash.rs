@@ -1,0 +1,19 @@
+use attention::Mask; use grouped_query::{Groups, attend_groups}; use nalgebra::DMatrix; use rand_chacha::ChaCha8Rng; use rand_chacha::rand_core::SeedableRng; use rand_distr::{Distribution, StandardNormal}; use std::time::Instant;
+fn normal(r: usize, c: usize, s: u64) -> DMatrix<f32> { let mut rng = ChaCha8Rng::seed_from_u64(s); DMatrix::from_fn(r, c, |_, _| StandardNormal.sample(&mut rng)) }
+fn main() {
+    let groups = Groups::new(8, 8).unwrap();
+    for n in [300] { for mask in [Mask::None, Mask::Causal{offset:0}] {
+        let (q,k,v)=(normal(n,512,1),normal(n,512,2),normal(n,512,3));
+        let a = flash::attend(&q,k.as_view(),v.as_view(),groups,&mask);
+        let b = attend_groups(&q,k.as_view(),v.as_view(),groups,&mask).unwrap().context;
+        println!("diff {}", (a-b).abs().max());
+    } }
+    for n in [512,1024,2048,4096] {
+        let (q,k,v)=(normal(n,512,1),normal(n,512,2),normal(n,512,3));
+        for mask in [Mask::None, Mask::Causal{offset:0}] {
+            let mut t: Vec<f64> = (0..if n<4096 {15} else {7}).map(|_| { let s=Instant::now(); let a=flash::attend(&q,k.as_view(),v.as_view(),groups,&mask); let e=s.elapsed().as_secs_f64()*1e3; std::hint::black_box(a); e }).collect();
+            t.sort_by(f64::total_cmp);
+            println!("{n} {} min {:.2} median {:.2}", if mask==Mask::None {"full"} else {"causal"}, t[0], t[t.len()/2]);
+        }
+    }
+}
