@@ -25,6 +25,15 @@ pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     }
 }
 
+/// [`scores`] on one core, for those who keep the others busy themselves.
+#[must_use]
+pub fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
+    match q.nrows() {
+        0 | 1 => Arch::new().dispatch(Scores::<1, 8> { q, keys }),
+        _ => Arch::new().dispatch(Scores::<4, 8> { q, keys }),
+    }
+}
+
 /// (queries, `d_v`): `A V`, of the weights `shares` (keys, queries), a column a query, and
 /// `values` (keys, `d_v`).
 #[must_use]

@@ -73,3 +73,42 @@ pub fn attend(q: &DMatrix<f32>, k: DMatrixView<f32>, v: DMatrixView<f32>, groups
     });
     out
 }
+
+pub fn decode(q: &DMatrix<f32>, k: DMatrixView<f32>, v: DMatrixView<f32>, groups: Groups, chunk: usize) -> DMatrix<f32> {
+    use decoding::few;
+    let d_k = q.ncols() / groups.heads();
+    let d_v = v.ncols() / groups.kv_heads();
+    let size = groups.size();
+    let m = k.nrows();
+    let chunks = m.div_ceil(chunk);
+    let tasks: Vec<(usize, usize)> = (0..groups.kv_heads()).flat_map(|g| (0..chunks).map(move |c| (g, c))).collect();
+    let parts: Vec<(Vec<f32>, Vec<f32>, DMatrix<f32>)> = tasks.into_par_iter().with_max_len(1).map(|(g, c)| {
+        let heads = q.columns(g * size * d_k, size * d_k);
+        let stacked = DMatrix::from_row_iterator(size, d_k, heads.iter().copied()) / (d_k as f32).sqrt();
+        let len = chunk.min(m - c * chunk);
+        let k = k.view((c * chunk, g * d_k), (len, d_k));
+        let v = v.view((c * chunk, g * d_v), (len, d_v));
+        let mut scores = few::scores_in_tiles(&stacked, k);
+        let (max, sum): (Vec<f32>, Vec<f32>) = pulp::Arch::new().dispatch(#[inline(always)] || scores.as_mut_slice().chunks_exact_mut(len).map(#[inline(always)] |column| {
+            let mut max = [f32::MIN; 32];
+            for chunk in column.chunks(32) { for (max, s) in max.iter_mut().zip(chunk) { *max = if *s > *max { *s } else { *max }; } }
+            let max = max.iter().copied().fold(f32::MIN, f32::max).min(f32::MAX);
+            let mut sum = [0.0; 32];
+            for chunk in column.chunks_mut(32) { for (sum, s) in sum.iter_mut().zip(chunk) { *s = attention::exp_nonpositive(*s - max); *sum += *s; } }
+            (max, sum.iter().sum::<f32>())
+        }).unzip());
+        let out = few::average(&scores, v);
+        (max, sum, out)
+    }).collect();
+    let mut out = DMatrix::zeros(1, groups.heads() * d_v);
+    for g in 0..groups.kv_heads() {
+        let parts = &parts[g * chunks..][..chunks];
+        for i in 0..size {
+            let max = parts.iter().map(|p| p.0[i]).fold(f32::MIN, f32::max);
+            let sum: f32 = parts.iter().map(|p| p.1[i] * attention::exp_nonpositive(p.0[i] - max)).sum();
+            let mut to = out.columns_mut((g * size + i) * d_v, d_v);
+            for p in parts { to += p.2.row(i) * (attention::exp_nonpositive(p.0[i] - max) / sum); }
+        }
+    }
+    out
+}
