@@ -27,9 +27,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-//ex
-//exp
-//fig
+pub mod example;
+pub mod experiments;
+pub mod figures;
 pub mod kernel;
 
 use attention::{Mask, ShapeError, exp_nonpositive, expect_shape, scores};
@@ -394,7 +394,7 @@ fn sizes(
 }
 
 /// Keys of one kv head that one core reads before it asks for more work.
-pub const CHUNK: usize = 1024;
+pub const CHUNK: usize = 2048;
 
 /// Attention for the one query of a token that sees all keys, `q` (1, heads · `d_k`).
 /// Cores share the keys: each makes [`Partial`]s of chunks, and these are merged.
