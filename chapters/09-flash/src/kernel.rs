@@ -199,7 +199,7 @@ impl<S: Simd, const R: usize> Strip<S, R> {
     #[inline(always)]
     fn walk(simd: S, task: Task) {
         let Task { q, rows, keys, values, mask, tuning, output } = task;
-        let tile = tuning.tile.keys.max(1).next_multiple_of(GROUP);
+        let tile = tuning.tile.keys.clamp(1, keys.tokens.max(1)).next_multiple_of(GROUP);
         let zero = [simd.splat_f32s(0.0); R];
         let mut strip = Strip {
             simd,
@@ -480,4 +480,49 @@ fn exponentials(column: &mut [f32]) -> (f32, f32) {
         }
     }
     (max, sum.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// e^x of every 997th f32 from −87 to 0.
+    struct Sweep;
+
+    impl WithSimd for Sweep {
+        type Output = f64;
+
+        fn with_simd<S: Simd>(self, simd: S) -> f64 {
+            let (highest, lowest) = ((-0.0_f32).to_bits(), (-87.0_f32).to_bits());
+            let error = |bits: u32| {
+                let x = f32::from_bits(bits);
+                let found = exp_of(simd, simd.splat_f32s(x));
+                let found: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&found));
+                let exact = f64::from(x).exp();
+                (f64::from(found[0]) - exact).abs() / exact
+            };
+            (highest..=lowest).step_by(997).map(error).fold(0.0, f64::max)
+        }
+    }
+
+    #[test]
+    fn exp_is_off_by_one_unit_in_its_last_place_at_most() {
+        assert!(Scalar::new().vectorize(Sweep) <= 1.2e-7);
+        assert!(Arch::new().dispatch(Sweep) <= 1.2e-7);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            assert!(Simd::vectorize(simd, Sweep) <= 1.2e-7);
+        }
+    }
+
+    #[test]
+    fn packing_puts_neighbors_side_by_side_and_fills_up_with_zeros() {
+        let keys = DMatrix::from_fn(9, 2, |key, f| (10 * f + key) as f32);
+        let packed = PackedKeys::new(keys.as_view());
+        assert_eq!(packed.group(0)[1], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]);
+        assert_eq!(packed.group(1)[0], [8.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let packed = PackedValues::new(keys.transpose().as_view());
+        assert_eq!(packed.group(0, &(1..2)), [packed.numbers[1]]);
+        assert_eq!(packed.group(1, &(0..1))[0][0], 8.0);
+    }
 }
