@@ -173,7 +173,7 @@ fn queries_before_the_first_key_get_zeros() {
 #[test]
 fn shapes_that_do_not_fit_are_named() {
     let none = &Mask::None;
-    let attend = |q: (usize, usize), k: (usize, usize), v: (usize, usize), mask| {
+    let attend = |q: (usize, usize), k: (usize, usize), v: (usize, usize), mask: &Mask| {
         let (k, v) = (ones(k.0, k.1), ones(v.0, v.1));
         attend(&ones(q.0, q.1), k.as_view(), v.as_view(), groups(), mask)
     };
