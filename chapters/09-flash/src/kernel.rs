@@ -357,7 +357,7 @@ impl<S: Simd, const R: usize> Strip<S, R> {
                 let found = multiply(simd, scores, values, first);
                 for (into, found) in into[first..].iter_mut().zip(found) {
                     for r in 0..R {
-                        into[r] = simd.mul_add_f32s(into[r], keep[r], found[r]);
+                        into[r] = simd.mul_add_e_f32s(into[r], keep[r], found[r]);
                     }
                 }
             }
@@ -406,7 +406,7 @@ fn multiply<S: Simd, const R: usize>(
         for i in 0..SUMS {
             let right = simd.splat_f32s(right[i]);
             for r in 0..R {
-                sums[i][r] = simd.mul_add_f32s(left[r], right, sums[i][r]);
+                sums[i][r] = simd.mul_add_e_f32s(left[r], right, sums[i][r]);
             }
         }
     }
@@ -423,13 +423,13 @@ fn exp_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let all = |x: f32| simd.splat_f32s(x);
 
-    let rounded = simd.mul_add_f32s(x, all(LOG2_E), all(ROUND));
+    let rounded = simd.mul_add_e_f32s(x, all(LOG2_E), all(ROUND));
     let p = simd.sub_f32s(rounded, all(ROUND));
-    let r = simd.mul_add_f32s(p, all(-LN_2_HIGH), x);
-    let r = simd.mul_add_f32s(p, all(-LN_2_LOW), r);
+    let r = simd.mul_add_e_f32s(p, all(-LN_2_HIGH), x);
+    let r = simd.mul_add_e_f32s(p, all(-LN_2_LOW), r);
     let mut series = all(1.0 / 5040.0);
     for term in TERMS {
-        series = simd.mul_add_f32s(series, r, all(term));
+        series = simd.mul_add_e_f32s(series, r, all(term));
     }
     let bits: S::u32s = simd.transmute_u32s_f32s(rounded);
     let shifted = simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23));
