@@ -100,9 +100,7 @@ fn parse<C: Chapter>(
 }
 
 /// Refuses `--x`, which clap knows in every chapter, where there is no x.
-fn expect_no_x<C: Chapter>(
-    command: &CommandLine<C::Flags>,
-) -> Result<(), clap::Error> {
+fn expect_no_x<C: Chapter>(command: &CommandLine<C::Flags>) -> Result<(), clap::Error> {
     match &command.command {
         Some(Command::Forward(Arguments { x: Some(_), .. })) if !C::READS_X => {
             let message = format!("unexpected argument '--x': {} reads no x", C::NAME);

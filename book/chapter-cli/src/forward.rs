@@ -110,10 +110,7 @@ pub(crate) fn forward<C: Chapter>(
 }
 
 /// What the last of `runs` runs gives, and how long each took.
-fn timed<T>(
-    runs: u32,
-    run: impl Fn() -> Result<T>,
-) -> Result<(T, Vec<Duration>)> {
+fn timed<T>(runs: u32, run: impl Fn() -> Result<T>) -> Result<(T, Vec<Duration>)> {
     let mut times = Vec::new();
     loop {
         let start = Instant::now();

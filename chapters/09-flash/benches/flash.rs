@@ -47,7 +47,8 @@ fn versions(table: &mut Bench) -> Result<()> {
     let [q, k, v] = [1, 2, 3].map(|seed| normal(TIMED, HEADS * HEAD_DIM, seed));
     let groups = Groups::new(HEADS, HEADS)?;
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    for (suffix, mask) in [("full", Mask::None), ("causal", Mask::Causal { offset: 0 })] {
+    for (suffix, mask) in [("full", Mask::None), ("causal", Mask::Causal { offset: 0 })]
+    {
         let run = |version: &Version| {
             let run = || version.run(&q, &k, &v, groups, &mask);
             if version.cores == 1 { one.install(|| timed(run)) } else { timed(run) }
@@ -69,8 +70,7 @@ fn tiles(table: &mut Bench) -> Result<()> {
     let [q, k, v] = [1, 2, 3].map(|seed| normal(TIMED, HEADS * HEAD_DIM, seed));
     let groups = Groups::new(HEADS, HEADS)?;
     let run = |keys| {
-        let tuning =
-            Tuning { tile: Tile { queries: 128, keys }, ..Tuning::default() };
+        let tuning = Tuning { tile: Tile { queries: 128, keys }, ..Tuning::default() };
         let (k, v) = (k.as_view(), v.as_view());
         timed(|| attend_tuned(&q, k, v, groups, &Mask::None, tuning))
     };
@@ -174,7 +174,8 @@ fn one_matrix_at_a_time(
 ) -> Result<DMatrix<f32>> {
     let mut output = DMatrix::zeros(q.nrows(), q.ncols());
     for first in (0..q.ncols()).step_by(HEAD_DIM) {
-        let head = |matrix: &'_ DMatrix<f32>| matrix.columns(first, HEAD_DIM).into_owned();
+        let head =
+            |matrix: &'_ DMatrix<f32>| matrix.columns(first, HEAD_DIM).into_owned();
         let (q, k, v) = (head(q), head(k), head(v));
         let found = attend(q.as_view(), k.as_view(), v.as_view(), &Mask::None)?;
         output.columns_mut(first, HEAD_DIM).copy_from(&found.output);

@@ -17,7 +17,8 @@ use std::fmt::Write;
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn online() -> Result<String> {
-    let (scores, values) = (dmatrix![1.0, 3.0, 2.0, 5.0], dmatrix![10.0; 20.0; 30.0; 40.0]);
+    let (scores, values) =
+        (dmatrix![1.0, 3.0, 2.0, 5.0], dmatrix![10.0; 20.0; 30.0; 40.0]);
     let part = |first: usize, keys: usize| {
         let values = values.rows(first, keys).into_owned();
         Partial::of(scores.columns(first, keys).into_owned(), values.as_view())
@@ -87,7 +88,8 @@ pub fn versions() -> Result<String> {
     for version in VERSIONS {
         write!(text, "{:<18}", version.words)?;
         for (suffix, before) in ["full", "causal"].iter().zip(&mut before) {
-            let ms = recorded.milliseconds(&format!("{}_{suffix}", version.name), TIMED)?;
+            let ms =
+                recorded.milliseconds(&format!("{}_{suffix}", version.name), TIMED)?;
             let step = before.map_or(String::new(), |b: f64| format!("{:.1}", b / ms));
             write!(text, " {ms:>6.0} {step:>4}")?;
             *before = Some(ms);
@@ -130,7 +132,11 @@ pub fn decoding() -> Result<String> {
     for kv_heads in DECODE {
         let ms = |side| beside.milliseconds(side, kv_heads);
         let (ours, theirs) = (ms("ours_decode")?, ms("pytorch_decode")?);
-        writeln!(text, "{kv_heads:>8} {ours:>8.2} {theirs:>8.2} {:>6.2}", ours / theirs)?;
+        writeln!(
+            text,
+            "{kv_heads:>8} {ours:>8.2} {theirs:>8.2} {:>6.2}",
+            ours / theirs
+        )?;
     }
     text += "\nin turns with a plain sum\n";
     text += "kv heads     ours  chapter 5  GB/s   sum\n";
@@ -138,7 +144,10 @@ pub fn decoding() -> Result<String> {
         let ms = |case| recorded.milliseconds(case, kv_heads);
         let (ours, stacked) = (ms("decode")?, ms("stacked")?);
         let [rate, read] = experiments::bandwidth(kv_heads)?;
-        writeln!(text, "{kv_heads:>8} {ours:>8.2} {stacked:>10.2} {rate:>5.1} {read:>5.1}")?;
+        writeln!(
+            text,
+            "{kv_heads:>8} {ours:>8.2} {stacked:>10.2} {rate:>5.1} {read:>5.1}"
+        )?;
     }
     Ok(text)
 }
@@ -239,8 +248,8 @@ pub fn facts() -> Result<String> {
     fact("tiles_part", of(Sight::Part).to_string())?;
 
     let memory = 1 << 16;
-    let [keys, queries] =
-        [Order::KeysStay, Order::QueriesStay].map(|o| experiments::moved(TIMED, 64, memory, o));
+    let [keys, queries] = [Order::KeysStay, Order::QueriesStay]
+        .map(|o| experiments::moved(TIMED, 64, memory, o));
     let whole = experiments::moved_with_matrix(TIMED, 64);
     fact("moved_whole_over_queries", format!("{:.0}", whole as f64 / queries as f64))?;
     fact("moved_keys_over_queries", format!("{:.1}", keys as f64 / queries as f64))?;
@@ -296,7 +305,10 @@ pub fn facts() -> Result<String> {
         fact(&format!("ratio_decode_{kv_heads}"), format!("{ratio:.2}"))?;
         let [rate, read] = experiments::bandwidth(kv_heads)?;
         fact(&format!("bandwidth_{kv_heads}"), format!("{rate:.0}"))?;
-        fact(&format!("bandwidth_share_{kv_heads}"), format!("{:.0} %", 100.0 * rate / read))?;
+        fact(
+            &format!("bandwidth_share_{kv_heads}"),
+            format!("{:.0} %", 100.0 * rate / read),
+        )?;
         let mib = experiments::cache_bytes(kv_heads) >> 20;
         fact(&format!("cache_mib_{kv_heads}"), mib.to_string())?;
     }

@@ -1,10 +1,10 @@
 //! The chapter's figures, one function each.
 
+use crate::Sight;
 use crate::example::{RISE_TILE, small_walk};
 use crate::experiments::{
     self, BESIDE, DECODE, LENGTHS, Order, TILES, TIMED, VERSIONS, Visit,
 };
-use crate::Sight;
 use anyhow::Result;
 use figures::{
     Anchor, Area, Axis, Bars, Canvas, Chart, Diagram, Figure, FigureError, Hue, Paint,
@@ -79,8 +79,18 @@ pub fn merge() -> Result<Figure> {
             .into(),
     };
     let diagram = Diagram::new()
-        .node("one", Slot { column: 0, row: 0 }, &["keys 0, 1", "m₁, l₁, o₁"], Hue::Flash)
-        .node("two", Slot { column: 0, row: 2 }, &["keys 2, 3", "m₂, l₂, o₂"], Hue::Flash)
+        .node(
+            "one",
+            Slot { column: 0, row: 0 },
+            &["keys 0, 1", "m₁, l₁, o₁"],
+            Hue::Flash,
+        )
+        .node(
+            "two",
+            Slot { column: 0, row: 2 },
+            &["keys 2, 3", "m₂, l₂, o₂"],
+            Hue::Flash,
+        )
         .node("all", Slot { column: 1, row: 1 }, &["merged", "M, L, O"], Hue::Flash)
         .node("out", Slot { column: 2, row: 1 }, &["output", "O / L"], Hue::Muted)
         .arrow("one", "all", "")
@@ -127,7 +137,11 @@ impl Plot for TileWalk {
         let (left, top) = ((canvas.width() - 290.0) / 2.0 + 20.0, 24.0);
         let small = |anchor| Type::new(SMALL, Paint::MutedInk, anchor);
         canvas.words("keys", at(left + 145.0, 10.0), small(Anchor::Middle))?;
-        canvas.words("queries", at(left - 12.0, top + 165.0), small(Anchor::Upwards))?;
+        canvas.words(
+            "queries",
+            at(left - 12.0, top + 165.0),
+            small(Anchor::Upwards),
+        )?;
         for (row, column, visit, number) in self.cells() {
             let (x, y) = (left + column as f64 * cell, top + row as f64 * cell);
             let area = Area { x, y, width: cell, height: cell };
@@ -150,9 +164,15 @@ impl Plot for TileWalk {
             let words = Type::new(TEXT, Paint::Ink, Anchor::Middle);
             match number {
                 Some(number) => {
-                    canvas.words(&number.to_string(), area.center(), words.bold().rimmed())?;
+                    canvas.words(
+                        &number.to_string(),
+                        area.center(),
+                        words.bold().rimmed(),
+                    )?;
                 }
-                None => canvas.words("skipped", area.center(), small(Anchor::Middle))?,
+                None => {
+                    canvas.words("skipped", area.center(), small(Anchor::Middle))?
+                }
             }
         }
         Ok(())
@@ -160,7 +180,8 @@ impl Plot for TileWalk {
 
     fn table(&self) -> Table {
         let row = |(_, _, visit, number): (usize, usize, &Visit, Option<usize>)| {
-            let range = |r: &std::ops::Range<usize>| format!("{} to {}", r.start, r.end - 1);
+            let range =
+                |r: &std::ops::Range<usize>| format!("{} to {}", r.start, r.end - 1);
             let done = match (visit.sight, number) {
                 (Sight::Part, Some(number)) => format!("{number}, masked"),
                 (_, Some(number)) => number.to_string(),
@@ -213,7 +234,8 @@ pub fn traffic() -> Result<Figure> {
     let kib = |memory: usize| (memory * 4) as f64 / 1024.0;
     let mib = |numbers: u64| (numbers * 4) as f64 / f64::from(1 << 20);
     let line = |order| -> Vec<(f64, f64)> {
-        let point = |&memory| (kib(memory), mib(experiments::moved(n, d, memory, order)));
+        let point =
+            |&memory| (kib(memory), mib(experiments::moved(n, d, memory, order)));
         sizes.iter().map(point).collect()
     };
     let (keys, queries) = (line(Order::KeysStay), line(Order::QueriesStay));
@@ -368,7 +390,10 @@ pub fn beside() -> Result<Figure> {
     };
     let (full, causal) = (line("full")?, line("causal")?);
     let listed = |line: &[(f64, f64)]| {
-        line.iter().map(|(_, ratio)| format!("{ratio:.2}")).collect::<Vec<_>>().join(", ")
+        line.iter()
+            .map(|(_, ratio)| format!("{ratio:.2}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let words = Words {
         title: "As fast as PyTorch’s kernel, or faster".into(),

@@ -199,7 +199,8 @@ impl<S: Simd, const R: usize> Strip<S, R> {
     #[inline(always)]
     fn walk(simd: S, task: Task) {
         let Task { q, rows, keys, values, mask, tuning, output } = task;
-        let tile = tuning.tile.keys.clamp(1, keys.tokens.max(1)).next_multiple_of(GROUP);
+        let tile =
+            tuning.tile.keys.clamp(1, keys.tokens.max(1)).next_multiple_of(GROUP);
         let zero = [simd.splat_f32s(0.0); R];
         let mut strip = Strip {
             simd,
@@ -519,7 +520,10 @@ mod tests {
     fn packing_puts_neighbors_side_by_side_and_fills_up_with_zeros() {
         let keys = DMatrix::from_fn(9, 2, |key, f| (10 * f + key) as f32);
         let packed = PackedKeys::new(keys.as_view());
-        assert_eq!(packed.group(0)[1], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]);
+        assert_eq!(
+            packed.group(0)[1],
+            [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]
+        );
         assert_eq!(packed.group(1)[0], [8.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         let packed = PackedValues::new(keys.transpose().as_view());
         assert_eq!(packed.group(0, &(1..2)), [packed.numbers[1]]);

@@ -200,7 +200,8 @@ pub enum Sight {
 /// What the `queries` see of the `keys`. The mask has their shape or is larger.
 #[must_use]
 pub fn sight(mask: &Mask, queries: &Range<usize>, keys: &Range<usize>) -> Sight {
-    let (Some(last_query), Some(last_key)) = (queries.clone().last(), keys.clone().last())
+    let (Some(last_query), Some(last_key)) =
+        (queries.clone().last(), keys.clone().last())
     else {
         return Sight::Nothing;
     };
@@ -435,7 +436,11 @@ pub fn decode(
 
 /// [`Partial::of`] a few queries `q` (queries, `d_k`) and a chunk of keys and values,
 /// by the products of chapter 3: keys and values are read once, as they lie.
-fn of_chunk(q: &DMatrix<f32>, keys: DMatrixView<f32>, values: DMatrixView<f32>) -> Partial {
+fn of_chunk(
+    q: &DMatrix<f32>,
+    keys: DMatrixView<f32>,
+    values: DMatrixView<f32>,
+) -> Partial {
     let q = q / (q.ncols() as f32).sqrt();
     let mut scores = few::scores_in_tiles(&q, keys);
     let (max, sum) = kernel::exponentials_of_columns(&mut scores);

@@ -81,8 +81,7 @@ formed. A query that may attend to nothing gets zeros.
         let k = heads(tensors, "k", "[g, m, d]")?;
         let v = heads(tensors, "v", "[g, m, d_v]")?;
         let (h, g) = (q.matrices.len(), k.matrices.len());
-        let groups =
-            Groups::new(h, g).map_err(|error| anyhow!("q, k: {error}"))?;
+        let groups = Groups::new(h, g).map_err(|error| anyhow!("q, k: {error}"))?;
         let (n, d, m) = (q.rows(), q.cols(), k.rows());
         if k.cols() != d {
             let why = "a key is as wide as a query";

@@ -127,10 +127,7 @@ fn what_was_written_is_told_and_what_was_repeated_is_timed() {
 fn nothing_to_ask_and_nothing_to_see_are_fine() {
     for (tensors, shape) in [
         (with(call(), f32s("q", &[4, 0, 6])), [4, 0, 5]),
-        (
-            with(with(call(), f32s("k", &[2, 0, 6])), f32s("v", &[2, 0, 6])),
-            [4, 3, 6],
-        ),
+        (with(with(call(), f32s("k", &[2, 0, 6])), f32s("v", &[2, 0, 6])), [4, 3, 6]),
     ] {
         for flags in ["", " --causal", " --causal --top-left"] {
             let (code, stdout, stderr, out) =
@@ -160,7 +157,8 @@ fn bad_tensors_get_one_clear_line() {
     let refused = |tensors: Vec<Tensor>, says: &str| {
         refused(&bytes_of(&tensors), FORWARD, 1, says);
     };
-    for (name, shape) in [("q", "[h, n, d]"), ("k", "[g, m, d]"), ("v", "[g, m, d_v]")] {
+    for (name, shape) in [("q", "[h, n, d]"), ("k", "[g, m, d]"), ("v", "[g, m, d_v]")]
+    {
         refused(without(call(), name), &format!("no tensor `{name}`"));
         refused(with(call(), f32s(name, &[6])), &format!("shape [6], wanted {shape}"));
         refused(with(call(), f32s(name, &[1, 2, 3, 6])), &format!("wanted {shape}"));
@@ -250,7 +248,8 @@ fn nan_is_computed_with_and_told() {
 /// 300,000 queries and 2 keys: what sees nothing is not computed, nor masked by a matrix.
 #[test]
 fn many_queries_before_few_keys_are_blind() {
-    let [q, k, v] = [("q", 300_000), ("k", 2), ("v", 2)].map(|(name, n)| f32s(name, &[1, n, 1]));
+    let [q, k, v] =
+        [("q", 300_000), ("k", 2), ("v", 2)].map(|(name, n)| f32s(name, &[1, n, 1]));
     let (code, stdout, ..) = run(&bytes_of(&[q, k, v]), &format!("{FORWARD} --causal"));
     assert_eq!((code, stdout.as_str()), (0, "wrote y [1, 300000, 1] to DIR/out\n"));
 }

@@ -70,7 +70,8 @@ fn no_keys_give_zeros() {
 #[test]
 fn one_query_sees_what_its_offset_says() {
     let (k, v) = (ones(4, 3), dmatrix![1.0; 3.0; 5.0; 7.0]);
-    for (offset, expected) in [(0, 1.0), (1, 2.0), (3, 4.0), (9, 4.0), (usize::MAX, 4.0)]
+    for (offset, expected) in
+        [(0, 1.0), (1, 2.0), (3, 4.0), (9, 4.0), (usize::MAX, 4.0)]
     {
         let mask = Mask::Causal { offset };
         for (name, found) in every_way(&ones(1, 3), &k, &v, &mask) {
@@ -118,7 +119,10 @@ fn infinities_and_nan_give_what_softmax_says() {
             for (name, found) in every_way(&q, k, &v, &mask) {
                 for (f, e) in found.iter().zip(expected.iter()) {
                     let same = f.is_nan() && e.is_nan() || (f - e).abs() <= 1e-5 * e;
-                    assert!(same, "{name}, keys {k}, found {found}, expected {expected}");
+                    assert!(
+                        same,
+                        "{name}, keys {k}, found {found}, expected {expected}"
+                    );
                 }
             }
         }
@@ -173,10 +177,11 @@ fn queries_before_the_first_key_get_zeros() {
 #[test]
 fn shapes_that_do_not_fit_are_named() {
     let none = &Mask::None;
-    let attend = |q: (usize, usize), k: (usize, usize), v: (usize, usize), mask: &Mask| {
-        let (k, v) = (ones(k.0, k.1), ones(v.0, v.1));
-        attend(&ones(q.0, q.1), k.as_view(), v.as_view(), groups(), mask)
-    };
+    let attend =
+        |q: (usize, usize), k: (usize, usize), v: (usize, usize), mask: &Mask| {
+            let (k, v) = (ones(k.0, k.1), ones(v.0, v.1));
+            attend(&ones(q.0, q.1), k.as_view(), v.as_view(), groups(), mask)
+        };
     for n in [1, 3] {
         says(
             attend((n, 7), (5, 4), (5, 4), none),
@@ -202,7 +207,9 @@ fn shapes_that_do_not_fit_are_named() {
         let mask = Mask::Allowed(DMatrix::repeat(n, 4, true));
         says(
             attend((n, 8), (5, 4), (5, 4), &mask),
-            &format!("mask: expected ({n}, 5), found ({n}, 4): one entry a query and key"),
+            &format!(
+                "mask: expected ({n}, 5), found ({n}, 4): one entry a query and key"
+            ),
         );
     }
     says(

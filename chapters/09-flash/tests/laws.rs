@@ -251,8 +251,12 @@ fn both_alignments_are_the_mask_that_they_say(#[strategy = case()] case: Case) {
 
 #[property_test(config = ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 fn decoding_in_chunks_equals_attention(
-    #[strategy = (0..3 * CHUNK, 1..3_usize, 1..4_usize, 0..1000_u64)]
-    sizes: (usize, usize, usize, u64),
+    #[strategy = (0..3 * CHUNK, 1..3_usize, 1..4_usize, 0..1000_u64)] sizes: (
+        usize,
+        usize,
+        usize,
+        u64,
+    ),
 ) {
     let (m, kv_heads, size, seed) = sizes;
     let groups = Groups::new(kv_heads * size, kv_heads).unwrap();

@@ -45,7 +45,8 @@ fn every_call_agrees_with_pytorch() {
         let groups = Groups::new(q.len(), k.len()).unwrap();
         let (n, m) = (q[0].nrows(), k[0].nrows());
         let flags = file.metadata().unwrap()["flags"].as_str();
-        let align = if flags.contains("--top-left") { Align::First } else { Align::Last };
+        let align =
+            if flags.contains("--top-left") { Align::First } else { Align::Last };
         let mask = match file.bool_stack("mask", "[n, m]") {
             Ok(mut mask) => Mask::Allowed(mask.matrices.remove(0)),
             Err(_) if flags.is_empty() => Mask::None,
