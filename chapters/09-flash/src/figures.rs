@@ -164,14 +164,11 @@ impl Plot for TileWalk {
             let words = Type::new(TEXT, Paint::Ink, Anchor::Middle);
             match number {
                 Some(number) => {
-                    canvas.words(
-                        &number.to_string(),
-                        area.center(),
-                        words.bold().rimmed(),
-                    )?;
+                    let words = words.bold().rimmed();
+                    canvas.words(&number.to_string(), area.center(), words)?;
                 }
                 None => {
-                    canvas.words("skipped", area.center(), small(Anchor::Middle))?
+                    canvas.words("skipped", area.center(), small(Anchor::Middle))?;
                 }
             }
         }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Sources: Milakov and Gimelshein 2018, *Online normalizer calculation for softmax*,
-//! algorithm 3; Dao et al. 2022, *FlashAttention*, §3.1; Dao 2023, *FlashAttention-2*,
+//! algorithm 3; Dao et al. 2022, *Flash Attention*, §3.1; Dao 2023, *Flash Attention 2*,
 //! §3.1.
 //!
 //! ```
