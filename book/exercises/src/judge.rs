@@ -1,0 +1,206 @@
+//! Two answers to one exercise, compared on many cases.
+
+use syllabus::verdict::{Example, Finding, Pair, Shown, Verdict};
+
+use crate::{
+    answer::{Answer, Value, same, tables},
+    draw::{Choices, shrink},
+    outcome::{Outcome, agree},
+    task::Task,
+};
+
+/// Cases that are tried, from small to large.
+const CASES: u64 = 200;
+
+/// What the answers of `mine` are worth, by those of `oracle`.
+#[must_use]
+pub fn judge(mine: &dyn Task, oracle: &dyn Task) -> Verdict {
+    let finding = Trial { mine, oracle }.finding();
+    Verdict { exercise: oracle.name().to_owned(), finding }
+}
+
+/// The cases of an exercise, the smaller ones first, each once.
+fn cases(oracle: &dyn Task) -> Vec<Choices> {
+    let mut cases: Vec<Choices> = Vec::new();
+    for seed in 0..CASES {
+        let case = oracle.draw(seed, (seed + 1) as f32 / CASES as f32);
+        if !cases.contains(&case) {
+            cases.push(case);
+        }
+    }
+    cases
+}
+
+#[derive(Clone, Copy)]
+struct Trial<'a> {
+    mine: &'a dyn Task,
+    oracle: &'a dyn Task,
+}
+
+impl Trial<'_> {
+    fn finding(self) -> Finding {
+        let cases = cases(self.oracle);
+        let wrong: Vec<&Choices> = cases.iter().filter(|c| !self.right(c)).collect();
+        let Some(first) = wrong.first() else {
+            let predictions = Vec::new();
+            return Finding::Right { cases: cases.len(), predictions };
+        };
+        let named = self.mistake_behind(&cases);
+        let stops = matches!(self.mine.answer(first), Outcome::Stopped(_));
+        let smallest = shrink((*first).clone(), |case| {
+            !self.right(case)
+                && named.is_none_or(|which| self.makes(which, case))
+                && stops == matches!(self.mine.answer(case), Outcome::Stopped(_))
+        });
+        let example = self.example(&smallest);
+        if let Outcome::Stopped(panic) = self.mine.answer(&smallest)
+            && panic.is_todo()
+        {
+            return Finding::Unwritten { place: panic.place, example };
+        }
+        match (named, self.mine.answer(&smallest)) {
+            (Some(which), _) => {
+                let mistake = self.oracle.mistakes()[which].to_owned();
+                Finding::Mistaken { mistake, example }
+            }
+            (None, Outcome::Stopped(panic)) => Finding::Panicked {
+                message: panic.message,
+                place: panic.place,
+                example,
+            },
+            (None, Outcome::Gave(_)) => {
+                Finding::Wrong { wrong: wrong.len(), cases: cases.len(), example }
+            }
+        }
+    }
+
+    fn right(self, case: &[u32]) -> bool {
+        self.agree(&self.mine.answer(case), &self.oracle.answer(case))
+    }
+
+    /// The one mistake whose answers are those of `mine`, in every case.
+    fn mistake_behind(self, cases: &[Choices]) -> Option<usize> {
+        (0..self.oracle.mistakes().len())
+            .find(|which| cases.iter().all(|case| self.makes(*which, case)))
+    }
+
+    fn makes(self, which: usize, case: &[u32]) -> bool {
+        self.agree(&self.mine.answer(case), &self.oracle.mistaken(which, case))
+    }
+
+    fn agree(self, found: &Outcome, expected: &Outcome) -> bool {
+        agree(found, expected, |part| self.oracle.tolerance(part))
+    }
+
+    fn example(self, case: &[u32]) -> Example {
+        let given = self.oracle.given(case).into_iter().map(|(name, value)| {
+            let [table] = tables([&value]);
+            Shown { name, table }
+        });
+        let steps = self.oracle.steps(case).into_iter().zip(self.mine.steps(case));
+        let steps = steps.flat_map(|((_, right), (_, mine))| self.pairs(&mine, &right));
+        let answers = self.pairs(&self.mine.answer(case), &self.oracle.answer(case));
+        Example { given: given.collect(), steps: steps.collect(), answers }
+    }
+
+    /// The parts of both outcomes, side by side.
+    fn pairs(self, mine: &Outcome, oracle: &Outcome) -> Vec<Pair> {
+        let parts = |outcome: &Outcome| match outcome {
+            Outcome::Gave(Answer(parts)) => parts.clone(),
+            Outcome::Stopped(_) => Vec::new(),
+        };
+        let (mut mine, oracle) = (parts(mine), parts(oracle));
+        let mut pairs = Vec::new();
+        for (name, expected) in oracle {
+            let at = mine.iter().position(|(found, _)| *found == name);
+            let got = at.map(|at| mine.remove(at).1);
+            pairs.push(self.pair(name, Some(&expected), got.as_ref()));
+        }
+        // What only the reader's answer has: an error, where there should be none.
+        pairs.extend(
+            mine.iter().map(|(name, got)| self.pair(name.clone(), None, Some(got))),
+        );
+        pairs
+    }
+
+    fn pair(self, name: String, expected: Option<&Value>, got: Option<&Value>) -> Pair {
+        let (tables, agrees) = match (expected, got) {
+            (Some(expected), Some(got)) => (
+                tables([expected, got]).map(Some),
+                same(got, expected, self.oracle.tolerance(&name)),
+            ),
+            (expected, got) => {
+                let table = |value| {
+                    let [table] = tables([value]);
+                    table
+                };
+                ([expected.map(table), got.map(table)], false)
+            }
+        };
+        let [expected, got] = tables;
+        Pair { name, expected, got, agrees }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use crate::{Answer, Draw, Exercise};
+    use nalgebra::DMatrix;
+    use syllabus::verdict::Finding;
+
+    fn square(draw: &mut Draw) -> DMatrix<f32> {
+        let n = draw.size("n", 1..=4);
+        draw.matrix("x", n, n)
+    }
+
+    fn exercise(answer: fn(&DMatrix<f32>) -> Answer) -> Exercise<DMatrix<f32>> {
+        Exercise::implement("transpose", square, answer)
+            .mistake("left-alone", |x| Answer::of("y", x))
+            .mistake("negated", |x| Answer::of("y", -x.transpose()))
+    }
+
+    fn finding(answer: fn(&DMatrix<f32>) -> Answer) -> Finding {
+        let oracle = exercise(|x| Answer::of("y", x.transpose()));
+        judge(&exercise(answer), &oracle).finding
+    }
+
+    #[test]
+    fn the_right_answer_is_right() {
+        let found = finding(|x| Answer::of("y", x.transpose()));
+        assert!(matches!(found, Finding::Right { cases: 100.., .. }), "{found:?}");
+    }
+
+    #[test]
+    fn a_catalogued_mistake_is_named_on_its_smallest_case() {
+        let Finding::Mistaken { mistake, example } = finding(|x| Answer::of("y", x))
+        else {
+            panic!("it has a name")
+        };
+        assert_eq!(mistake, "left-alone");
+        // One entry off the diagonal is enough, and a half is the simplest number.
+        assert_eq!(example.given[0].table.rows, [["2"]]);
+        let mut cells: Vec<&str> =
+            example.given[1].table.rows.iter().flatten().map(String::as_str).collect();
+        cells.sort_unstable();
+        assert_eq!(cells, ["0.0", "0.0", "0.0", "0.5"]);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_knows_comes_with_its_smallest_case() {
+        let found = finding(|x| {
+            Answer::of("y", x.transpose().add_scalar(x.max().max(1.5) - 1.5))
+        });
+        let Finding::Wrong { example, .. } = found else { panic!("{found:?}") };
+        assert_eq!(example.given[1].table.rows, [["2"]]);
+        assert_eq!(example.answers[0].got.as_ref().unwrap().rows, [["2.5"]]);
+    }
+
+    #[test]
+    fn a_panic_and_a_todo_are_told_apart() {
+        let stopped = finding(|x| Answer::of("y", x[(x.nrows(), 0)]));
+        assert!(matches!(stopped, Finding::Panicked { .. }), "{stopped:?}");
+        let unwritten = finding(|_| todo!());
+        assert!(matches!(unwritten, Finding::Unwritten { .. }), "{unwritten:?}");
+    }
+}
