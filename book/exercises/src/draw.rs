@@ -5,7 +5,7 @@
 //! draw again: whatever is drawn is a case that fits, and whoever writes an exercise
 //! writes how to draw and nothing else.
 
-use std::{collections::VecDeque, fmt::Debug, ops::RangeInclusive};
+use std::{collections::VecDeque, ops::RangeInclusive};
 
 use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
@@ -19,7 +19,7 @@ pub(crate) type Choices = Vec<u32>;
 /// Numbers are drawn from 0, ½, -½, 1, -1, … up to -4.
 const NUMBERS: u32 = 17;
 
-/// Draws the parts of a case, by name.
+/// Draws the parts of a case, and keeps what the reader is to see of them.
 #[derive(Debug)]
 pub struct Draw {
     source: Source,
@@ -60,53 +60,45 @@ impl Draw {
     }
 
     /// A size, such as a number of tokens. Early cases have small ones.
-    pub fn size(&mut self, name: &str, range: RangeInclusive<usize>) -> usize {
+    pub fn size(&mut self, range: RangeInclusive<usize>) -> usize {
         let (low, high) = range.into_inner();
         let ways = (high - low) as u32 + 1;
         let within = match &self.source {
             Source::Chance { reach, .. } => (ways as f32 * reach).ceil() as u32,
             Source::Again(_) => ways,
         };
-        let size = low + self.choose(within.clamp(1, ways), ways) as usize;
-        self.drawn.push((name.to_owned(), size.into()));
-        size
-    }
-
-    /// One number from -4 to 4, in halves.
-    pub fn number(&mut self, name: &str) -> f32 {
-        let number = self.half();
-        self.drawn.push((name.to_owned(), number.into()));
-        number
-    }
-
-    /// A matrix of numbers from -4 to 4, in halves.
-    pub fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> DMatrix<f32> {
-        let matrix = DMatrix::from_fn(rows, columns, |_, _| self.half());
-        self.drawn.push((name.to_owned(), Value::from(&matrix)));
-        matrix
-    }
-
-    /// A matrix of yes and no; yes is the simpler.
-    pub fn flags(&mut self, name: &str, rows: usize, columns: usize) -> DMatrix<bool> {
-        let flags = DMatrix::from_fn(rows, columns, |_, _| self.choose(2, 2) == 0);
-        self.drawn.push((name.to_owned(), Value::from(flags.clone())));
-        flags
+        low + self.choose(within.clamp(1, ways), ways) as usize
     }
 
     /// One of several things, the simplest first.
     ///
     /// # Panics
     /// When there is nothing to pick from.
-    pub fn pick<T: Clone + Debug>(&mut self, name: &str, from: &[T]) -> T {
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         let ways = from.len() as u32;
-        let picked = from[self.choose(ways, ways) as usize].clone();
-        self.drawn.push((name.to_owned(), format!("{picked:?}").into()));
-        picked
+        from[self.choose(ways, ways) as usize].clone()
     }
 
-    /// Tells of a value that was made from what was drawn.
+    /// Numbers from -4 to 4, in halves.
+    pub fn numbers(&mut self, rows: usize, columns: usize) -> DMatrix<f32> {
+        DMatrix::from_fn(rows, columns, |_, _| self.half())
+    }
+
+    /// Yes or no; yes is the simpler.
+    pub fn flags(&mut self, rows: usize, columns: usize) -> DMatrix<bool> {
+        DMatrix::from_fn(rows, columns, |_, _| self.choose(2, 2) == 0)
+    }
+
+    /// Tells the reader of a value: what is not shown cannot be followed.
     pub fn show(&mut self, name: &str, value: impl Into<Value>) {
         self.drawn.push((name.to_owned(), value.into()));
+    }
+
+    /// Numbers from -4 to 4, in halves, which are shown.
+    pub fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> DMatrix<f32> {
+        let matrix = self.numbers(rows, columns);
+        self.show(name, &matrix);
+        matrix
     }
 
     fn half(&mut self) -> f32 {
@@ -177,10 +169,10 @@ mod tests {
     #[test]
     fn what_was_drawn_can_be_drawn_again() {
         let draw = |mut draw: Draw| {
-            let rows = draw.size("rows", 1..=5);
-            let matrix = draw.matrix("x", rows, 3);
-            let flags = draw.flags("may", rows, 2);
-            let word = draw.pick("word", &["a", "b", "c"]);
+            let rows = draw.size(1..=5);
+            let matrix = draw.numbers(rows, 3);
+            let flags = draw.flags(rows, 2);
+            let word = draw.pick(&["a", "b", "c"]);
             (matrix, flags, word, draw.made())
         };
         for seed in 0..20 {
@@ -192,35 +184,35 @@ mod tests {
     #[test]
     fn no_choices_draw_the_simplest_case() {
         let mut draw = Draw::again(&[]);
-        assert_eq!(draw.size("n", 2..=9), 2);
-        assert_eq!(draw.number("x"), 0.0);
-        assert_eq!(draw.pick("word", &["plain", "odd"]), "plain");
+        assert_eq!(draw.size(2..=9), 2);
+        assert_eq!(draw.numbers(1, 1)[0], 0.0);
+        assert_eq!(draw.pick(&["plain", "odd"]), "plain");
     }
 
     #[test]
     fn shrinking_finds_the_smallest_case_with_one_large_entry() {
         let largest = |choices: &[u32]| {
             let mut draw = Draw::again(choices);
-            let n = draw.size("n", 1..=6);
-            draw.matrix("x", n, n).max()
+            let n = draw.size(1..=6);
+            draw.numbers(n, n).max()
         };
         let found = (0..).map(|seed| {
             let mut draw = Draw::by_chance(seed, 1.0);
-            let n = draw.size("n", 1..=6);
-            draw.matrix("x", n, n);
+            let n = draw.size(1..=6);
+            draw.numbers(n, n);
             draw.made()
         });
         let start = found.into_iter().find(|choices| largest(choices) >= 2.0).unwrap();
         let smallest = shrink(start, |choices| largest(choices) >= 2.0);
         let mut draw = Draw::again(&smallest);
-        let n = draw.size("n", 1..=6);
-        assert_eq!((n, draw.matrix("x", n, n).max()), (1, 2.0));
+        let n = draw.size(1..=6);
+        assert_eq!((n, draw.numbers(n, n).max()), (1, 2.0));
     }
 
     #[test]
     fn early_cases_are_small() {
         let sizes: Vec<usize> =
-            (0..50).map(|seed| Draw::by_chance(seed, 0.1).size("n", 1..=20)).collect();
+            (0..50).map(|seed| Draw::by_chance(seed, 0.1).size(1..=20)).collect();
         assert!(sizes.iter().all(|n| *n <= 2), "{sizes:?}");
     }
 }

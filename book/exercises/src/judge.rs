@@ -45,23 +45,30 @@ impl Trial<'_> {
             let predictions = Vec::new();
             return Finding::Right { cases: cases.len(), predictions };
         };
-        let named = self.mistake_behind(&cases);
+        let named = self.mistake_behind(&cases, &wrong);
+        let start = wrong
+            .iter()
+            .find(|case| named.is_none_or(|(which, _)| self.makes(which, case)));
+        let first = start.unwrap_or(first);
         let stops = matches!(self.mine.answer(first), Outcome::Stopped(_));
         let smallest = shrink((*first).clone(), |case| {
             !self.right(case)
-                && named.is_none_or(|which| self.makes(which, case))
+                && named.is_none_or(|(which, _)| self.makes(which, case))
                 && stops == matches!(self.mine.answer(case), Outcome::Stopped(_))
         });
-        let example = self.example(&smallest);
         if let Outcome::Stopped(panic) = self.mine.answer(&smallest)
             && panic.is_todo()
         {
+            // The smallest case says little of what is wanted.
+            let example = self.example(wrong[wrong.len() / 2]);
             return Finding::Unwritten { place: panic.place, example };
         }
+        let example = self.example(&smallest);
         match (named, self.mine.answer(&smallest)) {
-            (Some(which), _) => {
+            (Some((which, explained)), _) => {
                 let mistake = self.oracle.mistakes()[which].to_owned();
-                Finding::Mistaken { mistake, example }
+                let left = wrong.len() - explained;
+                Finding::Mistaken { mistake, left, example }
             }
             (None, Outcome::Stopped(panic)) => Finding::Panicked {
                 message: panic.message,
@@ -78,10 +85,24 @@ impl Trial<'_> {
         self.agree(&self.mine.answer(case), &self.oracle.answer(case))
     }
 
-    /// The one mistake whose answers are those of `mine`, in every case.
-    fn mistake_behind(self, cases: &[Choices]) -> Option<usize> {
-        (0..self.oracle.mistakes().len())
-            .find(|which| cases.iter().all(|case| self.makes(*which, case)))
+    /// The mistake behind the wrong answers, and how many of them it explains. One that
+    /// gives the answers of `mine` in every case comes first; else one that explains most
+    /// of the wrong ones, for people make two mistakes at once.
+    fn mistake_behind(
+        self,
+        cases: &[Choices],
+        wrong: &[&Choices],
+    ) -> Option<(usize, usize)> {
+        let all = 0..self.oracle.mistakes().len();
+        let is_it = |which: &usize| cases.iter().all(|case| self.makes(*which, case));
+        if let Some(which) = all.clone().find(is_it) {
+            return Some((which, wrong.len()));
+        }
+        let explained =
+            |which| wrong.iter().filter(|case| self.makes(which, case)).count();
+        all.map(|which| (which, explained(which)))
+            .max_by_key(|(_, explained)| *explained)
+            .filter(|(_, explained)| 2 * explained > wrong.len())
     }
 
     fn makes(self, which: usize, case: &[u32]) -> bool {
@@ -150,7 +171,7 @@ mod tests {
     use syllabus::verdict::Finding;
 
     fn square(draw: &mut Draw) -> DMatrix<f32> {
-        let n = draw.size("n", 1..=4);
+        let n = draw.size(1..=4);
         draw.matrix("x", n, n)
     }
 
@@ -179,11 +200,23 @@ mod tests {
         };
         assert_eq!(mistake, "left-alone");
         // One entry off the diagonal is enough, and a half is the simplest number.
-        assert_eq!(example.given[0].table.rows, [["2"]]);
+        assert_eq!(example.given[0].table.rows.len(), 2);
         let mut cells: Vec<&str> =
-            example.given[1].table.rows.iter().flatten().map(String::as_str).collect();
+            example.given[0].table.rows.iter().flatten().map(String::as_str).collect();
         cells.sort_unstable();
         assert_eq!(cells, ["0.0", "0.0", "0.0", "0.5"]);
+    }
+
+    #[test]
+    fn of_two_mistakes_the_larger_is_named() {
+        let found = finding(|x| {
+            Answer::of("y", if x.max() == 4.0 { x * f32::NAN } else { x.clone() })
+        });
+        let Finding::Mistaken { mistake, left, .. } = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(mistake, "left-alone");
+        assert!((1..80).contains(&left), "{left} cases are left");
     }
 
     #[test]
@@ -192,7 +225,7 @@ mod tests {
             Answer::of("y", x.transpose().add_scalar(x.max().max(1.5) - 1.5))
         });
         let Finding::Wrong { example, .. } = found else { panic!("{found:?}") };
-        assert_eq!(example.given[1].table.rows, [["2"]]);
+        assert_eq!(example.given[0].table.rows, [["2"]]);
         assert_eq!(example.answers[0].got.as_ref().unwrap().rows, [["2.5"]]);
     }
 

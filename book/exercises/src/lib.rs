@@ -10,7 +10,7 @@
 //! use nalgebra::DMatrix;
 //!
 //! fn scores(draw: &mut Draw) -> DMatrix<f32> {
-//!     let (queries, keys) = (draw.size("queries", 1..=3), draw.size("keys", 1..=4));
+//!     let (queries, keys) = (draw.size(1..=3), draw.size(1..=4));
 //!     draw.matrix("scores", queries, keys)
 //! }
 //!

@@ -203,7 +203,7 @@ impl Subject<'_> {
         let answer = |case: &[u32]| self.task.mistaken(which, case);
         let mistaken = Instead { task: self.task, answer: &answer };
         match judge(&mistaken, self.task).finding {
-            Finding::Mistaken { mistake, .. } if mistake == name => {}
+            Finding::Mistaken { mistake, left: 0, .. } if mistake == name => {}
             Finding::Mistaken { mistake, .. } => {
                 return Some(format!("is taken for `{mistake}`"));
             }

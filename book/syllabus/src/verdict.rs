@@ -40,10 +40,12 @@ pub enum Finding {
         /// What is wanted, on the smallest case.
         example: Example,
     },
-    /// The answer is, on every case, that of a catalogued mistake.
+    /// The answer is that of a catalogued mistake.
     Mistaken {
         /// Its name.
         mistake: String,
+        /// Cases that are wrong in another way.
+        left: usize,
         /// The smallest case that shows it.
         example: Example,
     },

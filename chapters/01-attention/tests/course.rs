@@ -60,9 +60,9 @@ struct QueriesAndKeys {
 
 impl QueriesAndKeys {
     fn draw(draw: &mut Draw) -> Self {
-        let [queries, keys] = [draw.size("queries", 1..=3), draw.size("keys", 1..=4)];
-        let d_k = draw.size("d_k", 1..=5);
-        let longer = draw.pick("how much wider keys are", &[0, 0, 0, 0, 0, 0, 1]);
+        let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
+        let d_k = draw.size(1..=5);
+        let longer = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
         QueriesAndKeys {
             q: draw.matrix("q", queries, d_k),
             k: draw.matrix("k", keys, d_k + longer),
@@ -128,7 +128,7 @@ fn scores_exercise() -> Exercise<QueriesAndKeys> {
 // Implement: softmax.
 
 /// Something that a row of scores may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 enum Row {
     Ordinary,
     Large,
@@ -137,12 +137,12 @@ enum Row {
 }
 
 fn some_scores(draw: &mut Draw) -> DMatrix<f32> {
-    let [queries, keys] = [draw.size("queries", 1..=3), draw.size("keys", 1..=4)];
-    let mut scores = draw.matrix("numbers", queries, keys);
+    let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
+    let mut scores = draw.numbers(queries, keys);
     for mut row in scores.row_iter_mut() {
         let rows =
             [Row::Ordinary, Row::Ordinary, Row::HiddenInPart, Row::Large, Row::Hidden];
-        match draw.pick("a row is", &rows) {
+        match draw.pick(&rows) {
             Row::Ordinary => {}
             Row::Large => row.add_scalar_mut(200.0),
             Row::HiddenInPart => row[0] = f32::NEG_INFINITY,
@@ -240,7 +240,7 @@ fn plain_shares(scores: &DMatrix<f32>) -> DMatrix<f32> {
 
 // Implement: the mask.
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Hides {
     Nothing,
     TheFuture,
@@ -258,17 +258,23 @@ struct Masked {
 impl Masked {
     fn draw(draw: &mut Draw) -> Self {
         use Hides::{Nothing, TheFuture, TheWrongShape, WhatIsNotAllowed};
-        let [queries, keys] = [draw.size("queries", 1..=4), draw.size("keys", 1..=5)];
+        let [queries, keys] = [draw.size(1..=4), draw.size(1..=5)];
         let kinds =
             [TheFuture, TheFuture, TheFuture, WhatIsNotAllowed, TheWrongShape, Nothing];
-        let hides = draw.pick("the mask hides", &kinds);
-        let offset = if hides == TheFuture { draw.size("offset", 0..=3) } else { 0 };
+        let hides = draw.pick(&kinds);
+        let offset = if hides == TheFuture { draw.size(0..=3) } else { 0 };
         let allowed = match hides {
-            WhatIsNotAllowed => draw.flags("allowed", queries, keys),
-            TheWrongShape => draw.flags("allowed", queries + 1, keys),
+            WhatIsNotAllowed => draw.flags(queries, keys),
+            TheWrongShape => draw.flags(queries + 1, keys),
             _ => DMatrix::repeat(0, 0, true),
         };
-        Masked { scores: draw.matrix("scores", queries, keys), hides, offset, allowed }
+        let scores = draw.matrix("scores", queries, keys);
+        match hides {
+            Nothing => draw.show("mask", "None"),
+            TheFuture => draw.show("mask", format!("Causal {{ offset: {offset} }}")),
+            _ => draw.show("mask: Allowed, with 1 for true", allowed.clone()),
+        }
+        Masked { scores, hides, offset, allowed }
     }
 
     fn mask(&self) -> Mask {
@@ -374,14 +380,11 @@ struct Asked {
 
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
-        let [queries, keys] = [draw.size("queries", 1..=4), draw.size("keys", 1..=4)];
-        let [d_k, d_v] = [draw.size("d_k", 1..=3), draw.size("d_v", 1..=3)];
-        let mask = if draw.pick("mask", &["none", "causal"]) == "none" {
-            Mask::None
-        } else {
-            Mask::Causal { offset: 0 }
-        };
-        let short = draw.pick("values that are missing", &[0, 0, 0, 0, 0, 0, 1]);
+        let [queries, keys] = [draw.size(1..=4), draw.size(1..=4)];
+        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
+        let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
+        let short = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        draw.show("mask", format!("{mask:?}"));
         Asked {
             q: draw.matrix("q", queries, d_k),
             k: draw.matrix("k", keys, d_k),
