@@ -194,11 +194,11 @@ mod tests {
 
     #[test]
     fn a_catalogued_mistake_is_named_on_its_smallest_case() {
-        let Finding::Mistaken { mistake, example } = finding(|x| Answer::of("y", x))
-        else {
-            panic!("it has a name")
+        let found = finding(|x| Answer::of("y", x));
+        let Finding::Mistaken { mistake, left, example } = found else {
+            panic!("{found:?}")
         };
-        assert_eq!(mistake, "left-alone");
+        assert_eq!((mistake.as_str(), left), ("left-alone", 0));
         // One entry off the diagonal is enough, and a half is the simplest number.
         assert_eq!(example.given[0].table.rows.len(), 2);
         let mut cells: Vec<&str> =
