@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::course::Course;
 
 /// A check that runs longer does not end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What came of a build.
 pub(crate) enum Built {

@@ -50,13 +50,13 @@ pub(crate) fn check(course: &Course, name: Option<&str>) -> Result<ExitCode> {
         record(course, *one, right)?;
         match checked {
             Checked::Refused(messages) => {
-                tell_refusal(course, *one, &messages)?;
+                tell_refusal(course, *one, &messages);
                 // The rest of the chapter is the same crate.
                 break;
             }
             Checked::Endless => tell::endless(*one),
             Checked::Judged(verdict) if whole_chapter => {
-                tell::in_a_line(*one, &verdict)
+                tell::in_a_line(*one, &verdict);
             }
             Checked::Judged(verdict) => tell::verdict(course, *one, &verdict)?,
         }
@@ -139,14 +139,14 @@ fn function_at(
     }
     let text = files::read(&path).ok()?;
     let at = |offset: usize| text[..offset].matches('\n').count() + 1;
-    let found = starter::functions(&text).ok()?.into_iter().filter(|function| {
+    let mut found = starter::functions(&text).ok()?.into_iter().filter(|function| {
         (at(function.whole.start)..=at(function.whole.end)).contains(&line)
     });
-    found.last().map(|function| function.name)
+    found.next_back().map(|function| function.name)
 }
 
 /// Passes the compiler's words on, with a line about whose they are.
-fn tell_refusal(course: &Course, chosen: Chosen, messages: &[Message]) -> Result<()> {
+fn tell_refusal(course: &Course, chosen: Chosen, messages: &[Message]) {
     let mut belongs = Vec::new();
     for message in messages {
         anstream::print!("{}", message.rendered);
@@ -169,7 +169,6 @@ fn tell_refusal(course: &Course, chosen: Chosen, messages: &[Message]) -> Result
         ),
     };
     anstream::println!("{}", tell::wrapped(&whose, 0));
-    Ok(())
 }
 
 /// The exercise whose function stands at a line, even where the file is not Rust.

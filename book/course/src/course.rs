@@ -99,7 +99,7 @@ impl Course {
         let Some(name) = name else { return self.next() };
         if let Some((chapter, exercise)) = name.split_once('/') {
             let chapter = self.chapter(chapter)?;
-            return self.exercise_of(chapter, exercise);
+            return exercise_of(chapter, exercise);
         }
         let progress = Progress::read(self)?;
         let here = progress.chapter.as_deref().and_then(|name| self.chapter(name).ok());
@@ -121,19 +121,6 @@ impl Course {
                 bail!("several exercises are called `{name}`; say `{}`", one.id())
             }
         }
-    }
-
-    fn exercise_of<'a>(
-        &'a self,
-        chapter: &'a Chapter,
-        name: &str,
-    ) -> Result<Chosen<'a>> {
-        let exercise = chapter.exercise(name).with_context(|| {
-            let names = chapter.exercises.iter().map(|exercise| exercise.name.as_str());
-            let hint = did_you_mean(name, names);
-            format!("chapter `{}` has no exercise `{name}`{hint}", chapter.name)
-        })?;
-        Ok(Chosen { chapter, exercise })
     }
 
     /// Every exercise, in reading order.
@@ -197,6 +184,15 @@ impl Course {
     pub(crate) fn backup(&self, of: &str) -> Result<PathBuf> {
         files::numbered(&self.own().join("backups"), of)
     }
+}
+
+fn exercise_of<'a>(chapter: &'a Chapter, name: &str) -> Result<Chosen<'a>> {
+    let exercise = chapter.exercise(name).with_context(|| {
+        let names = chapter.exercises.iter().map(|exercise| exercise.name.as_str());
+        let hint = did_you_mean(name, names);
+        format!("chapter `{}` has no exercise `{name}`{hint}", chapter.name)
+    })?;
+    Ok(Chosen { chapter, exercise })
 }
 
 /// `; did you mean …?` when a candidate is close, else nothing.

@@ -115,7 +115,7 @@ fn value(course: &Course, path: &str) -> Result<String> {
 /// Markdown, HTML and the little `LaTeX` of a question, as plain text.
 fn plain(text: &str) -> String {
     let mut text = text.to_owned();
-    while let Some((before, rest)) = text.split_once("$") {
+    while let Some((before, rest)) = text.split_once('$') {
         let Some((formula, after)) = rest.split_once('$') else { break };
         text = format!("{before}{}{after}", formula_as_text(formula));
     }

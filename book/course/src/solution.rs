@@ -56,7 +56,7 @@ fn function(course: &Course, chosen: Chosen, body: &str) -> Result<()> {
     let mine = files::read(&file).and_then(|text| item(&text));
     match mine {
         Ok(mine) if mine == reference => {
-            anstream::println!("yours is the same, letter for letter")
+            anstream::println!("yours is the same, letter for letter");
         }
         Ok(mine) => {
             anstream::println!("{}", tell::bold("from yours (-) to the chapter's (+)"));
@@ -66,10 +66,10 @@ fn function(course: &Course, chosen: Chosen, body: &str) -> Result<()> {
                 match change.tag() {
                     ChangeTag::Equal => anstream::println!("  {line}"),
                     ChangeTag::Delete => {
-                        anstream::println!("{}", tell::wrong(&format!("- {line}")))
+                        anstream::println!("{}", tell::wrong(&format!("- {line}")));
                     }
                     ChangeTag::Insert => {
-                        anstream::println!("{}", tell::right(&format!("+ {line}")))
+                        anstream::println!("{}", tell::right(&format!("+ {line}")));
                     }
                 }
             }

@@ -120,7 +120,7 @@ pub(crate) fn verdict(
     anstream::println!("{mark} {}: {}", bold(&chosen.id()), chosen.exercise.title);
     match &verdict.finding {
         Finding::Right { cases, predictions } => {
-            tell_right(course, chosen, *cases, predictions)?
+            tell_right(course, chosen, *cases, predictions)?;
         }
         Finding::Blank { blanks } => tell_blank(course, chosen, blanks),
         Finding::Illegible { message } => {
@@ -199,7 +199,7 @@ fn tell_right(
     });
     match open {
         Some(next) => {
-            anstream::println!("\n  next: {}", bold(&chosen.chapter.id(next)))
+            anstream::println!("\n  next: {}", bold(&chosen.chapter.id(next)));
         }
         None => anstream::println!(
             "\n  The chapter is done. {}",
@@ -323,7 +323,9 @@ fn show_pair(pair: &Pair) {
         // Too wide to stand side by side.
         for (title, lines) in &columns {
             anstream::println!("      {}", dim(title));
-            lines.iter().for_each(|line| anstream::println!("      {line}"));
+            for line in lines {
+                anstream::println!("      {line}");
+            }
         }
         return;
     }

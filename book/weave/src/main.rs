@@ -4,6 +4,7 @@
 mod book;
 mod coverage;
 mod directive;
+mod exercise;
 mod figure;
 mod highlight;
 mod html;

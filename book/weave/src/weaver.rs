@@ -16,7 +16,7 @@ use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
 use crate::{
     coverage::{self, Use},
     directive::{CratePath, Directive},
-    figure, highlight, html, listing,
+    exercise, figure, highlight, html, listing,
     markdown::{self, Part, Place, What},
     maths,
     report::{Fault, Problem, Report, line_at},
@@ -91,12 +91,13 @@ fn summary(pages: usize, uses: &[Use], formulas: usize) -> String {
         counted(uses.iter().filter(fits).count(), what)
     };
     format!(
-        "wove {}: {}, {}, {}, {}, {}",
+        "wove {}: {}, {}, {}, {}, {}, {}",
         counted(pages, "page"),
         used(&["code", "diff", "rest"], "listing"),
         used(&["output"], "output"),
         used(&["value"], "value"),
         used(&["figure"], "figure"),
+        used(&["exercise"], "exercise"),
         counted(formulas, "formula"),
     )
 }
@@ -201,6 +202,8 @@ impl Page<'_> {
                 listing::rest(workspace, krate, &self.shown(krate))
             }
             Directive::Output(path) => snapshots::output(workspace, path),
+            Directive::Exercise(path) => exercise::head(workspace, path),
+            Directive::Course => exercise::list(workspace),
             Directive::Figure(path) => {
                 self.figures += 1;
                 let figure = self.figures;

@@ -133,7 +133,7 @@ fn success_says_what_was_woven_and_where_it_is() {
     let book = Fixture::new();
     let output = book.weave();
     assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"
-    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 9 formulas
+    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 0 exercises, 9 formulas
     target/book/index.html
     read it with: cargo run -- serve --open
     ");
