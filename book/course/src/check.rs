@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use syllabus::{
     Chapter, Kind,
-    verdict::{Finding, Verdict},
+    verdict::{Finding, MARK, Verdict},
 };
 
 use crate::{
@@ -91,9 +91,12 @@ pub(crate) fn examine(course: &Course, chosen: Chosen) -> Result<Checked> {
     } else {
         build::run(&program, &["sheet", &folder, &exercise.name, &file])?
     };
-    let Ran::Printed(line) = ran else { return Ok(Checked::Endless) };
-    let verdict =
-        serde_json::from_str(line.trim()).context("the check said nothing")?;
+    let Ran::Printed(text) = ran else { return Ok(Checked::Endless) };
+    let (verdicts, printed): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| line.starts_with(MARK));
+    tell::printed(&printed);
+    let verdict = verdicts.first().and_then(|line| line.strip_prefix(MARK));
+    let verdict = serde_json::from_str(verdict.context("the check said nothing")?)?;
     Ok(Checked::Judged(named_where_it_stopped(course, chapter, verdict)))
 }
 

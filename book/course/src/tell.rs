@@ -107,6 +107,23 @@ pub(crate) fn endless(chosen: Chosen) {
     anstream::println!("{}", wrapped(text, 2));
 }
 
+/// What the reader's code printed, on many cases, so only the beginning of it.
+pub(crate) fn printed(lines: &[&str]) {
+    let lines: Vec<&&str> = lines.iter().filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return;
+    }
+    anstream::println!("{}", dim("your code printed:"));
+    for line in lines.iter().take(LARGEST) {
+        anstream::println!("  {line}");
+    }
+    if lines.len() > LARGEST {
+        let more =
+            format!("  … and {} lines more, on other cases", lines.len() - LARGEST);
+        anstream::println!("{}", dim(&more));
+    }
+}
+
 /// Everything about one exercise.
 ///
 /// # Errors

@@ -3,7 +3,10 @@
 use std::{env, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use syllabus::{Chapter, verdict::Pair};
+use syllabus::{
+    Chapter,
+    verdict::{MARK, Pair},
+};
 
 use crate::{
     answer::{Answer, tables},
@@ -19,7 +22,8 @@ use crate::{
 pub fn check(mine: &Exercises, oracle: &Exercises) -> ExitCode {
     told(env::args().skip(1).try_for_each(|name| {
         let verdict = judge(find(mine, &name)?, find(oracle, &name)?);
-        println!("{}", serde_json::to_string(&verdict)?);
+        // The reader's code may have left a line open.
+        println!("\n{MARK}{}", serde_json::to_string(&verdict)?);
         Ok(())
     }))
 }
@@ -56,7 +60,7 @@ fn sheet(oracle: &Exercises, chapter: &str, name: &str, file: &str) -> Result<()
     let text =
         fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
     let verdict = judge_sheet(&text, &exercise.blank, find(oracle, name)?);
-    println!("{}", serde_json::to_string(&verdict)?);
+    println!("{MARK}{}", serde_json::to_string(&verdict)?);
     Ok(())
 }
 

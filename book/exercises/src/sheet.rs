@@ -37,6 +37,12 @@ fn findings(answer: &Answer, blanks: &[Blank], oracle: &dyn Task) -> Finding {
         Finding::Mistaken { example, .. } | Finding::Wrong { example, .. } => {
             for pair in &mut example.answers {
                 pair.expected = None;
+                // The digits that the reader typed, and not those of what is expected.
+                let typed = answer.0.iter().find(|(name, _)| *name == pair.name);
+                pair.got = typed.map(|(_, value)| {
+                    let [got] = tables([value]);
+                    got
+                });
             }
             example.steps.clear();
         }

@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What the line of a verdict begins with. Other lines are what the reader's code prints.
+pub const MARK: &str = "\u{1}verdict ";
+
 /// What came of checking one exercise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
