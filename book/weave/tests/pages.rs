@@ -170,3 +170,30 @@ fn woven() -> Fixture {
     book.weave_well();
     book
 }
+
+#[test]
+fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
+    let book = Fixture::new();
+    book.write(
+        "chapters/01-softmax/course.toml",
+        "[[exercise]]\nname = \"shares\"\nkind = \"implement\"\ntitle = \"A < B\"\n\
+         section = \"listings\"\nbody = \"softmax\"\nhints = [\"a\", \"b\", \"c\"]\n",
+    );
+    let page = "book/src/01-softmax.md";
+    book.replace(page, "A function:", "{{#exercise softmax::shares}}\n\n{{#course}}");
+    book.weave_well();
+    let html = std::fs::read_to_string(book.root().join("target/book/01-softmax.html"));
+    let html = html.unwrap();
+    for wanted in [
+        r#"<div class="exercise" id="exercise-shares" data-exercise="softmax/shares">"#,
+        "<strong>A &lt; B</strong>",
+        "<code>cargo course check softmax/shares</code>",
+        r##"<a href="#listings">read for it</a>"##,
+        r#"<li data-chapter="softmax">"#,
+        r#"<a href="01-softmax.html#exercise-shares">A &lt; B</a>"#,
+    ] {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+    // Boxes to tick are the script's: a page without it has no broken ones.
+    assert!(!html.contains(r#"<input type="checkbox" data"#));
+}
