@@ -1,10 +1,25 @@
 //! The sheets that a reader fills in.
 
-use syllabus::{Blank, Exercise};
+use syllabus::{BLANK, Blank, Exercise};
 
 /// A sheet with its blanks left blank.
 pub(crate) fn sheet(id: &str, exercise: &Exercise) -> String {
-    filled(id, exercise, |_, _, _| "\"?\"".to_owned())
+    filled(id, exercise, |_, _, _| format!("\"{BLANK}\""))
+}
+
+/// The blanks that are blank in a sheet; nothing where the text is no sheet.
+pub(crate) fn left_blank(text: &str, exercise: &Exercise) -> Vec<String> {
+    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
+    let names = exercise.blank.iter().map(|blank| blank.name.clone());
+    names.filter(|name| table.get(name).is_some_and(is_blank)).collect()
+}
+
+fn is_blank(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Array(values) => values.iter().any(is_blank),
+        toml::Value::String(text) => text.trim() == BLANK,
+        _ => false,
+    }
 }
 
 /// A sheet with something in its blanks: for a blank, a row and a column.

@@ -47,6 +47,17 @@ struct Line {
     target: Option<Value>,
 }
 
+/// Whether a program was ever built here.
+pub(crate) fn was_built(course: &Course, name: &str) -> bool {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| course.root.join("target"));
+    target
+        .join("debug")
+        .join(name)
+        .with_extension(std::env::consts::EXE_EXTENSION)
+        .exists()
+}
+
 /// Builds a package's program.
 ///
 /// # Errors

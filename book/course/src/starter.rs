@@ -159,6 +159,13 @@ pub(crate) fn empty_body(text: &str, name: &str) -> Result<String> {
     Ok(format!("{{\n{indent}    todo!(\"write `{name}`\")\n{indent}}}"))
 }
 
+/// Whether a function is as a reader finds it.
+pub(crate) fn is_unwritten(text: &str, name: &str) -> bool {
+    let body = find(text, name).map(|function| &text[function.body]);
+    let empty = empty_body(text, name);
+    body.is_ok_and(|body| empty.is_ok_and(|empty| body == empty))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Target, empty_body, find, with_bodies};

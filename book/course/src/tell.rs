@@ -10,6 +10,7 @@ use syllabus::{
 };
 
 use crate::{
+    build,
     course::{Chosen, Course},
     files, manifests, page,
     starter::Target,
@@ -78,8 +79,7 @@ pub(crate) fn patience(course: &Course, chapter: &Chapter, functions: bool) {
     } else {
         manifests::oracle_name(chapter)
     };
-    let built = course.root.join("target/debug").join(name);
-    if !built.exists() && std::io::stderr().is_terminal() {
+    if !build::was_built(course, &name) && std::io::stderr().is_terminal() {
         anstream::eprintln!(
             "{}",
             dim("the first check builds the chapter: a minute or so …")
@@ -147,8 +147,10 @@ pub(crate) fn verdict(
         }
         Finding::Unwritten { place, example } => {
             tell_unwritten(course, chosen, &place.file);
-            anstream::println!("\n  What is wanted, on a small case:\n");
-            show(example);
+            if !example.answers.is_empty() {
+                anstream::println!("\n  What is wanted, on a small case:\n");
+                show(example);
+            }
         }
         Finding::Mistaken { mistake, left, example } => {
             let told = chosen.exercise.mistake(mistake);

@@ -35,12 +35,16 @@ fn a_check_says_what_it_is() {
 
     let said = reader.refuses(&["check", "scores"]);
     assert!(said.contains("`scores` is not written yet. It waits in"), "{said}");
-    assert!(said.contains("q kᵀ") && said.contains("expected"), "{said}");
 
     let said = told(&reader, &format!("{CHECK} Ok(q * k.transpose())"));
     assert!(said.contains("Your scores are too large by √d_k"), "{said}");
     assert!(said.contains("Read again: \"Scaling keeps softmax awake\""), "{said}");
     assert!(!said.contains("That is not all"), "{said}");
+
+    // Once the chapter is built, what is unwritten comes with an example.
+    let said = reader.refuses(&["check", "scores"]);
+    assert!(said.contains("What is wanted, on a small case"), "{said}");
+    assert!(said.contains("q kᵀ") && said.contains("expected"), "{said}");
 
     // Two mistakes at once: the larger first.
     let said = told(&reader, "Ok(q * k.transpose())");

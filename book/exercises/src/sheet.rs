@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 use syllabus::{
-    Blank, Kind,
+    BLANK, Blank, Kind,
     verdict::{Finding, Pair, Verdict},
 };
 
@@ -12,9 +12,6 @@ use crate::{
     outcome::Outcome,
     task::Task,
 };
-
-/// What stands in a blank that nobody has filled in.
-const BLANK: &str = "?";
 
 /// Judges the text of an answer sheet by the oracle's answer.
 pub(crate) fn judge_sheet(text: &str, blanks: &[Blank], oracle: &dyn Task) -> Verdict {

@@ -23,6 +23,9 @@ pub const FILE: &str = "course.toml";
 /// Hints that each exercise has, from a nudge to nearly the answer.
 pub const HINTS: usize = 3;
 
+/// What stands in a sheet where nothing was filled in.
+pub const BLANK: &str = "?";
+
 /// A chapter that has exercises.
 #[derive(Debug, Clone)]
 pub struct Chapter {
