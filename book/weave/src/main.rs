@@ -5,6 +5,7 @@ mod book;
 mod coverage;
 mod directive;
 mod epub;
+mod exercise;
 mod figure;
 mod finish;
 mod highlight;

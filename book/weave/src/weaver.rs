@@ -16,7 +16,7 @@ use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
 use crate::{
     coverage::{self, Use},
     directive::{CratePath, Directive},
-    figure, highlight, html, listing,
+    exercise, figure, highlight, html, listing,
     markdown::{self, Part, Place, What},
     maths,
     report::{Fault, Problem, Report, line_at},
@@ -92,12 +92,13 @@ fn summary(pages: usize, uses: &[Use], formulas: usize) -> String {
         counted(uses.iter().filter(fits).count(), what)
     };
     format!(
-        "wove {}: {}, {}, {}, {}, {}",
+        "wove {}: {}, {}, {}, {}, {}, {}",
         counted(pages, "page"),
         used(&["code", "diff", "rest"], "listing"),
         used(&["output"], "output"),
         used(&["value"], "value"),
         used(&["figure"], "figure"),
+        used(&["exercise"], "exercise"),
         counted(formulas, "formula"),
     )
 }
@@ -217,6 +218,8 @@ impl Page<'_> {
                 Ok(self.symbols.mark_code(&rest))
             }
             Directive::Output(path) => snapshots::output(workspace, path),
+            Directive::Exercise(path) => exercise::head(workspace, path),
+            Directive::Course => exercise::list(workspace),
             Directive::Figure(path) => {
                 self.figures += 1;
                 let figure = self.figures;

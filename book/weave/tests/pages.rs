@@ -133,7 +133,7 @@ fn success_says_what_was_woven_and_where_it_is() {
     let book = Fixture::new();
     let output = book.weave();
     assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"
-    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 9 formulas
+    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 0 exercises, 9 formulas
     target/book/index.html
     read it with: cargo run -- serve --open
     ");
@@ -186,4 +186,31 @@ fn woven() -> Fixture {
     let book = Fixture::new();
     book.weave_well();
     book
+}
+
+#[test]
+fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
+    let book = Fixture::new();
+    book.write(
+        "chapters/01-softmax/course.toml",
+        "[[exercise]]\nname = \"shares\"\nkind = \"implement\"\ntitle = \"A < B\"\n\
+         section = \"listings\"\nbody = \"softmax\"\nhints = [\"a\", \"b\", \"c\"]\n",
+    );
+    let page = "book/src/01-softmax.md";
+    book.replace(page, "A function:", "{{#exercise softmax::shares}}\n\n{{#course}}");
+    book.weave_well();
+    let html = std::fs::read_to_string(book.root().join("target/book/01-softmax.html"));
+    let html = html.unwrap();
+    for wanted in [
+        r#"<div class="exercise" id="exercise-shares" data-exercise="softmax/shares">"#,
+        "<strong>A &lt; B</strong>",
+        "<code>cargo course check softmax/shares</code>",
+        r##"<a href="#listings">read for it</a>"##,
+        r#"<li data-chapter="softmax">"#,
+        r#"<a href="01-softmax.html#exercise-shares">A &lt; B</a>"#,
+    ] {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+    // Boxes to tick are the script's: a page without it has no broken ones.
+    assert!(!html.contains(r#"<input type="checkbox" data"#));
 }
