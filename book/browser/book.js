@@ -4,7 +4,7 @@ import { createReadStream, existsSync, readdirSync, readFileSync, statSync } fro
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { gzipSync } from "node:zlib";
+import { createGzip, gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
 const root = fileURLToPath(new URL("../../target/book/", import.meta.url));
@@ -39,14 +39,41 @@ export async function serveBook() {
     const path = join(root, normalize(new URL(request.url, "http://book").pathname));
     const file = existsSync(path) && statSync(path).isDirectory() ? join(path, "index.html") : path;
     if (!file.startsWith(root) || !existsSync(file)) {
-      response.writeHead(404).end();
+      response.writeHead(404, { "content-type": "text/html" });
+      createReadStream(join(root, "404.html")).pipe(response);
       return;
     }
-    response.writeHead(200, { "content-type": types[extname(file)] ?? "application/octet-stream" });
-    createReadStream(file).pipe(response);
+    const type = types[extname(file)] ?? "application/octet-stream";
+    if (/^text|json|svg/.test(type)) {
+      // As every host of pages does.
+      response.writeHead(200, { "content-type": type, "content-encoding": "gzip" });
+      createReadStream(file).pipe(createGzip()).pipe(response);
+    } else {
+      response.writeHead(200, { "content-type": type });
+      createReadStream(file).pipe(response);
+    }
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
   return { origin: `http://127.0.0.1:${server.address().port}`, asked, close: () => server.close() };
+}
+
+/** A page as a reader with these habits sees it, and what it complained of or fetched elsewhere. */
+export async function open(browser, book, page, { width = 800, theme = "light", scripts = true, ...more } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height: 900 },
+    javaScriptEnabled: scripts,
+    ...more,
+  });
+  await context.addInitScript((name) => localStorage.setItem("mdbook-theme", name), theme);
+  const tab = await context.newPage();
+  const seen = { errors: [], elsewhere: [] };
+  tab.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
+  tab.on("pageerror", (error) => seen.errors.push(String(error)));
+  tab.on("request", (request) => {
+    if (!request.url().startsWith(book.origin)) seen.elsewhere.push(request.url());
+  });
+  await tab.goto(`${book.origin}/${page}`);
+  return { tab, seen, close: () => context.close() };
 }
 
 export function launch() {

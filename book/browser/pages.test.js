@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, pages, serveBook } from "./book.js";
+import { launch, open as openPage, pages, serveBook } from "./book.js";
 
 let book, browser;
 before(async () => {
@@ -15,22 +15,7 @@ after(async () => {
   book?.close();
 });
 
-async function open(page, { width = 800, theme = "light", scripts = true } = {}) {
-  const context = await browser.newContext({
-    viewport: { width, height: 900 },
-    javaScriptEnabled: scripts,
-  });
-  await context.addInitScript((name) => localStorage.setItem("mdbook-theme", name), theme);
-  const tab = await context.newPage();
-  const seen = { errors: [], elsewhere: [] };
-  tab.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
-  tab.on("pageerror", (error) => seen.errors.push(String(error)));
-  tab.on("request", (request) => {
-    if (!request.url().startsWith(book.origin)) seen.elsewhere.push(request.url());
-  });
-  await tab.goto(`${book.origin}/${page}`);
-  return { tab, seen, close: () => context.close() };
-}
+const open = (page, habits) => openPage(browser, book, page, habits);
 
 for (const page of pages) {
   for (const theme of ["light", "navy"]) {
@@ -107,12 +92,53 @@ test("a doc comment can be folded away", async () => {
   await close();
 });
 
-test("search finds a word of the first chapter", async () => {
+test("search finds a word of a chapter", async () => {
   const { tab, close } = await open("index.html");
   await tab.waitForLoadState("networkidle");
   await tab.keyboard.press("s");
   await tab.locator("#mdbook-searchbar").pressSequentially("softmax");
   await tab.locator("#mdbook-searchresults a").first().waitFor();
   assert.match(await tab.locator("#mdbook-searchresults").textContent(), /Attention/);
+  await close();
+});
+
+test("a tick on a chapter's page is kept, and counted on the page of the course", async () => {
+  const { tab, seen, close } = await open("01-attention.html");
+  const box = tab.getByRole("checkbox", { name: "attention/softmax is done" });
+  await box.check();
+  await tab.reload();
+  assert.equal(await box.isChecked(), true);
+  await tab.goto(`${book.origin}/course.html`);
+  const chapter = tab.locator("[data-chapter=attention]");
+  assert.match(await chapter.textContent(), /1 of \d+/);
+  assert.equal(await chapter.getByRole("checkbox", { name: "attention/softmax is done" }).isChecked(), true);
+  assert.equal(await tab.locator(".exchange input[readonly]").inputValue(), "course:1:attention/softmax");
+  assert.deepEqual(seen, { errors: [], elsewhere: [] });
+  await close();
+});
+
+test("a line from the terminal sets ticks, and takes none away", async () => {
+  const { tab, close } = await open("course.html");
+  const box = (id) => tab.getByRole("checkbox", { name: `${id} is done` });
+  await box("attention/softmax").check();
+  const paste = tab.locator(".exchange input:not([readonly])");
+  await paste.fill("attention/mask");
+  assert.match(await tab.locator(".exchange output").textContent(), /begins with course:1:/);
+  assert.equal(await box("attention/mask").isChecked(), false);
+  await paste.fill("course:1:attention/mask,attention/nothing");
+  assert.equal(await box("attention/mask").isChecked(), true);
+  assert.equal(await box("attention/softmax").isChecked(), true);
+  assert.equal(
+    await tab.locator(".exchange input[readonly]").inputValue(),
+    "course:1:attention/mask,attention/softmax",
+  );
+  await close();
+});
+
+test("without scripts an exercise is whole, and has no box that does nothing", async () => {
+  const { tab, close } = await open("01-attention.html", { scripts: false });
+  const exercise = tab.locator("#exercise-softmax");
+  assert.match(await exercise.textContent(), /cargo course check attention\/softmax/);
+  assert.equal(await tab.locator(".exercise input").count(), 0);
   await close();
 });

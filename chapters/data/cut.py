@@ -18,6 +18,8 @@ and once
                                 fourteen tokens are too few to show.
     long-L.safetensors          x, the hidden states of the first 512 tokens of LONG, the most that the
                                 model reads, where they enter layer L. F16.
+    words-0.safetensors         x, SENTENCE where it would enter layer 0 if no position vectors were
+                                added to its words. F16.
 
 The tokens stand in the metadata of a slice, one a line.
 """
@@ -134,6 +136,19 @@ with torch.no_grad():
             print(f"  head 1: it -> animal {attention[1, row, column]:.4f}")
             print("  weight on [CLS], mean over queries, a head:",
                   [round(float(a), 2) for a in attention[:, :, 0].mean(1)])
+
+    parts = model.embeddings
+    words = parts.word_embeddings(encoded["input_ids"])
+    words = parts.LayerNorm(words + parts.token_type_embeddings(encoded["token_type_ids"]))[0]
+    save_file(
+        {"x": words.half().contiguous()},
+        here / "words-0.safetensors",
+        metadata={
+            "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+            "layer": "0, without position vectors",
+            "tokens": "\n".join(tokens),
+        },
+    )
 
     encoded = tokenizer(PASSAGE, return_tensors="pt")
     entering = model(**encoded, output_hidden_states=True).hidden_states[3][0]

@@ -1,7 +1,7 @@
 //! What is said on the command line, and what is answered.
 
 use crate::Chapter;
-use crate::forward::{Arguments, FILES, forward};
+use crate::forward::{Arguments, FILES, FILES_WITH_X, forward};
 use crate::message::{brief_path, one_line};
 use anyhow::{Context, Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -91,7 +91,22 @@ fn parse<C: Chapter>(
         Some((name, arguments)) if is_own(name) => {
             Ok(Asked::Own(name.to_owned(), arguments.clone()))
         }
-        _ => CommandLine::from_arg_matches(&matches).map(Asked::Common),
+        _ => {
+            let command = CommandLine::from_arg_matches(&matches)?;
+            expect_no_x::<C>(&command)?;
+            Ok(Asked::Common(command))
+        }
+    }
+}
+
+/// Refuses `--x`, which clap knows in every chapter, where there is no x.
+fn expect_no_x<C: Chapter>(command: &CommandLine<C::Flags>) -> Result<(), clap::Error> {
+    match &command.command {
+        Some(Command::Forward(Arguments { x: Some(_), .. })) if !C::READS_X => {
+            let message = format!("unexpected argument '--x': {} reads no x", C::NAME);
+            Err(help::<C>().error(ErrorKind::UnknownArgument, message))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -121,7 +136,11 @@ Examples:
         .after_help(examples)
         .max_term_width(88)
         .mut_subcommand("forward", |forward| {
-            forward.long_about(about_forward).after_long_help(FILES)
+            let files = if C::READS_X { FILES_WITH_X } else { FILES };
+            forward
+                .long_about(about_forward)
+                .after_long_help(files)
+                .mut_arg("x", |x| x.hide(!C::READS_X))
         })
         .subcommands(C::commands())
 }

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::message::{brief_path, count, one_line};
 use crate::output::Destination;
 use crate::results::{Layout, Results};
-use crate::{Chapter, Tensors};
+use crate::{Chapter, SideBySide, Tensors};
 use anyhow::Result;
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub(crate) struct Arguments<F: clap::Args> {
     /// It may hold context and mask, too. They are looked for here first, then in the
     /// input.
     #[arg(long, value_name = "FILE")]
-    x: Option<PathBuf>,
+    pub(crate) x: Option<PathBuf>,
 
     // clap shows this text as it stands, and would show backticks, too.
     #[expect(clippy::doc_markdown)]
@@ -49,8 +49,8 @@ pub(crate) struct Arguments<F: clap::Args> {
     flags: F,
 }
 
-/// What all chapters have to say about their files.
-pub(crate) const FILES: &str = "\
+/// What all chapters that read x have to say about their files.
+pub(crate) const FILES_WITH_X: &str = "\
 Files:
   Numbers are F32, F16 or BF16, and are computed in F32.
   x is [n, d], one row a token, or [b, n, d] for a batch of b sequences.
@@ -59,6 +59,12 @@ Files:
   All three may stand with or without the prefix.
   The output holds y and attention_weights [heads, n, m], both with a b in front if x
   has one, in F32. It is written whole or not at all.";
+
+/// What is left of it for the others.
+pub(crate) const FILES: &str = "\
+Files:
+  Numbers are F32, F16 or BF16, and are computed in F32.
+  The output holds y, in F32. It is written whole or not at all.";
 
 /// Runs the layer that the arguments name, and writes what it gives.
 ///
@@ -74,24 +80,19 @@ pub(crate) fn forward<C: Chapter>(
     let input = Tensors::open(input)?;
     let x_file = x.as_deref().map(Tensors::open).transpose()?;
     let layer = C::load(flags, &input.with_prefix(prefix))?;
-    let batch = Batch::read(&input, x_file.as_ref(), prefix)?;
-
-    let runs = repeat.unwrap_or(1) as usize;
-    let mut times = Vec::new();
-    let outputs = loop {
-        let start = Instant::now();
-        let outputs = batch.run::<C>(&layer, flags)?;
-        times.push(start.elapsed());
-        if times.len() == runs {
-            break outputs;
-        }
+    let runs = repeat.unwrap_or(1);
+    let (results, times) = if C::READS_X {
+        let batch = Batch::read(&input, x_file.as_ref(), prefix)?;
+        let (outputs, times) = timed(runs, || batch.run::<C>(&layer, flags))?;
+        let layout = match outputs.first() {
+            Some(output) => Layout::of(output)?,
+            None => batch.layout_of_nothing::<C>(&layer, flags)?,
+        };
+        (Results::stack(batch.size, &layout, &outputs)?, times)
+    } else {
+        let (SideBySide { y, heads }, times) = timed(runs, || C::run(&layer, flags))?;
+        (Results::heads(&y, heads)?, times)
     };
-
-    let layout = match outputs.first() {
-        Some(output) => Layout::of(output)?,
-        None => batch.layout_of_nothing::<C>(&layer, flags)?,
-    };
-    let results = Results::stack(batch.size, &layout, &outputs)?;
     destination.write(&results.to_safetensors()?)?;
 
     // Said at the end, so that whoever gets an error gets it alone.
@@ -106,6 +107,19 @@ pub(crate) fn forward<C: Chapter>(
     }
     writeln!(stdout, "wrote {results} to {}", one_line(&brief_path(output)))?;
     Ok(())
+}
+
+/// What the last of `runs` runs gives, and how long each took.
+fn timed<T>(runs: u32, run: impl Fn() -> Result<T>) -> Result<(T, Vec<Duration>)> {
+    let mut times = Vec::new();
+    loop {
+        let start = Instant::now();
+        let result = run()?;
+        times.push(start.elapsed());
+        if times.len() == runs as usize {
+            return Ok((result, times));
+        }
+    }
 }
 
 /// `forward: min 1.234 ms, median 1.301 ms, max 1.502 ms (20 runs)`, of one time or

@@ -46,6 +46,11 @@ pub trait Chapter {
     /// example command line.
     const FORWARD_HELP: &'static str;
 
+    /// Whether the file holds a sequence `x` for the layer to run on. A chapter on
+    /// something that comes after the projections has its queries, keys and values in
+    /// the file; it reads them in [`Chapter::load`] and runs them in [`Chapter::run`].
+    const READS_X: bool = true;
+
     /// The flags that `forward` has in this chapter alone, such as `--causal`.
     type Flags: clap::Args;
     /// The weights, read and checked once.
@@ -78,7 +83,20 @@ pub trait Chapter {
         layer: &Self::Layer,
         flags: &Self::Flags,
         sequence: &Sequence,
-    ) -> anyhow::Result<Output>;
+    ) -> anyhow::Result<Output> {
+        let _ = (layer, flags, sequence);
+        anyhow::bail!("{} does not run on x", Self::NAME)
+    }
+
+    /// [`Chapter::forward`] for a chapter without [`Chapter::READS_X`]: runs what
+    /// [`Chapter::load`] has read.
+    ///
+    /// # Errors
+    /// When it does not go together with the flags.
+    fn run(layer: &Self::Layer, flags: &Self::Flags) -> anyhow::Result<SideBySide> {
+        let _ = (layer, flags);
+        anyhow::bail!("{} runs on x", Self::NAME)
+    }
 
     /// Commands that this chapter has beside those of all chapters. Most have none.
     #[must_use]
@@ -122,4 +140,14 @@ pub struct Output {
     /// One (n, m) a head. A mechanism that never forms them leaves this empty, and the
     /// output file goes without.
     pub attention_weights: Vec<DMatrix<f32>>,
+}
+
+/// What heads found, side by side. The output file holds it head after head, as `y`
+/// [heads, n, d].
+#[derive(Debug, Clone, PartialEq)]
+pub struct SideBySide {
+    /// (n, heads · d)
+    pub y: DMatrix<f32>,
+    /// How many share the columns; at least one.
+    pub heads: usize,
 }

@@ -69,6 +69,21 @@ impl Results {
         Ok(Results { y, attention_weights })
     }
 
+    /// `y` (n, heads · d) as [heads, n, d], and no attention weights.
+    ///
+    /// # Errors
+    /// When the heads do not divide the columns.
+    pub(crate) fn heads(y: &DMatrix<f32>, heads: usize) -> Result<Self> {
+        if heads == 0 || !y.ncols().is_multiple_of(heads) {
+            bail!("{} columns cannot be split among {heads} heads", y.ncols());
+        }
+        let (n, d) = (y.nrows(), y.ncols() / heads);
+        let each: Vec<DMatrix<f32>> =
+            (0..heads).map(|h| y.columns(h * d, d).into_owned()).collect();
+        let y = Tensor::of(&[heads, n, d], each.iter());
+        Ok(Results { y, attention_weights: None })
+    }
+
     /// The file.
     ///
     /// # Errors

@@ -15,7 +15,9 @@ use attention::figures::{
 use chapter_cli::Tensors;
 use figures::Figure;
 use grouped_query::figures::groups_of;
+use latent::figures::one_vector_of;
 use linformer::figures::errors_of;
+use rotary::figures::{distance_at, wavelengths_with};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -70,6 +72,12 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
         }
         "grouped_query::groups" => {
             groups_of(request.input("heads")?, request.input("kv_heads")?)
+        }
+        "rotary::distance" => distance_at(request.input("turn")?),
+        "rotary::wavelengths" => wavelengths_with(request.input("theta")?),
+        "latent::one_vector" => {
+            let (rank, rope) = (request.input("rank")?, request.input("rope")?);
+            one_vector_of(rank, rope, request.input("heads")?)
         }
         "linformer::errors" => {
             let layer = match &*request.input::<String>("layer")? {

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use mdbook_core::config::Config;
+use mdbook_core::config::{BookConfig, Config};
 use mdbook_driver::MDBook;
 use pulldown_cmark::{Event, Parser, Tag};
 
 use crate::{
+    finish::{self, Page},
     links,
     live::{self, Live},
     report::{Problem, Report, line_at},
@@ -37,6 +38,10 @@ pub(crate) struct Built {
     pub folder: PathBuf,
     /// What went into it, in words.
     pub summary: String,
+    /// What book.toml says of it.
+    pub book: BookConfig,
+    /// Its pages, in their order.
+    pub pages: Vec<Page>,
 }
 
 /// Builds the book below `root` into the folder that book.toml names; with live figures, if
@@ -61,6 +66,13 @@ pub(crate) fn build(
         scripts.push(live::SCRIPT.into());
         config.set("output.html.additional-js", scripts)?;
     }
+    if let Some(site) = finish::site(&config)? {
+        let folder = match audience {
+            Audience::Readers => finish::folder_of(&site),
+            Audience::Author => "/",
+        };
+        config.set("output.html.site-url", folder)?;
+    }
     check_summary(root, &config.book.src)?;
 
     let folder = folder_for(&config, audience);
@@ -78,10 +90,11 @@ pub(crate) fn build(
     if let (Some(live), Some(module)) = (live, module) {
         live.put_into(&next.join("live"), root, module)?;
     }
+    let pages = finish::finish(root, &book, &next, audience)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;
-    Ok(Built { folder, summary: summary.take() })
+    Ok(Built { folder, summary: summary.take(), book: book.config.book, pages })
 }
 
 /// The folder that [`build`] fills, relative to the root.

@@ -36,6 +36,7 @@ pub(crate) fn check(
         problems.extend(told_twice(&told, krate));
         problems.extend(never_told(workspace, &told, krate, page));
         problems.extend(unused(workspace, &used, krate, folder));
+        problems.extend(exercises(workspace, &told, krate, page));
     }
     problems
 }
@@ -122,6 +123,62 @@ fn unused(
     snapshots.chain(figures).collect()
 }
 
+/// Each exercise of a chapter stands on its page once, and no other's does.
+fn exercises(
+    workspace: &Workspace,
+    told: &[&Use],
+    krate: &str,
+    page: &Path,
+) -> Vec<Problem> {
+    let Some(found) = workspace.crates().find(|one| one.name == krate) else {
+        return Vec::new();
+    };
+    let chapter = match workspace.syllabus(found) {
+        Ok(chapter) => chapter,
+        Err(fault) => return vec![fault.at(page, 1)],
+    };
+    let placed: Vec<_> = told
+        .iter()
+        .filter_map(|one| match &one.directive {
+            Directive::Exercise(path) => Some((path, one.line)),
+            _ => None,
+        })
+        .collect();
+    let problem =
+        |file: &Path, line, message| Problem { file: file.to_owned(), line, message };
+    let strangers = placed.iter().filter(|(path, _)| path.krate != krate);
+    let mut problems: Vec<Problem> = strangers
+        .map(|(path, line)| {
+            let message =
+                format!("the exercise belongs on the page of `{}`", path.krate);
+            problem(page, *line, message)
+        })
+        .collect();
+    for exercise in chapter.iter().flat_map(|chapter| &chapter.exercises) {
+        let name = &exercise.name;
+        let mut places =
+            placed.iter().filter(|(path, _)| path.krate == krate && path.name == *name);
+        match (places.next(), places.next()) {
+            (Some(_), None) => {}
+            (Some((_, first)), Some((_, second))) => {
+                let message =
+                    format!("exercise `{name}` stands twice: first at line {first}");
+                problems.push(problem(page, *second, message));
+            }
+            (None, _) => {
+                let message = format!(
+                    "exercise `{name}` stands nowhere in {}: place it with \
+                     {{{{#exercise {}::{name}}}}}",
+                    page.display(),
+                    krate.replace('-', "_"),
+                );
+                problems.push(problem(&found.folder.join(syllabus::FILE), 1, message));
+            }
+        }
+    }
+    problems
+}
+
 /// The snapshots and drawings that some page asks for. What does not exist has been
 /// reported where it was asked for.
 fn used_files(workspace: &Workspace, uses: &[Use]) -> HashSet<PathBuf> {
@@ -133,7 +190,11 @@ fn used_files(workspace: &Workspace, uses: &[Use]) -> HashSet<PathBuf> {
             Directive::Figure(path) => {
                 Some(workspace.images(&path.krate)?.join(format!("{}.svg", path.name)))
             }
-            Directive::Code(_) | Directive::Diff(..) | Directive::Rest(_) => None,
+            Directive::Code(_)
+            | Directive::Diff(..)
+            | Directive::Rest(_)
+            | Directive::Exercise(_)
+            | Directive::Course => None,
         })
     };
     uses.iter().filter_map(|one| file(one).ok().flatten()).collect()

@@ -26,9 +26,14 @@ pub(crate) enum Directive {
     Figure(CratePath),
     /// The items of a crate that the page has not shown.
     Rest(String),
+    /// The head of an exercise.
+    Exercise(CratePath),
+    /// All exercises of all chapters.
+    Course,
 }
 
-const WORDS: [&str; 6] = ["code", "diff", "output", "value", "figure", "rest"];
+const WORDS: [&str; 8] =
+    ["code", "diff", "output", "value", "figure", "rest", "exercise", "course"];
 
 impl Directive {
     /// Reads what stands between `{{#` and `}}`.
@@ -47,6 +52,8 @@ impl Directive {
             ("output", [name]) => crate_path(name).map(Directive::Output),
             ("value", [name]) => value(name),
             ("figure", [name]) => crate_path(name).map(Directive::Figure),
+            ("exercise", [name]) => crate_path(name).map(Directive::Exercise),
+            ("course", []) => Some(Directive::Course),
             ("rest", [krate]) if is_name(krate) => {
                 Some(Directive::Rest(manifest_name(krate)))
             }
@@ -70,6 +77,8 @@ impl Directive {
             Directive::Value(..) => "value",
             Directive::Figure(_) => "figure",
             Directive::Rest(_) => "rest",
+            Directive::Exercise(_) => "exercise",
+            Directive::Course => "course",
         }
     }
 }
@@ -82,6 +91,8 @@ fn form(word: &str) -> Option<&'static str> {
         "value" => Some("{{#value crate::snapshot.key}}"),
         "figure" => Some("{{#figure crate::figure}}"),
         "rest" => Some("{{#rest crate}}"),
+        "exercise" => Some("{{#exercise crate::exercise}}"),
+        "course" => Some("{{#course}}"),
         _ => None,
     }
 }

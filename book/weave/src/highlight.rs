@@ -43,7 +43,8 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| Grammar {
         .collect(),
 });
 
-/// Rust as HTML, on one line.
+/// Rust as HTML, on one line. Each row of the code is an element of its own, which knows
+/// how far it is indented: what does not fit goes on below, a little further in.
 pub(crate) fn rust(code: &str) -> String {
     let Some(syntax) = GRAMMAR.syntaxes.find_syntax_by_extension("rs") else {
         return html::text(code);
@@ -60,6 +61,7 @@ pub(crate) fn rust(code: &str) -> String {
             let _ = scopes.apply(&op);
         }
         runs.push(class(&scopes, &line[done..]), &line[done..]);
+        runs.end_row(line);
     }
     runs.finish()
 }
@@ -81,6 +83,8 @@ fn class(scopes: &ScopeStack, text: &str) -> &'static str {
 #[derive(Default)]
 struct Runs {
     html: String,
+    /// Where the rows that are complete end.
+    rows: usize,
     class: &'static str,
     text: String,
 }
@@ -103,6 +107,18 @@ impl Runs {
                 self.html += &format!(r#"<span class="{class}">{text}</span>"#);
             }
         }
+    }
+
+    fn end_row(&mut self, line: &str) {
+        self.flush();
+        let spaces = line.len() - line.trim_start_matches(' ').len();
+        let depth = if line.trim().is_empty() { 0 } else { spaces / 4 };
+        let row = self.html.split_off(self.rows);
+        self.html += &match depth {
+            0 => format!(r#"<span class="row">{row}</span>"#),
+            depth => format!(r#"<span class="row i{depth}">{row}</span>"#),
+        };
+        self.rows = self.html.len();
     }
 
     fn finish(mut self) -> String {

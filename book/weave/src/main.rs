@@ -4,7 +4,10 @@
 mod book;
 mod coverage;
 mod directive;
+mod epub;
+mod exercise;
 mod figure;
+mod finish;
 mod highlight;
 mod html;
 mod links;
@@ -13,11 +16,14 @@ mod live;
 mod markdown;
 mod maths;
 mod plots;
+mod policy;
 mod report;
 mod serve;
 mod slices;
 mod snapshots;
 mod source;
+mod styles;
+mod symbols;
 mod weaver;
 mod workspace;
 
@@ -60,6 +66,8 @@ enum Command {
         #[arg(long, default_value_t = 3000)]
         port: u16,
     },
+    /// Build the book and write it to target/book.epub, for reading devices.
+    Epub,
     /// Draw the preface's pictures into images/weave.
     Plots,
     /// Speak mdBook's protocol: a book as JSON in, the woven book out.
@@ -96,6 +104,12 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Serve { open, port } => {
             let opening = if open { Opening::Browser } else { Opening::Address };
             serve::serve(&root, port, opening)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Epub => {
+            let built = book::build(&root, Audience::Readers, None)?;
+            println!("{}", built.summary);
+            println!("{}", epub::write(&root, &built)?.display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Plots => {

@@ -25,6 +25,8 @@ pub(crate) enum What {
     Formula { latex: String, display: MathDisplay, tail: String },
     /// The code of a `rust` fence.
     Rust(String),
+    /// A piece of code amid a sentence, which may be the name of a symbol.
+    Name(String),
     /// The name that mdBook gives to the page of a README.md, which a link points to.
     IndexPage,
     /// An id for a heading whose formula would spoil the one that mdBook makes.
@@ -88,7 +90,19 @@ pub(crate) fn scan(text: &str) -> Page {
                 page.link(&dest_url, &text[range.clone()], range.start);
             }
             Event::Text(_) => page.stray_dollars(&settled, range),
-            Event::Code(_) => reader.literal.push(range),
+            Event::Code(name) => {
+                let in_heading = reader
+                    .headings
+                    .iter()
+                    .any(|(heading, _)| heading.contains(&range.start));
+                if !in_heading {
+                    page.parts.push(Part {
+                        range: range.clone(),
+                        what: What::Name(name.to_string()),
+                    });
+                }
+                reader.literal.push(range);
+            }
             Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_)
                 if text[range.clone()].starts_with("<!--") =>
             {
@@ -253,7 +267,7 @@ impl Page {
 }
 
 /// As mdBook parses, and formulas on top.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH

@@ -13,6 +13,9 @@ use crate::workspace::{Crate, Workspace};
 /// Where the pictures lie, relative to the root.
 pub(crate) const FOLDER: &str = "images/weave";
 
+/// What stands beside the book: no chapter needs it, and the map is clearer without.
+const COURSE: [&str; 3] = ["course", "exercises", "syllabus"];
+
 /// How many boxes fit side by side.
 const ACROSS: usize = 3;
 
@@ -22,7 +25,8 @@ const ACROSS: usize = 3;
 /// When a manifest cannot be read, or a picture cannot be drawn.
 pub(crate) fn draw(root: &Path) -> Result<Vec<Figure>> {
     let workspace = Workspace::open(root, None)?;
-    let crates: Vec<&Crate> = workspace.crates().collect();
+    let crates: Vec<&Crate> =
+        workspace.crates().filter(|one| !COURSE.contains(&one.name.as_str())).collect();
     Ok(vec![chapters(&crates)?, truth()?])
 }
 
@@ -58,7 +62,8 @@ fn chapters(crates: &[&Crate]) -> Result<Figure> {
         title: "No chapter needs a later one".into(),
         caption: "The reading order is the dependency graph. An arrow leads from a crate to \
                   one that builds on it, as their manifests say; where it can be reached by \
-                  way of another, the direct arrow is left out."
+                  way of another, the direct arrow is left out, as is the course, on which \
+                  nothing here stands."
             .into(),
         alt: format!("The crates of the workspace and what they build on: {}.", told.join("; ")),
     };
@@ -76,7 +81,7 @@ fn direct_needs<'a>(one: &'a Crate, crates: &[&'a Crate]) -> BTreeSet<&'a str> {
             open.extend(named(name).into_iter().flat_map(names));
         }
     }
-    names(one).filter(|name| !beyond.contains(name)).collect()
+    names(one).filter(|name| !beyond.contains(name) && named(name).is_some()).collect()
 }
 
 fn names(one: &Crate) -> impl Iterator<Item = &str> {

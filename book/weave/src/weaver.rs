@@ -16,12 +16,13 @@ use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
 use crate::{
     coverage::{self, Use},
     directive::{CratePath, Directive},
-    figure, highlight, html, listing,
+    exercise, figure, highlight, html, listing,
     live::Live,
     markdown::{self, Part, Place, What},
     maths,
     report::{Fault, Problem, Report, line_at},
     snapshots,
+    symbols::{self, Symbols},
     workspace::Workspace,
 };
 
@@ -100,12 +101,13 @@ fn summary(pages: usize, uses: &[Use], formulas: usize) -> String {
         counted(uses.iter().filter(fits).count(), what)
     };
     format!(
-        "wove {}: {}, {}, {}, {}, {}",
+        "wove {}: {}, {}, {}, {}, {}, {}",
         counted(pages, "page"),
         used(&["code", "diff", "rest"], "listing"),
         used(&["output"], "output"),
         used(&["value"], "value"),
         used(&["figure"], "figure"),
+        used(&["exercise"], "exercise"),
         counted(formulas, "formula"),
     )
 }
@@ -121,6 +123,7 @@ struct Page<'a> {
     /// What the page asks for, and from where.
     uses: Vec<Use>,
     figures: usize,
+    symbols: Symbols,
 }
 
 /// What became of a page.
@@ -141,8 +144,9 @@ fn weave_page(
     let line = |at| line_at(text, at);
     let markdown::Page { parts, faults } = markdown::scan(text);
     let section = chapter.number.as_ref().map(ToString::to_string);
+    let symbols = Symbols::of(text, section.as_deref().unwrap_or("0."));
     let mut page =
-        Page { workspace, live, file, section, uses: Vec::new(), figures: 0 };
+        Page { workspace, live, file, section, uses: Vec::new(), figures: 0, symbols };
     for part in &parts {
         if let What::Directive { directive, .. } = &part.what {
             page.note(directive, line(part.range.start));
@@ -192,7 +196,8 @@ impl Page<'_> {
             ))),
             What::Formula { latex, display, tail } => {
                 let latex = self.with_values(latex, line_at(text, part.range.start))?;
-                let html = maths::shielded(&maths::html(&latex, *display)?);
+                let html = self.symbols.mark_formula(&maths::html(&latex, *display)?);
+                let html = maths::shielded(&html);
                 Ok(match tail.as_str() {
                     "" => html,
                     tail => format!(r#"<span class="together">{html}{tail}</span>"#),
@@ -200,8 +205,16 @@ impl Page<'_> {
             }
             What::Rust(code) => {
                 let code = html::pre(&highlight::rust(code.trim_end()));
+                let code = self.symbols.mark_code(&code);
                 Ok(as_block(text, part, &code))
             }
+            What::Name(name) => Ok(match self.symbols.key_of(name) {
+                Some(key) => {
+                    let name = maths::shielded(&html::text(name));
+                    format!("<code{}>{name}</code>", symbols::attribute(key))
+                }
+                None => text[part.range.clone()].to_owned(),
+            }),
             What::IndexPage => Ok("index.md".to_owned()),
             What::HeadingId(id) => Ok(format!(" {{#{id}}}")),
         }
@@ -211,12 +224,17 @@ impl Page<'_> {
     fn block(&mut self, directive: &Directive) -> Result<String, Fault> {
         let workspace = self.workspace;
         match directive {
-            Directive::Code(path) => listing::code(workspace, path),
+            Directive::Code(path) => {
+                Ok(self.symbols.mark_code(&listing::code(workspace, path)?))
+            }
             Directive::Diff(old, new) => listing::diff(workspace, old, new),
             Directive::Rest(krate) => {
-                listing::rest(workspace, krate, &self.shown(krate))
+                let rest = listing::rest(workspace, krate, &self.shown(krate))?;
+                Ok(self.symbols.mark_code(&rest))
             }
             Directive::Output(path) => snapshots::output(workspace, path),
+            Directive::Exercise(path) => exercise::head(workspace, path),
+            Directive::Course => exercise::list(workspace),
             Directive::Figure(path) => {
                 self.figures += 1;
                 let figure = self.figures;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use syllabus::Chapter;
 
 use crate::{
     report::{Fault, Problem, did_you_mean},
@@ -63,6 +64,20 @@ impl Workspace {
     /// Every crate, by name.
     pub(crate) fn crates(&self) -> impl Iterator<Item = &Crate> {
         self.crates.values()
+    }
+
+    /// The exercises of a crate; nothing if it has none.
+    ///
+    /// # Errors
+    /// When its `course.toml` asks for something that makes no sense.
+    pub(crate) fn syllabus(&self, krate: &Crate) -> Result<Option<Chapter>, Fault> {
+        Chapter::open(&self.root.join(&krate.folder)).map_err(|e| {
+            let file = krate.folder.join(syllabus::FILE);
+            // The file's path is in the error, and is told anyway.
+            let message = e.chain().skip(1).map(ToString::to_string);
+            let message = message.collect::<Vec<_>>().join(": ");
+            Fault::There(Problem { file, line: 1, message })
+        })
     }
 
     /// The folder of a crate.

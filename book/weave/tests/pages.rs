@@ -133,7 +133,7 @@ fn success_says_what_was_woven_and_where_it_is() {
     let book = Fixture::new();
     let output = book.weave();
     assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"
-    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 9 formulas
+    wove 3 pages: 13 listings, 1 output, 4 values, 1 figure, 0 exercises, 9 formulas
     target/book/index.html
     read it with: cargo run -- serve --open
     ");
@@ -152,7 +152,24 @@ fn a_plain_mdbook_build_gives_the_same_pages() {
     config.set("preprocessor.weave.command", command).unwrap();
     config.set("build.build-dir", "plain").unwrap();
     MDBook::load_with_config(book.root(), config).unwrap().build().unwrap();
-    assert!(book.finished() == files(&book.root().join("plain")));
+    // What a reader reads is the same; only what outsiders are told is completed later.
+    let text = |bytes: &[u8]| {
+        let page = String::from_utf8_lossy(bytes).into_owned();
+        let from = page.find("<main").expect("a text");
+        let to = page.find("</main>").expect("its end");
+        page[from..to].to_owned()
+    };
+    let plain = files(&book.root().join("plain"));
+    let mut pages = 0;
+    for (file, bytes) in book.finished() {
+        if file.extension().is_some_and(|found| found == "html")
+            && file != std::path::Path::new("toc.html")
+        {
+            pages += 1;
+            assert_eq!(text(&bytes), text(&plain[&file]), "{}", file.display());
+        }
+    }
+    assert!(pages > 3);
 }
 
 #[test]
@@ -194,4 +211,31 @@ fn without_the_target_the_book_is_built_as_before_and_says_what_is_missing() {
     assert!(said.contains("no live figures"), "{said}");
     assert!(said.contains("rustup target add wasm32-unknown-unknown"), "{said}");
     assert_eq!(fixture.finished(), plain);
+}
+
+#[test]
+fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
+    let book = Fixture::new();
+    book.write(
+        "chapters/01-softmax/course.toml",
+        "[[exercise]]\nname = \"shares\"\nkind = \"implement\"\ntitle = \"A < B\"\n\
+         section = \"listings\"\nbody = \"softmax\"\nhints = [\"a\", \"b\", \"c\"]\n",
+    );
+    let page = "book/src/01-softmax.md";
+    book.replace(page, "A function:", "{{#exercise softmax::shares}}\n\n{{#course}}");
+    book.weave_well();
+    let html = std::fs::read_to_string(book.root().join("target/book/01-softmax.html"));
+    let html = html.unwrap();
+    for wanted in [
+        r#"<div class="exercise" id="exercise-shares" data-exercise="softmax/shares">"#,
+        "<strong>A &lt; B</strong>",
+        "<code>cargo course check softmax/shares</code>",
+        r##"<a href="#listings">read for it</a>"##,
+        r#"<li data-chapter="softmax">"#,
+        r#"<a href="01-softmax.html#exercise-shares">A &lt; B</a>"#,
+    ] {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+    // Boxes to tick are the script's: a page without it has no broken ones.
+    assert!(!html.contains(r#"<input type="checkbox" data"#));
 }

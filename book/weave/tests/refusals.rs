@@ -44,6 +44,99 @@ fn an_unknown_method() {
     );
 }
 
+const COURSE: &str = "chapters/01-softmax/course.toml";
+const EXERCISE: &str = r#"
+[[exercise]]
+name = "soft-max"
+kind = "implement"
+title = "Shares"
+section = "listings"
+body = "softmax"
+hints = ["a", "b", "c"]
+"#;
+
+#[test]
+fn an_exercise_that_is_on_no_page() {
+    check(
+        |book| book.write(COURSE, EXERCISE),
+        &["chapters/01-softmax/course.toml:1: exercise `soft-max` stands nowhere in \
+             book/src/01-softmax.md: place it with {{#exercise softmax::soft-max}}"],
+    );
+}
+
+#[test]
+fn an_exercise_that_stands_twice() {
+    let twice = "{{#exercise softmax::soft-max}}\n\n{{#exercise softmax::soft-max}}";
+    check(
+        |book| {
+            book.write(COURSE, EXERCISE);
+            book.replace(PAGE, FREE, twice);
+        },
+        &[
+            "book/src/01-softmax.md:7: exercise `soft-max` stands twice: first at line 5",
+        ],
+    );
+}
+
+#[test]
+fn an_exercise_on_the_page_of_another_chapter() {
+    check(
+        |book| {
+            book.write(COURSE, EXERCISE);
+            book.replace(PAGE, FREE, "{{#exercise softmax::soft-max}}");
+            book.replace(
+                NEXT_PAGE,
+                "## The whole",
+                "{{#exercise softmax::soft-max}}\n\n## The whole",
+            );
+        },
+        &["book/src/02-scaled-softmax.md:10: the exercise belongs on the page of \
+             `softmax`"],
+    );
+}
+
+#[test]
+fn an_unknown_exercise() {
+    check(
+        |book| {
+            book.write(COURSE, EXERCISE);
+            book.replace(PAGE, FREE, "{{#exercise softmax::soft-maks}}");
+        },
+        &[
+            "book/src/01-softmax.md:5: no exercise `soft-maks` of crate `softmax`; \
+             did you mean `soft-max`?",
+            "chapters/01-softmax/course.toml:1: exercise `soft-max` stands nowhere in \
+             book/src/01-softmax.md: place it with {{#exercise softmax::soft-max}}",
+        ],
+    );
+}
+
+#[test]
+fn an_exercise_without_all_hints() {
+    check(
+        |book| {
+            book.write(COURSE, EXERCISE.replace(", \"c\"", ""));
+            book.replace(PAGE, FREE, "{{#exercise softmax::soft-max}}");
+        },
+        &[
+            "chapters/01-softmax/course.toml:1: exercise `soft-max`: 3 hints are wanted, \
+             one a level, none of them empty",
+        ],
+    );
+}
+
+#[test]
+fn an_exercise_that_points_to_no_section() {
+    check(
+        |book| {
+            book.write(COURSE, EXERCISE.replace("\"listings\"", "\"listing\""));
+            book.replace(PAGE, FREE, "{{#exercise softmax::soft-max}}");
+        },
+        &["book/src/01-softmax.md:1: the link `#listing` finds no such heading in \
+             book/src/01-softmax.md; did you mean `listings`?"],
+    );
+}
+
 #[test]
 fn an_item_that_the_source_has_twice() {
     let twin = "#[cfg(unix)]\npub fn softmax() {}\n\n#[must_use]";

@@ -21,15 +21,23 @@ fn toy() -> Result<(DMatrix<f32>, Attention), ShapeError> {
     Ok((x, Attention::new(q_proj, k_proj, v_proj)?))
 }
 
+/// Queries, keys and values of the three tokens, as the worked example has them.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn toy_roles() -> Result<[DMatrix<f32>; 3], ShapeError> {
+    let (x, layer) = toy()?;
+    let [q, k, v] = [&layer.q_proj, &layer.k_proj, &layer.v_proj];
+    Ok([q.forward(&x)?, k.forward(&x)?, v.forward(&x)?])
+}
+
 /// The worked example: every intermediate of one small forward pass.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn three_tokens() -> Result<String> {
     let (x, layer) = toy()?;
-    let q = layer.q_proj.forward(&x)?;
-    let k = layer.k_proj.forward(&x)?;
-    let v = layer.v_proj.forward(&x)?;
+    let [q, k, v] = toy_roles()?;
     let Attended { output, weights } = layer.forward(&x, &Mask::None)?;
     let steps = [
         ("x: three tokens, two features", &x, 0),

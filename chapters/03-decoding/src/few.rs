@@ -25,6 +25,15 @@ pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     }
 }
 
+/// [`scores`] on one core, for those who keep the others busy themselves.
+#[must_use]
+pub fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
+    match q.nrows() {
+        0 | 1 => Arch::new().dispatch(Scores::<1, 8> { q, keys }),
+        _ => Arch::new().dispatch(Scores::<4, 8> { q, keys }),
+    }
+}
+
 /// (queries, `d_v`): `A V`, of the weights `shares` (keys, queries), a column a query, and
 /// `values` (keys, `d_v`).
 #[must_use]
@@ -138,7 +147,7 @@ fn add<S: Simd, const Q: usize, const N: usize>(
         }
         for n in 0..N {
             for q in 0..Q {
-                sum[q] = simd.mul_add_f32s(wide[q][n], columns[n][t], sum[q]);
+                sum[q] = simd.mul_add_e_f32s(wide[q][n], columns[n][t], sum[q]);
             }
         }
         for q in 0..Q {
@@ -173,7 +182,7 @@ fn dot<S: Simd, const Q: usize, const N: usize>(
     for t in 0..len {
         for q in 0..Q {
             for n in 0..N {
-                sums[q][n] = simd.mul_add_f32s(a[q][t], b[n][t], sums[q][n]);
+                sums[q][n] = simd.mul_add_e_f32s(a[q][t], b[n][t], sums[q][n]);
             }
         }
     }

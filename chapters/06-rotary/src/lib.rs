@@ -1,8 +1,9 @@
-//! Rotary positions: queries and keys are turned by angles that grow with their position,
-//! so that a score depends on how far apart two tokens stand.
+//! Rotary positions: queries and keys are turned by angles that grow with their
+//! position, so that a score depends on how far apart two tokens stand, and not on where.
 //!
 //! ```text
-//! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)      ω_i = θ^(−2i/d)
+//! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)
+//! ω of pair i = θ^(−2i / head_dim)
 //! ```
 //!
 //! Source: Su et al. 2021, *RoFormer: Enhanced Transformer with Rotary Position
@@ -20,20 +21,28 @@
 //! # Ok::<(), rotary::RotaryError>(())
 //! ```
 
+mod dials;
+pub mod example;
+pub mod experiments;
+pub mod figures;
+pub mod permute;
+
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;
 use grouped_query::{GroupError, GroupedQueryAttention, attend_groups, attend_stacked};
-use multi_head::{LayerError, MultiHeadAttended, Projected, head_dim};
+use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
 use nalgebra::DMatrix;
 use std::f64::consts::TAU;
 use std::ops::Range;
 
-/// Which features of a head turn together. Pair `i` turns at frequency `i` either way.
+/// Which two features of a head turn together. Pair `i` turns at frequency `i` in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
-    /// Feature `i` and feature `i + head_dim / 2`: Llama's weights.
+    /// Feature `i` and feature `i + head_dim / 2`, "half-split": Llama's checkpoints on
+    /// Hugging Face.
     Halves,
-    /// Features `2i` and `2i + 1`: the paper, and `DeepSeek`'s weights.
+    /// Features `2i` and `2i + 1`, "interleaved": the paper, Meta's own checkpoints of
+    /// Llama, and `DeepSeek`'s.
     Neighbors,
 }
 
@@ -58,23 +67,29 @@ pub struct Rotary {
 
 impl Rotary {
     /// The frequencies `theta^(-2i / head_dim)` of a head's pairs (Su et al. 2021,
-    /// equation 15). `theta` is 10,000 in the paper and 500,000 in Llama 3.
+    /// §3.2.2). `theta` is 10,000 in the paper and 500,000 in Llama 3.
     ///
     /// # Errors
-    /// When `head_dim` is odd or 0, or `theta` is not a positive finite number.
+    /// When `head_dim` is odd or 0, or `theta` is not a positive number that gives
+    /// frequencies that an `f32` can hold.
     pub fn new(
         head_dim: usize,
         theta: f64,
         pairing: Pairing,
     ) -> Result<Self, RotaryError> {
-        if head_dim == 0 || !head_dim.is_multiple_of(2) {
-            return Err(RotaryError::Unpaired { head_dim });
-        }
-        if !(theta.is_finite() && theta > 0.0) {
+        let pairs = pairs(head_dim)?;
+        // Rounded to f32 where Llama's own code rounds: its weights know these numbers.
+        let theta_i = |i| {
+            let exponent = (2 * i) as f32 / head_dim as f32;
+            f64::from(theta as f32).powf(f64::from(exponent)) as f32
+        };
+        let frequency = |i| 1.0 / theta_i(i);
+        let frequencies: Vec<f32> = (0..pairs).map(frequency).collect();
+        let usable = theta.is_finite() && theta > 0.0;
+        if !usable || frequencies.iter().any(|f| !f.is_finite()) {
             return Err(RotaryError::Theta { theta });
         }
-        let frequency = |i| theta.powf(-2.0 * i as f64 / head_dim as f64) as f32;
-        Ok(Rotary { frequencies: (0..head_dim / 2).map(frequency).collect(), pairing })
+        Ok(Rotary { frequencies, pairing })
     }
 
     /// Radians a token, one a pair.
@@ -83,12 +98,18 @@ impl Rotary {
         &self.frequencies
     }
 
+    /// Width of the heads that it turns.
+    #[must_use]
+    pub fn head_dim(&self) -> usize {
+        2 * self.frequencies.len()
+    }
+
     /// Cosines and sines for tokens at these positions. The first token of a sequence
     /// stands at 0; a token that follows `len` cached ones stands at `len`.
     #[must_use]
     pub fn angles(&self, positions: Range<usize>) -> Angles {
-        // Rounded to f32 as Llama's tables are, and taken from f64 so that the product
-        // with a large position is still that of the rounded frequency.
+        // In f64, because the spacing of f32 grows with the angle: at 100,000 radians it
+        // is 0.008. Cosines and sines are at most 1 and fit an f32.
         let angle = |row: usize, pair: usize| {
             (positions.start + row) as f64 * f64::from(self.frequencies[pair])
         };
@@ -99,8 +120,16 @@ impl Rotary {
     }
 }
 
-/// The table of a run of positions: what is computed once and used for queries and keys of
-/// all heads.
+/// The pairs of a head.
+fn pairs(head_dim: usize) -> Result<usize, RotaryError> {
+    if head_dim == 0 || !head_dim.is_multiple_of(2) {
+        return Err(RotaryError::Unpaired { head_dim });
+    }
+    Ok(head_dim / 2)
+}
+
+/// The table of a run of positions: computed once, and used for the queries and keys of
+/// all heads, and of all layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Angles {
     /// (tokens, pairs).
@@ -123,15 +152,21 @@ impl Angles {
         for head in 0..heads {
             for i in 0..pairs {
                 let (a, b) = self.pairing.features(i, pairs);
-                let (a, b) = (head * 2 * pairs + a, head * 2 * pairs + b);
-                let (mut a, mut b) = x.columns_range_pair_mut(a, b);
-                let turns = self.cos.column(i).into_iter().zip(self.sin.column(i));
-                for ((a, b), (cos, sin)) in a.iter_mut().zip(b.iter_mut()).zip(turns) {
-                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
-                }
+                let first = head * 2 * pairs;
+                let (mut a, mut b) = x.columns_range_pair_mut(first + a, first + b);
+                let (cos, sin) = (self.cos.column(i), self.sin.column(i));
+                let (cos, sin) = (cos.as_slice(), sin.as_slice());
+                turn(a.as_mut_slice(), b.as_mut_slice(), cos, sin);
             }
         }
         Ok(())
+    }
+}
+
+/// Turns one pair of features of all tokens, each token by its own angle.
+fn turn(a: &mut [f32], b: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
     }
 }
 
@@ -152,7 +187,7 @@ impl RotaryAttention {
         rotary: Rotary,
     ) -> Result<Self, RotaryError> {
         let width = layer.kv_widths().0;
-        let wanted = layer.groups().kv_heads() * 2 * rotary.frequencies.len();
+        let wanted = layer.groups().kv_heads() * rotary.head_dim();
         let why = "every feature of a key belongs to a pair";
         expect_shape("k_proj", (1, width), (1, wanted), why)?;
         Ok(RotaryAttention { layer, rotary })
@@ -171,8 +206,7 @@ impl RotaryAttention {
         let Projected { q, k, v } = self.project(x, 0)?;
         let groups = self.layer.groups();
         let heads = attend_groups(&q, k.as_view(), v.as_view(), groups, mask)?;
-        let output = self.layer.o_proj().forward(&heads.context)?;
-        Ok(MultiHeadAttended { output, weights: heads.weights })
+        self.mix(heads)
     }
 
     /// Queries, keys and values of tokens `x` (tokens, `model_dim`), the first of which
@@ -192,19 +226,32 @@ impl RotaryAttention {
         Ok(projected)
     }
 
+    /// What the heads found, through the output projection.
+    fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, RotaryError> {
+        let output = self.layer.o_proj().forward(&heads.context)?;
+        Ok(MultiHeadAttended { output, weights: heads.weights })
+    }
+
     /// The layer without positions.
     #[must_use]
     pub fn layer(&self) -> &GroupedQueryAttention {
         &self.layer
     }
+
+    /// How its queries and keys turn.
+    #[must_use]
+    pub fn rotary(&self) -> &Rotary {
+        &self.rotary
+    }
 }
 
-/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer.
-/// The cache holds keys that are turned already: a key's angle depends on where its own
-/// token stands, and that does not change.
+/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the
+/// layer. The cache holds keys that are turned already: a key's angle depends on where
+/// its own token stands, and that does not change.
 ///
 /// # Errors
-/// When `x` does not fit the layer, or the cache does not, or has no room.
+/// When `x` does not fit the layer, or the cache does not, or has no room. Then nothing
+/// is kept.
 pub fn prefill(
     layer: &RotaryAttention,
     x: &DMatrix<f32>,
@@ -214,13 +261,11 @@ pub fn prefill(
     let Projected { q, k, v } = layer.project(x, start)?;
     cache.append(&k, &v).map_err(GroupError::from)?;
     let (groups, causal) = (layer.layer.groups(), Mask::Causal { offset: start });
-    let heads = attend_groups(&q, cache.keys(), cache.values(), groups, &causal)?;
-    let output = layer.layer.o_proj().forward(&heads.context)?;
-    Ok(MultiHeadAttended { output, weights: heads.weights })
+    layer.mix(attend_groups(&q, cache.keys(), cache.values(), groups, &causal)?)
 }
 
-/// Runs the next token, `x` (1, `model_dim`), through the layer, at the position that the
-/// cache's length gives it.
+/// Runs the next token, `x` (1, `model_dim`), through the layer, at the position that
+/// the cache's length gives it.
 ///
 /// # Errors
 /// When `x` is not one token, or as for [`prefill`].
@@ -233,58 +278,73 @@ pub fn decode(
     let Projected { q, k, v } = layer.project(x, cache.len())?;
     cache.append(&k, &v).map_err(GroupError::from)?;
     let groups = layer.layer.groups();
-    let heads = attend_stacked(&q, cache.keys(), cache.values(), groups)?;
-    let output = layer.layer.o_proj().forward(&heads.context)?;
-    Ok(MultiHeadAttended { output, weights: heads.weights })
+    layer.mix(attend_stacked(&q, cache.keys(), cache.values(), groups)?)
 }
 
-/// A query or key projection (`d_in`, heads · `head_dim`) whose heads pair their features
-/// as `from` says, with the features in the order of `to`: the same scores from the other
-/// kind of rotation.
+/// Where the features of a head come from when it is paired anew: feature `j` of a head
+/// paired as `to` says is feature `order[j]` of the same head paired as `from` says.
+///
+/// # Errors
+/// When `head_dim` is odd or 0.
+pub fn permutation(
+    head_dim: usize,
+    from: Pairing,
+    to: Pairing,
+) -> Result<Vec<usize>, RotaryError> {
+    let pairs = pairs(head_dim)?;
+    let mut order = vec![0; head_dim];
+    for i in 0..pairs {
+        let (old, new) = (from.features(i, pairs), to.features(i, pairs));
+        order[new.0] = old.0;
+        order[new.1] = old.1;
+    }
+    Ok(order)
+}
+
+/// A query or key projection (`d_in`, heads · `head_dim`) for the other pairing: with
+/// its heads' columns in another order, it gives the same scores under that rotation.
 ///
 /// # Errors
 /// When the heads do not divide its width, or leave an odd one.
-pub fn repaired(
+pub fn permuted(
     projection: &Linear,
     heads: usize,
     from: Pairing,
     to: Pairing,
 ) -> Result<Linear, RotaryError> {
-    let d_out = projection.shape().1;
-    let head_dim = head_dim("projection", d_out, heads)?;
-    if !head_dim.is_multiple_of(2) {
-        return Err(RotaryError::Unpaired { head_dim });
-    }
-    let pairs = head_dim / 2;
-    let mut order = vec![0; d_out];
-    for first in (0..d_out).step_by(head_dim.max(1)) {
-        for i in 0..pairs {
-            let (old, new) = (from.features(i, pairs), to.features(i, pairs));
-            order[first + new.0] = first + old.0;
-            order[first + new.1] = first + old.1;
-        }
-    }
-    let bias = projection.bias().map(|bias| bias.select_rows(&order));
-    Ok(Linear::new(projection.weight().select_columns(&order), bias)?)
+    let head_dim = head_dim("projection", projection.shape().1, heads)?;
+    let order = permutation(head_dim, from, to)?;
+    let of_head = |head| order.iter().map(move |feature| head * head_dim + feature);
+    let columns: Vec<usize> = (0..heads).flat_map(of_head).collect();
+    let bias = projection.bias().map(|bias| bias.select_rows(&columns));
+    Ok(Linear::new(projection.weight().select_columns(&columns), bias)?)
 }
 
-/// How Llama 3.1 stretches the frequencies of a model that was trained on short texts:
-/// pairs that turn often within the old context stay, pairs that do not finish a turn are
-/// slowed down by `factor`, and those between are in between.
+/// How Llama 3.1 stretches the frequencies of a model that was trained on shorter texts:
+/// pairs that turn often within the old context stay, pairs that turn less than once are
+/// slowed down by `factor`, and in between the one passes into the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Llama3Scaling {
-    /// How much slower the slow pairs turn: 8 in Llama 3.1.
+    /// How much slower the slow pairs turn.
     pub factor: f64,
-    /// Pairs with fewer turns than this within the old context are slowed in full: 1.
+    /// Pairs with fewer turns than this within the old context are slowed in full.
     pub low_freq_factor: f64,
-    /// Pairs with more turns than this stay as they are: 4.
+    /// Pairs with more turns than this stay as they are.
     pub high_freq_factor: f64,
-    /// Tokens of the old context: 8,192.
+    /// Tokens of the old context.
     pub original_context: f64,
 }
 
 impl Llama3Scaling {
-    /// The frequency that takes the place of `frequency`, in radians a token.
+    /// As in the configuration of Llama 3.1.
+    pub const LLAMA_3_1: Self = Llama3Scaling {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 8192.0,
+    };
+
+    /// The frequency that takes the place of `frequency`, both in radians a token.
     #[must_use]
     pub fn of(self, frequency: f64) -> f64 {
         let turns = self.original_context * frequency / TAU;
@@ -292,16 +352,34 @@ impl Llama3Scaling {
         let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
         kept * frequency + (1.0 - kept) * frequency / self.factor
     }
+
+    fn check(self) -> Result<(), RotaryError> {
+        let Llama3Scaling { factor, low_freq_factor: low, .. } = self;
+        let (high, context) = (self.high_freq_factor, self.original_context);
+        let positive = [factor, low, high, context].map(|x| x.is_finite() && x > 0.0);
+        if positive == [true; 4] && low < high {
+            Ok(())
+        } else {
+            Err(RotaryError::Scaling(self))
+        }
+    }
 }
 
 impl Rotary {
     /// The same pairs at the frequencies that `scaling` gives them.
-    #[must_use]
-    pub fn scaled(mut self, scaling: Llama3Scaling) -> Self {
+    ///
+    /// # Errors
+    /// When a number of `scaling` is not positive, its low factor is not below the high
+    /// one, or a frequency would be more than an `f32` can hold.
+    pub fn scaled(mut self, scaling: Llama3Scaling) -> Result<Self, RotaryError> {
+        scaling.check()?;
         for frequency in &mut self.frequencies {
             *frequency = scaling.of(f64::from(*frequency)) as f32;
+            if !frequency.is_finite() {
+                return Err(RotaryError::Scaling(scaling));
+            }
         }
-        self
+        Ok(self)
     }
 }
 
@@ -314,12 +392,21 @@ pub enum RotaryError {
         /// Features of a head.
         head_dim: usize,
     },
-    /// The base of the frequencies is not a positive number.
-    #[error("rope theta is {theta}, wanted a positive number")]
+    /// The base of the frequencies is none.
+    #[error(
+        "rope theta is {theta}, wanted a positive number that gives finite frequencies"
+    )]
     Theta {
         /// The base.
         theta: f64,
     },
+    /// The frequencies cannot be scaled so.
+    #[error(
+        "rope scaling: factor {}, low {}, high {}, context {}; wanted positive numbers, \
+         low below high",
+        .0.factor, .0.low_freq_factor, .0.high_freq_factor, .0.original_context
+    )]
+    Scaling(Llama3Scaling),
     /// The layer does not fit, or its cache.
     #[error(transparent)]
     Group(#[from] GroupError),

@@ -8,6 +8,7 @@
 #[path = "../../examples/scale.rs"]
 mod scale;
 
+use chapter_cli::Chapter;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
@@ -51,12 +52,24 @@ impl Folder {
         &self,
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Ran {
+        self.run_each_of::<scale::Scale>(arguments)
+    }
+
+    /// [`Folder::run`] for another chapter.
+    pub(crate) fn run_of<C: Chapter>(&self, arguments: &str) -> Ran {
+        self.run_each_of::<C>(arguments.split_whitespace())
+    }
+
+    fn run_each_of<'a, C: Chapter>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Ran {
         let here = self.0.path().to_str().unwrap();
         let arguments =
             arguments.into_iter().map(|a| OsString::from(a.replace("DIR", here)));
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let code = chapter_cli::run::<scale::Scale>(
-            std::iter::once("scale".into()).chain(arguments),
+        let code = chapter_cli::run::<C>(
+            std::iter::once(C::NAME.into()).chain(arguments),
             &mut stdout,
             &mut stderr,
         );
@@ -67,6 +80,11 @@ impl Folder {
     /// `forward` from DIR/in to DIR/out.
     pub(crate) fn forward(&self, more: &str) -> Ran {
         self.run(&format!("forward --input DIR/in --output DIR/out {more}"))
+    }
+
+    /// [`Folder::forward`] for another chapter.
+    pub(crate) fn forward_of<C: Chapter>(&self, more: &str) -> Ran {
+        self.run_of::<C>(&format!("forward --input DIR/in --output DIR/out {more}"))
     }
 
     /// Shape and numbers of a tensor in DIR/out.

@@ -32,6 +32,7 @@ impl Fixture {
         fs::write(path, content).unwrap();
     }
 
+    #[allow(dead_code, reason = "not every test file changes the book")]
     /// Replaces the one place in a file that reads `old`.
     #[track_caller]
     pub(crate) fn replace(&self, path: &str, old: &str, new: &str) {

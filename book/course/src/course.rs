@@ -1,0 +1,208 @@
+//! Where the book is, where the reader's folder is, and which exercise is meant.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use syllabus::{Chapter, Exercise};
+
+use crate::{files, progress::Progress};
+
+/// The book and the reader's folder.
+pub(crate) struct Course {
+    /// The book.
+    pub root: PathBuf,
+    /// The reader's.
+    pub my: PathBuf,
+    /// Those with exercises, in reading order.
+    pub chapters: Vec<Chapter>,
+}
+
+/// An exercise, with its chapter.
+#[derive(Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    /// Where it belongs.
+    pub chapter: &'a Chapter,
+    /// What it is.
+    pub exercise: &'a Exercise,
+}
+
+impl Chosen<'_> {
+    /// `attention/softmax`.
+    pub(crate) fn id(&self) -> String {
+        self.chapter.id(self.exercise)
+    }
+}
+
+impl Course {
+    /// The book at `root`, with the reader's folder inside it if `my` is none.
+    ///
+    /// # Errors
+    /// When the book cannot be read.
+    pub(crate) fn open(root: &Path, my: Option<&Path>) -> Result<Course> {
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("no book at {}", root.display()))?;
+        let my = match my {
+            Some(my) => std::path::absolute(my)?,
+            None => root.join("my"),
+        };
+        let chapters = syllabus::chapters(&root)?;
+        Ok(Course { root, my, chapters })
+    }
+
+    /// The reader's chapter.
+    pub(crate) fn mine(&self, chapter: &Chapter) -> PathBuf {
+        self.my.join(&chapter.folder)
+    }
+
+    /// What is the course's own in the reader's folder: progress, backups, the checks.
+    pub(crate) fn own(&self) -> PathBuf {
+        self.my.join(".course")
+    }
+
+    /// A path as the reader would type it.
+    pub(crate) fn told(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+
+    /// Whether the reader has begun the chapter.
+    pub(crate) fn has_begun(&self, chapter: &Chapter) -> bool {
+        self.mine(chapter).is_dir()
+    }
+
+    /// A chapter by name, folder or number.
+    ///
+    /// # Errors
+    /// When there is none; the nearest name follows.
+    pub(crate) fn chapter(&self, name: &str) -> Result<&Chapter> {
+        let number = |chapter: &Chapter| {
+            let (number, _) = chapter.folder.split_once('-')?;
+            Some(number.trim_start_matches('0').to_owned())
+        };
+        let wanted = name.replace('_', "-");
+        let found = self.chapters.iter().find(|chapter| {
+            chapter.name == wanted
+                || chapter.folder == wanted
+                || number(chapter).is_some_and(|n| n == wanted.trim_start_matches('0'))
+        });
+        found.with_context(|| {
+            let names = self.chapters.iter().map(|chapter| chapter.name.as_str());
+            format!("no chapter `{name}` has exercises{}", did_you_mean(name, names))
+        })
+    }
+
+    /// The exercise that `name` means, or the next one if it is none.
+    ///
+    /// # Errors
+    /// When there is no such exercise, or several.
+    pub(crate) fn choose(&self, name: Option<&str>) -> Result<Chosen<'_>> {
+        let Some(name) = name else { return self.next() };
+        if let Some((chapter, exercise)) = name.split_once('/') {
+            let chapter = self.chapter(chapter)?;
+            return exercise_of(chapter, exercise);
+        }
+        let progress = Progress::read(self)?;
+        let here = progress.chapter.as_deref().and_then(|name| self.chapter(name).ok());
+        if let Some(chapter) = here
+            && let Some(exercise) = chapter.exercise(name)
+        {
+            return Ok(Chosen { chapter, exercise });
+        }
+        let all = self.all().filter(|chosen| chosen.exercise.name == name);
+        match all.collect::<Vec<_>>()[..] {
+            [one] => Ok(one),
+            [] => {
+                let ids: Vec<String> = self.all().map(|chosen| chosen.id()).collect();
+                let names = self.all().map(|chosen| chosen.exercise.name.as_str());
+                let names = names.chain(ids.iter().map(String::as_str));
+                bail!("no exercise `{name}`{}", did_you_mean(name, names))
+            }
+            [one, ..] => {
+                bail!("several exercises are called `{name}`; say `{}`", one.id())
+            }
+        }
+    }
+
+    /// Every exercise, in reading order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Chosen<'_>> {
+        self.chapters.iter().flat_map(|chapter| {
+            chapter.exercises.iter().map(move |exercise| Chosen { chapter, exercise })
+        })
+    }
+
+    /// What is not done yet: where the reader was last, and else in what was begun.
+    ///
+    /// # Errors
+    /// When nothing was begun, or all of it is done.
+    fn next(&self) -> Result<Chosen<'_>> {
+        let progress = Progress::read(self)?;
+        let begun = || self.chapters.iter().filter(|chapter| self.has_begun(chapter));
+        if begun().next().is_none() {
+            let first = self.chapters.first().map_or("CHAPTER", |c| c.name.as_str());
+            bail!("nothing is begun yet: cargo course start {first}");
+        }
+        let here =
+            |chapter: &&Chapter| Some(&chapter.name) == progress.chapter.as_ref();
+        let (last, others): (Vec<_>, Vec<_>) = begun().partition(here);
+        for chapter in last.into_iter().chain(others) {
+            let open = |exercise: &&Exercise| !progress.is_done(&chapter.id(exercise));
+            if let Some(exercise) = chapter.exercises.iter().find(open) {
+                return Ok(Chosen { chapter, exercise });
+            }
+        }
+        match self.chapters.iter().find(|chapter| !self.has_begun(chapter)) {
+            Some(chapter) => bail!(
+                "all that you began is done: go on with cargo course start {}",
+                chapter.name
+            ),
+            None => bail!("every exercise of every chapter is done"),
+        }
+    }
+
+    /// Refuses a chapter that the reader has not begun.
+    ///
+    /// # Errors
+    /// When its folder is not there.
+    pub(crate) fn needs(&self, chapter: &Chapter) -> Result<()> {
+        if self.has_begun(chapter) {
+            return Ok(());
+        }
+        let folder = self.told(&self.mine(chapter));
+        bail!("{folder} is not there yet: cargo course start {}", chapter.name)
+    }
+
+    /// The sheet of an exercise that is filled in.
+    pub(crate) fn sheet(&self, chosen: Chosen) -> PathBuf {
+        let name = format!("{}.toml", chosen.exercise.name);
+        self.mine(chosen.chapter).join("answers").join(name)
+    }
+
+    /// A folder in which a backup goes, new each time.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn backup(&self, of: &str) -> Result<PathBuf> {
+        files::numbered(&self.own().join("backups"), of)
+    }
+}
+
+fn exercise_of<'a>(chapter: &'a Chapter, name: &str) -> Result<Chosen<'a>> {
+    let exercise = chapter.exercise(name).with_context(|| {
+        let names = chapter.exercises.iter().map(|exercise| exercise.name.as_str());
+        let hint = did_you_mean(name, names);
+        format!("chapter `{}` has no exercise `{name}`{hint}", chapter.name)
+    })?;
+    Ok(Chosen { chapter, exercise })
+}
+
+/// `; did you mean …?` when a candidate is close, else nothing.
+pub(crate) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> String {
+    candidates
+        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(String::new(), |(_, nearest)| format!("; did you mean `{nearest}`?"))
+}

@@ -1,0 +1,35 @@
+//! Hints, one more each time.
+
+use anyhow::Result;
+
+use crate::{course::Course, progress::Progress, tell};
+
+/// Shows the hints that were shown before, and the next.
+///
+/// # Errors
+/// When there is no such exercise, or the progress cannot be read or written.
+pub(crate) fn hint(course: &Course, name: Option<&str>) -> Result<()> {
+    let chosen = course.choose(name)?;
+    let (id, hints) = (chosen.id(), &chosen.exercise.hints);
+    let mut progress = Progress::read(course)?;
+    let shown = progress.hints.entry(id.clone()).or_default();
+    *shown = (*shown + 1).min(hints.len());
+    let shown = *shown;
+    anstream::println!("{}: {}", tell::bold(&id), chosen.exercise.title);
+    for (number, hint) in hints.iter().enumerate().take(shown) {
+        let text = format!("{} of {}. {hint}", number + 1, hints.len());
+        let text = tell::wrapped(&text, 2);
+        anstream::println!(
+            "{}",
+            if number + 1 < shown { tell::dim(&text) } else { text }
+        );
+    }
+    if shown == hints.len() {
+        let solution = tell::command(&format!("cargo course solution {id}"));
+        anstream::println!("\n  That was the last one. After it there is {solution}");
+    }
+    if course.my.is_dir() {
+        progress.write(course)?;
+    }
+    Ok(())
+}

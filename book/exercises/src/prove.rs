@@ -1,0 +1,273 @@
+//! Proves that a chapter's exercises do what they promise.
+
+use std::{fmt, fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use syllabus::{Chapter, Kind, verdict::Finding};
+
+use crate::{
+    answer::{Answer, Tolerance, Value},
+    draw::Choices,
+    judge::judge,
+    outcome::{Outcome, agree, outcome},
+    sheet::Judged,
+    task::{Exercises, Task},
+};
+
+/// What a chapter has at least.
+const LEAST: usize = 4;
+
+/// What was proved, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// A line for each exercise.
+    pub exercises: Vec<Proved>,
+}
+
+/// What was proved of one exercise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// `attention/softmax`.
+    pub id: String,
+    /// What the reader does.
+    pub kind: Kind,
+    /// Mistakes that fail and are named as themselves.
+    pub mistakes: usize,
+    /// How many of them come with a case that hides them.
+    pub hidden: usize,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for Proved { id, kind, mistakes, hidden } in &self.exercises {
+            writeln!(
+                f,
+                "{id:<32} {kind:<12} {mistakes:>2} mistakes, {hidden:>2} hidden"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Proves for every exercise of the chapter in `folder` that `course.toml` and the code
+/// tell of the same things, that the chapter's answer passes, that an unwritten one does
+/// not, that each mistake fails and is named as itself, and that it is hidden where it is
+/// said to be.
+///
+/// # Errors
+/// All that does not hold.
+pub fn prove(folder: impl AsRef<Path>, exercises: &Exercises) -> Result<Proof> {
+    let folder = folder.as_ref();
+    let chapter = Chapter::open(folder)?.context("there is no course.toml")?;
+    let mut wrong = Vec::new();
+    if chapter.exercises.len() < LEAST {
+        wrong.push(format!("a chapter has at least {LEAST} exercises"));
+    }
+    for kind in [Kind::ByHand, Kind::Implement, Kind::Investigate] {
+        if !chapter.exercises.iter().any(|exercise| exercise.kind == kind) {
+            wrong.push(format!("no exercise is of the kind `{kind}`"));
+        }
+    }
+    for task in exercises.iter() {
+        if chapter.exercise(task.name()).is_none() {
+            wrong.push(format!("`{}` is not in course.toml", task.name()));
+        }
+    }
+    let anchors = anchors(folder)?;
+    let mut proof = Proof::default();
+    for exercise in &chapter.exercises {
+        let Some(task) = exercises.find(&exercise.name) else {
+            wrong.push(format!("`{}` is not in tests/course.rs", exercise.name));
+            continue;
+        };
+        let judged = Judged { blanks: &exercise.blank, oracle: task };
+        let task = if exercise.blank.is_empty() { task } else { &judged };
+        let subject = Subject { exercise, task };
+        let id = chapter.id(exercise);
+        let complaints = [
+            subject.sections(&anchors),
+            subject.kind(),
+            subject.blanks(),
+            subject.passes(),
+            subject.starter_fails(),
+            subject.mistakes(),
+        ];
+        wrong.extend(complaints.concat().into_iter().map(|why| format!("{id}: {why}")));
+        let (kind, mistakes) = (exercise.kind, exercise.mistake.len());
+        let hidden = exercise.mistake.iter().filter(|m| m.hidden_by.is_some()).count();
+        proof.exercises.push(Proved { id, kind, mistakes, hidden });
+    }
+    if wrong.is_empty() { Ok(proof) } else { bail!("{}", wrong.join("\n")) }
+}
+
+/// One exercise, as `course.toml` tells of it and as the code does.
+struct Subject<'a> {
+    exercise: &'a syllabus::Exercise,
+    task: &'a dyn Task,
+}
+
+impl Subject<'_> {
+    fn sections(&self, anchors: &[String]) -> Vec<String> {
+        let sections = self.exercise.mistake.iter().filter_map(|m| m.section.as_ref());
+        let dead = [&self.exercise.section].into_iter().chain(sections);
+        dead.filter(|section| !anchors.contains(section))
+            .map(|section| format!("the page has no section `{section}`"))
+            .collect()
+    }
+
+    fn kind(&self) -> Vec<String> {
+        let (told, is) = (self.exercise.kind, self.task.kind());
+        let differ = told != is;
+        differ
+            .then(|| format!("is `{told}` in course.toml, `{is}` in tests/course.rs"))
+            .into_iter()
+            .collect()
+    }
+
+    /// The blanks are the parts of the answer, by name and shape.
+    fn blanks(&self) -> Vec<String> {
+        if self.exercise.blank.is_empty() {
+            return Vec::new();
+        }
+        let Outcome::Gave(Answer(parts)) = self.task.answer(&[]) else {
+            return vec!["the chapter's answer panics".to_owned()];
+        };
+        let wanted = self.exercise.blank.iter().filter(|blank| !blank.prediction);
+        let wanted: Vec<_> =
+            wanted.map(|blank| (blank.name.clone(), Some(blank.shape))).collect();
+        let shape = |value: &Value| match value {
+            Value::Numbers(matrix) => Some(matrix.shape().into()),
+            _ => None,
+        };
+        let found: Vec<_> =
+            parts.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
+        let differ = wanted != found;
+        let why = || format!("the blanks are {wanted:?}, the answer has {found:?}");
+        differ.then(why).into_iter().collect()
+    }
+
+    fn passes(&self) -> Vec<String> {
+        let finding = judge(self.task, self.task).finding;
+        let steps = self.task.steps(&self.task.draw(0, 1.0));
+        let stopped = |(name, outcome): &(String, Outcome)| {
+            matches!(outcome, Outcome::Stopped(_))
+                .then(|| format!("step `{name}` panics"))
+        };
+        let passed = matches!(finding, Finding::Right { .. });
+        let failed =
+            (!passed).then(|| format!("the chapter's answer fails: {finding:?}"));
+        let panics =
+            matches!(self.task.answer(&self.task.draw(0, 1.0)), Outcome::Stopped(_));
+        let panics = panics.then(|| "the chapter's answer panics".to_owned());
+        failed
+            .into_iter()
+            .chain(panics)
+            .chain(steps.iter().filter_map(stopped))
+            .collect()
+    }
+
+    fn starter_fails(&self) -> Vec<String> {
+        let starter = Instead { task: self.task, answer: &|_| outcome(|| todo!()) };
+        let failed =
+            matches!(judge(&starter, self.task).finding, Finding::Unwritten { .. });
+        let passed = !failed;
+        passed.then(|| "a `todo!()` is not seen".to_owned()).into_iter().collect()
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        let names = self.task.mistakes();
+        let mut wrong = Vec::new();
+        if names.is_empty() {
+            wrong.push("no mistake is catalogued".to_owned());
+        }
+        for mistake in &self.exercise.mistake {
+            if !names.contains(&mistake.name.as_str()) {
+                wrong.push(format!(
+                    "mistake `{}` is not in tests/course.rs",
+                    mistake.name
+                ));
+            }
+        }
+        for (which, name) in names.iter().enumerate() {
+            wrong.extend(
+                self.mistake(which, name).map(|why| format!("mistake `{name}` {why}")),
+            );
+        }
+        wrong
+    }
+
+    fn mistake(&self, which: usize, name: &str) -> Option<String> {
+        let Some(told) = self.exercise.mistake(name) else {
+            return Some("is not in course.toml".to_owned());
+        };
+        let answer = |case: &[u32]| self.task.mistaken(which, case);
+        let mistaken = Instead { task: self.task, answer: &answer };
+        match judge(&mistaken, self.task).finding {
+            Finding::Mistaken { mistake, left: 0, .. } if mistake == name => {}
+            Finding::Mistaken { mistake, .. } => {
+                return Some(format!("is taken for `{mistake}`"));
+            }
+            Finding::Right { .. } => return Some("passes".to_owned()),
+            other => return Some(format!("is not recognized: {other:?}")),
+        }
+        match (&told.hidden_by, self.task.hidden(which)) {
+            (None, None) => None,
+            (Some(_), None) => {
+                Some("has no case that hides it in tests/course.rs".to_owned())
+            }
+            (None, Some(_)) => Some("needs `hidden_by` in course.toml".to_owned()),
+            (Some(words), Some([right, mistaken])) => {
+                let hidden = agree(&mistaken, &right, |part| self.task.tolerance(part))
+                    && matches!(right, Outcome::Gave(_));
+                (!hidden).then(|| format!("is not hidden by {words}"))
+            }
+        }
+    }
+}
+
+/// A task with another answer.
+struct Instead<'a> {
+    task: &'a dyn Task,
+    answer: &'a dyn Fn(&[u32]) -> Outcome,
+}
+
+impl Task for Instead<'_> {
+    fn name(&self) -> &str {
+        self.task.name()
+    }
+
+    fn kind(&self) -> Kind {
+        self.task.kind()
+    }
+
+    fn tolerance(&self, part: &str) -> Tolerance {
+        self.task.tolerance(part)
+    }
+
+    fn answer(&self, case: &[u32]) -> Outcome {
+        (self.answer)(case)
+    }
+
+    fn draw(&self, seed: u64, reach: f32) -> Choices {
+        self.task.draw(seed, reach)
+    }
+}
+
+/// The headings of the chapter's page, as mdBook links to them.
+fn anchors(folder: &Path) -> Result<Vec<String>> {
+    let name = folder.file_name().unwrap_or_default();
+    let page = folder.join("../../book/src").join(name).with_added_extension("md");
+    let text = fs::read_to_string(&page)
+        .with_context(|| format!("cannot read the page {}", page.display()))?;
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    Ok(headings.map(|line| anchor(line.trim_start_matches('#'))).collect())
+}
+
+fn anchor(heading: &str) -> String {
+    let letter = |c: char| match c {
+        c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
+        c if c.is_whitespace() => Some('-'),
+        _ => None,
+    };
+    heading.trim().to_lowercase().chars().filter_map(letter).collect()
+}

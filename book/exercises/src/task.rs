@@ -1,0 +1,223 @@
+//! An exercise: cases, what the crate under test answers, and what people answer instead.
+
+use syllabus::Kind;
+
+use crate::{
+    answer::{Answer, Tolerance, Value},
+    draw::{Choices, Draw},
+    outcome::{Outcome, outcome},
+};
+
+/// The rounding of some dozen sums and products of numbers up to 4.
+const TOLERANCE: f32 = 1e-4;
+
+/// The exercises of a chapter.
+#[must_use]
+#[derive(Default)]
+pub struct Exercises(Vec<Box<dyn Task>>);
+
+impl Exercises {
+    /// None yet.
+    pub fn new() -> Exercises {
+        Exercises::default()
+    }
+
+    /// The same and one more.
+    pub fn with<P: 'static>(mut self, exercise: Exercise<P>) -> Exercises {
+        self.0.push(Box::new(exercise));
+        self
+    }
+
+    /// One after the other.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &dyn Task> {
+        self.0.iter().map(Box::as_ref)
+    }
+
+    /// The exercise of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&dyn Task> {
+        self.iter().find(|task| task.name() == name)
+    }
+}
+
+/// One exercise, whose cases are drawn as a `P`.
+pub struct Exercise<P> {
+    name: &'static str,
+    kind: Kind,
+    draw: fn(&mut Draw) -> P,
+    answer: fn(&P) -> Answer,
+    steps: Vec<Step<P>>,
+    mistakes: Vec<Mistake<P>>,
+    tolerance: f32,
+}
+
+struct Step<P> {
+    name: &'static str,
+    value: fn(&P) -> Value,
+}
+
+struct Mistake<P> {
+    name: &'static str,
+    answer: fn(&P) -> Answer,
+    hidden_by: Option<fn() -> P>,
+}
+
+impl<P> Exercise<P> {
+    /// A function to write. `draw` must not call what the reader has to write; `answer`
+    /// calls it.
+    #[must_use]
+    pub fn implement(
+        name: &'static str,
+        draw: fn(&mut Draw) -> P,
+        answer: fn(&P) -> Answer,
+    ) -> Exercise<P> {
+        Exercise::new(name, Kind::Implement, draw, answer)
+    }
+
+    fn new(
+        name: &'static str,
+        kind: Kind,
+        draw: fn(&mut Draw) -> P,
+        answer: fn(&P) -> Answer,
+    ) -> Exercise<P> {
+        let (steps, mistakes) = (Vec::new(), Vec::new());
+        Exercise { name, kind, draw, answer, steps, mistakes, tolerance: TOLERANCE }
+    }
+
+    /// Something that happens on the way, in order. It is shown and not judged.
+    #[must_use]
+    pub fn step(mut self, name: &'static str, value: fn(&P) -> Value) -> Self {
+        self.steps.push(Step { name, value });
+        self
+    }
+
+    /// What people answer instead. It may use the chapter's functions.
+    #[must_use]
+    pub fn mistake(mut self, name: &'static str, answer: fn(&P) -> Answer) -> Self {
+        self.mistakes.push(Mistake { name, answer, hidden_by: None });
+        self
+    }
+
+    /// A case in which nobody would notice the mistake before.
+    ///
+    /// # Panics
+    /// When no mistake was named yet.
+    #[must_use]
+    pub fn hidden_by(mut self, case: fn() -> P) -> Self {
+        let mistake = self.mistakes.last_mut();
+        mistake.expect("a mistake before the case that hides it").hidden_by =
+            Some(case);
+        self
+    }
+
+    /// How far off a number may be, times the larger of 1 and the number itself.
+    #[must_use]
+    pub fn tolerance(mut self, tolerance: f32) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+}
+
+impl Exercise<()> {
+    /// Numbers to find with a pencil, under the names of the blanks.
+    #[must_use]
+    pub fn by_hand(name: &'static str, answer: fn(&()) -> Answer) -> Exercise<()> {
+        Exercise::new(name, Kind::ByHand, |_| (), answer)
+    }
+
+    /// Numbers to find by trying, under the names of the blanks.
+    #[must_use]
+    pub fn investigate(name: &'static str, answer: fn(&()) -> Answer) -> Exercise<()> {
+        Exercise::new(name, Kind::Investigate, |_| (), answer)
+    }
+}
+
+/// An [`Exercise`], whatever its cases are. What is not said of one is that it has none.
+#[doc(hidden)]
+pub trait Task {
+    /// Its name in the chapter.
+    fn name(&self) -> &str;
+    /// What the reader does.
+    fn kind(&self) -> Kind;
+    /// How far off the numbers of a part may be.
+    fn tolerance(&self, part: &str) -> Tolerance;
+    /// What the crate under test answers.
+    fn answer(&self, case: &[u32]) -> Outcome;
+    /// The choices behind a case that is drawn by chance.
+    fn draw(&self, _seed: u64, _reach: f32) -> Choices {
+        Choices::new()
+    }
+    /// What was drawn.
+    fn given(&self, _case: &[u32]) -> Vec<(String, Value)> {
+        Vec::new()
+    }
+    /// What happens on the way to the answer.
+    fn steps(&self, _case: &[u32]) -> Vec<(String, Outcome)> {
+        Vec::new()
+    }
+    /// The mistakes' names.
+    fn mistakes(&self) -> Vec<&str> {
+        Vec::new()
+    }
+    /// What a mistake answers.
+    fn mistaken(&self, _which: usize, case: &[u32]) -> Outcome {
+        self.answer(case)
+    }
+    /// The right answer and a mistake's where it is hidden, if there is such a case.
+    fn hidden(&self, _which: usize) -> Option<[Outcome; 2]> {
+        None
+    }
+}
+
+impl<P> Task for Exercise<P> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn tolerance(&self, _part: &str) -> Tolerance {
+        Tolerance::Relative(self.tolerance)
+    }
+
+    fn draw(&self, seed: u64, reach: f32) -> Choices {
+        let mut draw = Draw::by_chance(seed, reach);
+        (self.draw)(&mut draw);
+        draw.made()
+    }
+
+    fn given(&self, case: &[u32]) -> Vec<(String, Value)> {
+        let mut draw = Draw::again(case);
+        (self.draw)(&mut draw);
+        draw.drawn()
+    }
+
+    fn answer(&self, case: &[u32]) -> Outcome {
+        outcome(|| (self.answer)(&(self.draw)(&mut Draw::again(case))))
+    }
+
+    fn steps(&self, case: &[u32]) -> Vec<(String, Outcome)> {
+        let step = |Step { name, value }: &Step<P>| {
+            let give = || Answer::of(name, value(&(self.draw)(&mut Draw::again(case))));
+            ((*name).to_owned(), outcome(give))
+        };
+        self.steps.iter().map(step).collect()
+    }
+
+    fn mistakes(&self) -> Vec<&str> {
+        self.mistakes.iter().map(|mistake| mistake.name).collect()
+    }
+
+    fn mistaken(&self, which: usize, case: &[u32]) -> Outcome {
+        let answer = self.mistakes[which].answer;
+        outcome(|| answer(&(self.draw)(&mut Draw::again(case))))
+    }
+
+    fn hidden(&self, which: usize) -> Option<[Outcome; 2]> {
+        let Mistake { answer, hidden_by, .. } = &self.mistakes[which];
+        let case = (*hidden_by)?();
+        Some([self.answer, *answer].map(|answer| outcome(|| answer(&case))))
+    }
+}

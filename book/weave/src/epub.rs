@@ -1,0 +1,276 @@
+//! The finished book as one file for reading devices: an EPUB 3 of the same pages.
+
+mod color;
+mod xhtml;
+
+use std::{
+    fs::{self, File},
+    io::{Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use mdbook_core::config::BookConfig;
+use sha2::{Digest, Sha256};
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use crate::{book::Built, finish::Page, html};
+use xhtml::Body;
+
+/// What a reading device needs to know of the look of the weaver's pages.
+const STYLE: &str = include_str!("epub/style.css");
+
+/// Faces that a device may lack, where the book brings them: signs of formulas and boxes of
+/// outputs.
+const FONTS: [&str; 2] = ["maths.woff2", "code.woff2"];
+
+const CONTAINER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
+  <rootfiles>
+    <rootfile full-path="book/package.opf" media-type="application/oebps-package+xml"/>
+  </rootfiles>
+</container>
+"#;
+
+/// Writes the book that was built below `root` to a file beside its folder.
+///
+/// # Errors
+/// When a page cannot be read, or the file cannot be written.
+pub(crate) fn write(root: &Path, built: &Built) -> Result<PathBuf> {
+    let file = built.folder.with_added_extension("epub");
+    let about = || format!("cannot write {}", file.display());
+    // Written whole or not at all.
+    let beside = root.join(file.with_added_extension("part"));
+    let output = File::create(&beside).with_context(about)?;
+    pack(root, built, &output).with_context(about)?;
+    fs::rename(&beside, root.join(&file)).with_context(about)?;
+    Ok(file)
+}
+
+/// A page as it goes into the EPUB.
+struct Chapter<'a> {
+    page: &'a Page,
+    body: Body,
+}
+
+impl Chapter<'_> {
+    fn file(&self) -> String {
+        self.page.file.with_extension("xhtml").display().to_string()
+    }
+}
+
+fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
+    let chapters = built
+        .pages
+        .iter()
+        .map(|page| {
+            let file = root.join(&built.folder).join(&page.file);
+            let html = fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            Ok(Chapter { page, body: xhtml::body(&html)? })
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    let faces = root.join("book/theme/fonts");
+    let mut fonts = FONTS.to_vec();
+    fonts.retain(|font| faces.join(font).is_file());
+
+    let mut zip = ZipWriter::new(output);
+    // The type of the file has to be the first thing in it, as it is.
+    add(&mut zip, "mimetype", CompressionMethod::Stored, b"application/epub+zip")?;
+    let mut add = |name: &str, content: &[u8]| {
+        add(&mut zip, name, CompressionMethod::Deflated, content)
+    };
+    add("META-INF/container.xml", CONTAINER.as_bytes())?;
+    add("book/package.opf", package(&built.book, &chapters, &fonts).as_bytes())?;
+    add("book/nav.xhtml", contents(&built.book, &chapters).as_bytes())?;
+    add("book/style.css", STYLE.as_bytes())?;
+    for font in &fonts {
+        let bytes = fs::read(faces.join(font))
+            .with_context(|| format!("cannot read {font}"))?;
+        add(&format!("book/{font}"), &bytes)?;
+    }
+    for chapter in &chapters {
+        let text = document(&built.book, &chapter.page.name, "", &chapter.body.xhtml);
+        add(&format!("book/{}", chapter.file()), text.as_bytes())?;
+    }
+    zip.finish()?;
+    Ok(())
+}
+
+fn add<W: Write + Seek>(
+    zip: &mut ZipWriter<W>,
+    name: &str,
+    method: CompressionMethod,
+    content: &[u8],
+) -> Result<()> {
+    // The same book gives the same bytes: no entry knows when it was packed.
+    let options = SimpleFileOptions::default()
+        .compression_method(method)
+        .last_modified_time(zip::DateTime::default());
+    zip.start_file(name, options)?;
+    Ok(zip.write_all(content)?)
+}
+
+fn package(book: &BookConfig, chapters: &[Chapter], fonts: &[&str]) -> String {
+    let title = html::text(book.title.as_deref().unwrap_or("A book"));
+    let language = book.language.as_deref().unwrap_or("en");
+    let description = html::text(book.description.as_deref().unwrap_or_default());
+    let authors: String = book
+        .authors
+        .iter()
+        .map(|author| format!("    <dc:creator>{}</dc:creator>\n", html::text(author)))
+        .collect();
+    let fonts: String = fonts
+        .iter()
+        .enumerate()
+        .map(|(i, font)| item(&format!("font{i}"), font, "font/woff2", ""))
+        .collect();
+    let items: String = chapters
+        .iter()
+        .enumerate()
+        .map(|(i, chapter)| {
+            let properties =
+                [("mathml", chapter.body.mathml), ("svg", chapter.body.svg)];
+            let properties: Vec<&str> = properties
+                .iter()
+                .filter(|(_, has)| *has)
+                .map(|(name, _)| *name)
+                .collect();
+            let id = format!("page{i}");
+            item(&id, &chapter.file(), "application/xhtml+xml", &properties.join(" "))
+        })
+        .collect();
+    let spine: String = (0..chapters.len())
+        .map(|i| format!("    <itemref idref=\"page{i}\"/>\n"))
+        .collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <package xmlns=\"http://www.idpf.org/2007/opf\" version=\"3.0\" unique-identifier=\"id\" xml:lang=\"{language}\">\n\
+         \x20 <metadata xmlns:dc=\"http://purl.org/dc/elements/1.1/\">\n\
+         \x20   <dc:identifier id=\"id\">{}</dc:identifier>\n\
+         \x20   <dc:title>{title}</dc:title>\n\
+         \x20   <dc:language>{language}</dc:language>\n\
+         {authors}\
+         \x20   <dc:description>{description}</dc:description>\n\
+         \x20   <dc:rights>Text and figures: CC BY 4.0. Code: MIT or Apache-2.0.</dc:rights>\n\
+         \x20   <meta property=\"dcterms:modified\">{}</meta>\n\
+         \x20 </metadata>\n\
+         \x20 <manifest>\n{}{}{fonts}{items}\x20 </manifest>\n\
+         \x20 <spine>\n{spine}\x20 </spine>\n\
+         </package>\n",
+        identifier(&title),
+        modified(),
+        item("nav", "nav.xhtml", "application/xhtml+xml", "nav"),
+        item("style", "style.css", "text/css", ""),
+    )
+}
+
+fn item(id: &str, file: &str, kind: &str, properties: &str) -> String {
+    let properties = match properties {
+        "" => String::new(),
+        some => format!(" properties=\"{some}\""),
+    };
+    let file = html::attribute(file);
+    format!(
+        "    <item id=\"{id}\" href=\"{file}\" media-type=\"{kind}\"{properties}/>\n"
+    )
+}
+
+/// The book's number among all others: the same for all its editions.
+fn identifier(title: &str) -> String {
+    let hash: String =
+        Sha256::digest(title)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    // As RFC 9562 wants it of numbers that are made by a rule of one's own.
+    let uuid = [&hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..]];
+    let [a, b, c, d, e] = uuid;
+    format!("urn:uuid:{a}-{b}-8{c}-8{d}-{e}")
+}
+
+/// When the book was changed, which the build can only know if it is told
+/// (<https://reproducible-builds.org/specs/source-date-epoch>).
+fn modified() -> String {
+    let told = std::env::var("SOURCE_DATE_EPOCH").ok();
+    date(told.and_then(|seconds| seconds.trim().parse().ok()).unwrap_or(0))
+}
+
+/// Seconds since 1970 as a date and a time.
+fn date(seconds: u64) -> String {
+    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
+    let leap = |year: u64| {
+        year.is_multiple_of(4)
+            && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths =
+        [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!(
+        "{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
+        month + 1,
+        days + 1
+    )
+}
+
+fn contents(book: &BookConfig, chapters: &[Chapter]) -> String {
+    let entry = |chapter: &Chapter| {
+        let file = chapter.file();
+        let sections: String = chapter
+            .body
+            .sections
+            .iter()
+            .map(|(id, title)| {
+                format!("<li><a href=\"{file}#{id}\">{}</a></li>\n", html::text(title))
+            })
+            .collect();
+        let sections = match sections.as_str() {
+            "" => sections,
+            some => format!("\n<ol>\n{some}</ol>\n"),
+        };
+        format!(
+            "<li><a href=\"{file}\">{}</a>{sections}</li>\n",
+            html::text(&chapter.page.name)
+        )
+    };
+    let entries: String = chapters.iter().map(entry).collect();
+    let nav = format!(
+        "<nav epub:type=\"toc\" id=\"toc\">\n<h1>Contents</h1>\n<ol>\n{entries}</ol>\n</nav>"
+    );
+    let epub = " xmlns:epub=\"http://www.idpf.org/2007/ops\"";
+    document(book, "Contents", epub, &nav)
+}
+
+fn document(book: &BookConfig, title: &str, namespaces: &str, body: &str) -> String {
+    let language = book.language.as_deref().unwrap_or("en");
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE html>\n\
+         <html xmlns=\"http://www.w3.org/1999/xhtml\"{namespaces} lang=\"{language}\" xml:lang=\"{language}\">\n\
+         <head>\n<meta charset=\"UTF-8\"/>\n<title>{}</title>\n\
+         <link rel=\"stylesheet\" href=\"style.css\"/>\n</head>\n<body>\n{body}\n</body>\n</html>\n",
+        html::text(title)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // date -u -d @SECONDS +%FT%TZ
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(date(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(date(1_767_225_599), "2025-12-31T23:59:59Z");
+        assert_eq!(date(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+}

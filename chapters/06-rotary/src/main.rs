@@ -1,0 +1,189 @@
+//! `cargo run -p rotary`: the worked example, the figures, `forward` on files, and
+//! `permute` for checkpoints.
+
+use anyhow::Context;
+use attention::{ShapeError, files};
+use chapter_cli::{Chapter, Output, Sequence, Tensors};
+use clap::{Args, FromArgMatches};
+use grouped_query::{GroupError, GroupedQueryAttention};
+use multi_head::{LayerError, MultiHeadAttended};
+use rotary::{
+    Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, example, figures,
+    permute,
+};
+use std::io::Write;
+use std::process::ExitCode;
+
+struct Chapter6;
+
+// clap shows this text as it stands, and would show backticks, too.
+#[expect(clippy::doc_markdown)]
+#[derive(clap::Args)]
+struct Flags {
+    /// How many query heads the layer has
+    #[arg(long, value_name = "H")]
+    heads: usize,
+
+    /// How many key/value heads they share; divides H
+    #[arg(long, value_name = "G")]
+    kv_heads: usize,
+
+    /// The base of the frequencies, rope_theta in config.json
+    #[arg(
+        long,
+        value_name = "THETA",
+        default_value_t = 10_000.0,
+        allow_hyphen_values = true
+    )]
+    rope_theta: f64,
+
+    /// Slow the frequencies down as Llama 3.1 does: factor, low_freq_factor,
+    /// high_freq_factor and original_max_position_embeddings of rope_scaling in config.json,
+    /// such as 8,1,4,8192
+    #[arg(
+        long,
+        value_name = "FACTOR,LOW,HIGH,CONTEXT",
+        value_parser = scaling,
+        allow_hyphen_values = true
+    )]
+    rope_scaling: Option<Llama3Scaling>,
+
+    /// Turn features 2i and 2i + 1 together, as Meta's own files and DeepSeek's want it,
+    /// and not i and i + head_dim/2
+    #[arg(long)]
+    interleaved: bool,
+
+    /// Let token i see tokens 0 to i alone
+    #[arg(long)]
+    causal: bool,
+}
+
+/// Four numbers with commas between them.
+fn scaling(text: &str) -> Result<Llama3Scaling, String> {
+    let numbers: Vec<Option<f64>> =
+        text.split(',').map(|number| number.trim().parse().ok()).collect();
+    match numbers[..] {
+        [
+            Some(factor),
+            Some(low_freq_factor),
+            Some(high_freq_factor),
+            Some(original_context),
+        ] => Ok(Llama3Scaling {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context,
+        }),
+        _ => Err("wanted four numbers, as in 8,1,4,8192".to_owned()),
+    }
+}
+
+impl Chapter for Chapter6 {
+    const NAME: &'static str = "rotary";
+    const FOLDER: &'static str = "06-rotary";
+    const ABOUT: &'static str =
+        "Rotary positions: queries and keys turn as tokens go by";
+    const FORWARD_HELP: &'static str = "\
+Runs one attention layer of Llama: grouped heads as in chapter 5, whose queries and keys
+are turned by angles that grow with the position of their token. The tokens of x stand
+at 0, 1, 2, … Without --causal every token sees all of them.
+
+The input file holds, in F32, F16 or BF16, under the names of PyTorch and Hugging Face:
+
+  q_proj.weight  [H · head_dim, d]      q_proj.bias  optional
+  k_proj.weight  [G · head_dim, d]      k_proj.bias  optional
+  v_proj.weight  [G · v_dim, d]         v_proj.bias  optional
+  o_proj.weight  [d_out, H · v_dim]     o_proj.bias  optional
+  x              [n, d] or [b, n, d], here or in the file named by --x
+  mask           [n, n] or [b, n, n], BOOL, optional, true = may attend;
+                 the same for all heads; not together with --causal
+
+head_dim is even. Pair i of a head's features turns by THETA^(-2i/head_dim) radians a
+token: features i and i + head_dim/2, as Transformers has it, or 2i and 2i + 1 with
+--interleaved. A context in the file is refused: it would stand at no position.
+
+The output file holds y [n, d_out] and attention_weights [H, n, n], with a leading b
+where x has one. What a query that may attend to nothing gets from the heads is zeros,
+so that its row of y is the bias of o_proj.
+
+  cargo run -p rotary -- forward --input layer.safetensors --output out.safetensors \\
+      --heads 32 --kv-heads 8 --rope-theta 500000 --rope-scaling 8,1,4,8192 --causal";
+
+    type Flags = Flags;
+    type Layer = RotaryAttention;
+
+    fn example() -> anyhow::Result<String> {
+        Ok(example::three_tokens()? + "\n" + &example::shifted()?)
+    }
+
+    fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
+        figures::all()
+    }
+
+    fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<RotaryAttention> {
+        let linear = |name| files::linear(tensors, name);
+        let [q, k, v, o] = ["q_proj", "k_proj", "v_proj", "o_proj"].map(linear);
+        let Flags { heads, kv_heads, .. } = *flags;
+        let q = q?;
+        let width = q.shape().1;
+        let layer = GroupedQueryAttention::new(q, k?, v?, o?, heads, kv_heads);
+        let layer = layer.map_err(|error| match error {
+            GroupError::Layer(LayerError::Shape(error)) => misfit(tensors, &error),
+            other => anyhow::anyhow!("--heads {heads} --kv-heads {kv_heads}: {other}"),
+        })?;
+        Ok(RotaryAttention::new(layer, turns(flags, width / heads)?)?)
+    }
+
+    fn forward(
+        layer: &RotaryAttention,
+        flags: &Flags,
+        s: &Sequence,
+    ) -> anyhow::Result<Output> {
+        anyhow::ensure!(
+            s.context.is_none(),
+            "the file holds a context; a rotary layer looks at x itself, where every \
+             token has a position"
+        );
+        let mask = files::mask(s, flags.causal)?;
+        let MultiHeadAttended { output, weights } = layer.forward(&s.x, &mask)?;
+        Ok(Output { y: output, attention_weights: weights })
+    }
+
+    fn commands() -> Vec<clap::Command> {
+        vec![permute::Arguments::augment_args(clap::Command::new("permute"))]
+    }
+
+    fn obey(
+        _: &str,
+        arguments: &clap::ArgMatches,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let arguments = permute::Arguments::from_arg_matches(arguments)?;
+        permute::permute(&arguments, stdout, stderr)
+    }
+}
+
+/// How the heads of a layer turn, as the flags say.
+fn turns(flags: &Flags, head_dim: usize) -> anyhow::Result<Rotary> {
+    let Flags { heads, rope_theta, interleaved, .. } = *flags;
+    let pairing = if interleaved { Pairing::Neighbors } else { Pairing::Halves };
+    let rotary = Rotary::new(head_dim, rope_theta, pairing);
+    let rotary = rotary.map_err(|error| match error {
+        RotaryError::Unpaired { .. } => anyhow::anyhow!("--heads {heads}: {error}"),
+        other => anyhow::anyhow!("--rope-theta: {other}"),
+    })?;
+    match flags.rope_scaling {
+        Some(scaling) => rotary.scaled(scaling).context("--rope-scaling"),
+        None => Ok(rotary),
+    }
+}
+
+/// A projection that does not fit, in the shapes of its file.
+fn misfit(tensors: &Tensors, error: &ShapeError) -> anyhow::Error {
+    files::misfit(tensors, error).into()
+}
+
+fn main() -> ExitCode {
+    chapter_cli::main::<Chapter6>()
+}

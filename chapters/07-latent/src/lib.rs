@@ -1,0 +1,487 @@
+//! Latent attention: a token leaves one small vector behind, and every head's key and
+//! value are made from it when they are needed, or never.
+//!
+//! ```text
+//! c   = RMSNorm(x W_DKV)          what is cached, beside one rotated key r = RoPE(x W_KR)
+//! K_h = [c W_UK_h | r]            V_h = c W_UV_h
+//! head_h = softmax(Q_h K_hᵀ / √(nope + rope)) V_h
+//! ```
+//!
+//! Source: DeepSeek-AI 2024, *DeepSeek-V2*, §2.1 and appendix C. Names are those of
+//! `DeepSeek`'s checkpoints.
+//!
+//! ```
+//! use attention::{Linear, Mask};
+//! use latent::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
+//! use nalgebra::DMatrix;
+//!
+//! let ones = |d_in, d_out| Linear::new(DMatrix::repeat(d_in, d_out, 1.0), None);
+//! let sizes = Sizes { heads: 3, nope_dim: 4, rope_dim: 2, v_dim: 5 };
+//! let projections = Projections {
+//!     query: QueryProjection::Full(ones(6, 3 * (4 + 2))?),
+//!     kv_a_proj: ones(6, 7 + 2)?,
+//!     kv_a_layernorm: RmsNorm::new(vec![1.0; 7]),
+//!     kv_b_proj: ones(7, 3 * (4 + 5))?,
+//!     o_proj: ones(3 * 5, 6)?,
+//! };
+//! let layer = LatentAttention::new(projections, sizes, 10_000.0)?;
+//! let found = layer.forward(&DMatrix::identity(8, 6), &Mask::None, Form::Absorbed)?;
+//! assert_eq!(found.output.shape(), (8, 6));
+//! assert_eq!(layer.cache(100).width(), 7 + 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cache;
+mod columns;
+pub mod cores;
+pub mod example;
+pub mod experiments;
+pub mod figures;
+mod norm;
+mod one;
+mod queries;
+
+use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape, softmax};
+pub use cache::LatentCache;
+use columns::{beside, split_heads, split_up, stacked};
+use decoding::{CacheError, few};
+use multi_head::{Heads, MultiHeadAttended};
+use nalgebra::{DMatrix, DMatrixView, DVectorView};
+pub use norm::RmsNorm;
+pub use queries::{Queries, QueryProjection};
+use rotary::{Pairing, Rotary, RotaryError};
+use std::ops::Range;
+
+/// How many heads there are, and what the features of each are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Heads, each with queries, keys and values of its own.
+    pub heads: usize,
+    /// Features of a query and a key that know no position.
+    pub nope_dim: usize,
+    /// Features of a query and a key that are turned. All heads share those of the key.
+    pub rope_dim: usize,
+    /// Features of a value.
+    pub v_dim: usize,
+}
+
+impl Sizes {
+    /// Width of a query or key: what a score is a sum over.
+    #[must_use]
+    pub fn qk_dim(self) -> usize {
+        self.nope_dim.saturating_add(self.rope_dim)
+    }
+
+    /// `heads` times `width`, for shapes that are to be checked.
+    fn wide(self, width: usize) -> usize {
+        self.heads.saturating_mul(width)
+    }
+}
+
+/// The learned numbers of a layer, as a checkpoint has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Projections {
+    /// Tokens to the queries of all heads.
+    pub query: QueryProjection,
+    /// `kv_a_proj_with_mqa` (`model_dim`, `lora_rank` + `rope_dim`): to the latent, and
+    /// beside it the one key that is turned.
+    pub kv_a_proj: Linear,
+    /// `lora_rank` entries.
+    pub kv_a_layernorm: RmsNorm,
+    /// (`lora_rank`, heads · (`nope_dim` + `v_dim`)): head by head, the part of its key
+    /// that is not turned, then its value.
+    pub kv_b_proj: Linear,
+    /// (heads · `v_dim`, `d_out`): mixes what the heads found.
+    pub o_proj: Linear,
+}
+
+/// A layer whose keys and values are made from one latent a token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentAttention {
+    query: QueryProjection,
+    /// (`model_dim`, `lora_rank` + `rope_dim`).
+    kv_a_proj: Linear,
+    /// `lora_rank` entries.
+    kv_a_layernorm: RmsNorm,
+    /// `W_UK` (`lora_rank`, heads · `nope_dim`): latents to keys.
+    k_up: Linear,
+    /// `W_UV` (`lora_rank`, heads · `v_dim`): latents to values.
+    v_up: Linear,
+    /// (heads · `v_dim`, `d_out`).
+    o_proj: Linear,
+    sizes: Sizes,
+    rotary: Rotary,
+}
+
+impl LatentAttention {
+    /// A layer from its projections. `theta` is the base of the rotary frequencies.
+    ///
+    /// # Errors
+    /// When a size is 0, `rope_dim` is odd, or the projections do not fit together.
+    pub fn new(
+        projections: Projections,
+        sizes: Sizes,
+        theta: f64,
+    ) -> Result<Self, LatentError> {
+        let Projections { query, kv_a_proj, kv_a_layernorm, kv_b_proj, o_proj } =
+            projections;
+        let Sizes { heads, nope_dim, rope_dim, v_dim } = sizes;
+        if [heads, nope_dim, rope_dim, v_dim].contains(&0) {
+            return Err(LatentError::Nothing { sizes });
+        }
+        let (model_dim, _) = query.shape(sizes)?;
+        let lora_rank = kv_b_proj.shape().0;
+        let found = kv_a_proj.shape();
+        let why = "the latent that kv_b_proj reads, and one key that is turned";
+        let wanted = (model_dim, lora_rank.saturating_add(rope_dim));
+        expect_shape("kv_a_proj_with_mqa", found, wanted, why)?;
+        kv_a_layernorm.expect("kv_a_layernorm", lora_rank)?;
+        let wanted = (lora_rank, sizes.wide(nope_dim.saturating_add(v_dim)));
+        let why = "heads · (nope_dim + v_dim)";
+        expect_shape("kv_b_proj", kv_b_proj.shape(), wanted, why)?;
+        let wanted = (sizes.wide(v_dim), o_proj.shape().1);
+        let why = "it reads the values of all heads";
+        expect_shape("o_proj", o_proj.shape(), wanted, why)?;
+        let rotary = Rotary::new(rope_dim, theta, Pairing::Neighbors)?;
+        let (k_up, v_up) = split_up(&kv_b_proj, nope_dim, v_dim)?;
+        Ok(LatentAttention {
+            query,
+            kv_a_proj,
+            kv_a_layernorm,
+            k_up,
+            v_up,
+            o_proj,
+            sizes,
+            rotary,
+        })
+    }
+
+    /// Self-attention: the tokens `x` (tokens, `model_dim`), which stand at 0, 1, 2, …,
+    /// look at one another.
+    ///
+    /// # Errors
+    /// When `x` or the mask has another shape than the layer needs.
+    pub fn forward(
+        &self,
+        x: &DMatrix<f32>,
+        mask: &Mask,
+        form: Form,
+    ) -> Result<MultiHeadAttended, ShapeError> {
+        let (q, kept) = (self.queries(x, 0)?, self.compress(x, 0)?);
+        self.mix(self.attend(&q, kept.as_view(), mask, form)?)
+    }
+
+    /// What the tokens `x` (tokens, `model_dim`) leave behind, the first of which stands
+    /// at position `start`: (tokens, `lora_rank` + `rope_dim`), the latent c and beside
+    /// it the turned key r (DeepSeek-V2, appendix C).
+    ///
+    /// # Errors
+    /// When `x` has another width than the projection reads.
+    pub fn compress(
+        &self,
+        x: &DMatrix<f32>,
+        start: usize,
+    ) -> Result<DMatrix<f32>, ShapeError> {
+        let both = self.kv_a_proj.forward(x)?;
+        let (c, mut r) = split_heads(&both, self.lora_rank(), self.sizes.rope_dim);
+        let c = self.kv_a_layernorm.forward(&c)?;
+        self.rotary.angles(start..start + x.nrows()).rotate(&mut r)?;
+        Ok(beside(c.as_view(), r.as_view()))
+    }
+
+    /// The queries of the tokens `x` (tokens, `model_dim`), the first of which stands at
+    /// position `start`.
+    ///
+    /// # Errors
+    /// When `x` has another width than the projection reads.
+    pub fn queries(
+        &self,
+        x: &DMatrix<f32>,
+        start: usize,
+    ) -> Result<Queries, ShapeError> {
+        let all = self.query.forward(x)?;
+        let (nope, mut rope) =
+            split_heads(&all, self.sizes.nope_dim, self.sizes.rope_dim);
+        self.rotary.angles(start..start + x.nrows()).rotate(&mut rope)?;
+        Ok(Queries { nope, rope })
+    }
+
+    /// Lets queries look at tokens by what these left behind, `kept` (keys,
+    /// `lora_rank` + `rope_dim`).
+    ///
+    /// # Errors
+    /// When `q`, `kept` or the mask does not fit.
+    pub fn attend(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        mask: &Mask,
+        form: Form,
+    ) -> Result<Heads, ShapeError> {
+        self.expect_queries(q)?;
+        self.expect_kept(kept)?;
+        match form {
+            Form::Naive => self.attend_naive(q, kept, mask),
+            Form::Absorbed => self.attend_absorbed(q, kept, mask),
+        }
+    }
+
+    /// Makes the keys and values of all heads, and then it is multi-head attention.
+    fn attend_naive(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        mask: &Mask,
+    ) -> Result<Heads, ShapeError> {
+        let Sizes { nope_dim, rope_dim, v_dim, .. } = self.sizes;
+        let Expanded { k, v } = self.expand(kept)?;
+        let r = kept.columns(self.lora_rank(), rope_dim);
+        let one = |h| {
+            let q = beside(self.nope(q, h), self.rope(q, h));
+            let k = beside(k.columns(h * nope_dim, nope_dim), r);
+            attend(q.as_view(), k.as_view(), v.columns(h * v_dim, v_dim), mask)
+        };
+        self.side_by_side(q.tokens(), self.heads().map(one))
+    }
+
+    /// Keys (keys, heads · `nope_dim`) and values (keys, heads · `v_dim`) of all heads,
+    /// from what is kept.
+    ///
+    /// # Errors
+    /// When `kept` has another width.
+    pub fn expand(&self, kept: DMatrixView<f32>) -> Result<Expanded, ShapeError> {
+        self.expect_kept(kept)?;
+        let c = kept.columns(0, self.lora_rank()).into_owned();
+        Ok(Expanded { k: self.k_up.forward(&c)?, v: self.v_up.forward(&c)? })
+    }
+
+    /// Multi-query attention: all heads look at one matrix, whose rows are the keys and
+    /// whose first `lora_rank` columns are the values. So the queries of all heads are
+    /// the rows of another, and each product serves them all.
+    fn attend_absorbed(
+        &self,
+        q: &Queries,
+        kept: DMatrixView<f32>,
+        mask: &Mask,
+    ) -> Result<Heads, ShapeError> {
+        let (n, c) = (q.tokens(), kept.columns(0, self.lora_rank()));
+        let asks = stacked(self.heads().map(|h| self.absorb(q, h)), kept.ncols());
+        let scores = few::scores(&asks, kept); // (keys, heads · tokens)
+        let weigh = |h| -> Result<_, ShapeError> {
+            let mut scores = scores.columns(h * n, n).transpose();
+            mask.hide(&mut scores)?;
+            Ok(softmax(scores))
+        };
+        let weights = self.heads().map(weigh).collect::<Result<Vec<_>, _>>()?;
+        let latents = stacked(weights.iter().cloned(), kept.nrows()) * c;
+        let found = weights.into_iter().enumerate().map(|(h, weights)| {
+            let output = latents.rows(h * n, n).into_owned();
+            Ok(self.raise(h, Attended { output, weights }))
+        });
+        self.side_by_side(n, found)
+    }
+
+    /// A head's queries where the latents are, `[q W_UKᵀ | q_r] / √(nope + rope)`:
+    /// (tokens, `lora_rank` + `rope_dim`). A bias of `W_UK` would add the same to all scores
+    /// of a query, which softmax does not see.
+    fn absorb(&self, q: &Queries, head: usize) -> DMatrix<f32> {
+        let q_nope = self.nope(q, head).into_owned();
+        // `scores` is the product W_UK qᵀ, which reads W_UK as it lies.
+        let asks = few::scores(&q_nope, self.k_up(head)).transpose();
+        beside(asks.as_view(), self.rope(q, head)) / (self.sizes.qk_dim() as f32).sqrt()
+    }
+
+    /// The mean of latents to the mean of values: (tokens, `lora_rank`) to (tokens,
+    /// `v_dim`).
+    fn raise(&self, head: usize, found: Attended) -> Attended {
+        let Attended { output: latents, weights } = found;
+        let mut output = match latents.nrows() {
+            1 => few::average(&latents.transpose(), self.v_up(head)),
+            _ => latents * self.v_up(head),
+        };
+        if let Some(bias) = self.v_bias(head) {
+            // The weights of a query sum to 1, or to 0 if it has nothing to look at.
+            output += weights.column_sum() * bias.transpose();
+        }
+        Attended { output, weights }
+    }
+
+    fn side_by_side(
+        &self,
+        tokens: usize,
+        heads: impl Iterator<Item = Result<Attended, ShapeError>>,
+    ) -> Result<Heads, ShapeError> {
+        let v_dim = self.sizes.v_dim;
+        let mut context = DMatrix::zeros(tokens, self.sizes.heads * v_dim);
+        let mut weights = Vec::with_capacity(self.sizes.heads);
+        for (h, found) in heads.enumerate() {
+            let found = found?;
+            context.columns_mut(h * v_dim, v_dim).copy_from(&found.output);
+            weights.push(found.weights);
+        }
+        Ok(Heads { context, weights })
+    }
+
+    fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, ShapeError> {
+        let output = self.o_proj.forward(&heads.context)?;
+        Ok(MultiHeadAttended { output, weights: heads.weights })
+    }
+
+    /// The part of one head's queries that is not turned, (tokens, `nope_dim`).
+    fn nope<'a>(&self, q: &'a Queries, head: usize) -> DMatrixView<'a, f32> {
+        let width = self.sizes.nope_dim;
+        q.nope.columns(head * width, width)
+    }
+
+    /// The part that is, (tokens, `rope_dim`).
+    fn rope<'a>(&self, q: &'a Queries, head: usize) -> DMatrixView<'a, f32> {
+        let width = self.sizes.rope_dim;
+        q.rope.columns(head * width, width)
+    }
+
+    fn heads(&self) -> Range<usize> {
+        0..self.sizes.heads
+    }
+
+    /// `W_UK` of one head, (`lora_rank`, `nope_dim`).
+    fn k_up(&self, head: usize) -> DMatrixView<'_, f32> {
+        let width = self.sizes.nope_dim;
+        self.k_up.weight().columns(head * width, width)
+    }
+
+    /// `W_UV` of one head, (`lora_rank`, `v_dim`).
+    fn v_up(&self, head: usize) -> DMatrixView<'_, f32> {
+        let width = self.sizes.v_dim;
+        self.v_up.weight().columns(head * width, width)
+    }
+
+    fn v_bias(&self, head: usize) -> Option<DVectorView<'_, f32>> {
+        let width = self.sizes.v_dim;
+        self.v_up.bias().map(|bias| bias.rows(head * width, width))
+    }
+
+    fn expect_queries(&self, q: &Queries) -> Result<(), ShapeError> {
+        let Sizes { heads, nope_dim, rope_dim, .. } = self.sizes;
+        let wanted = (q.tokens(), heads * nope_dim);
+        expect_shape("q.nope", q.nope.shape(), wanted, "one query a head")?;
+        let wanted = (q.tokens(), heads * rope_dim);
+        expect_shape("q.rope", q.rope.shape(), wanted, "one query a head")
+    }
+
+    fn expect_kept(&self, kept: DMatrixView<f32>) -> Result<(), ShapeError> {
+        let wanted = (kept.nrows(), self.kept_width());
+        expect_shape(
+            "kept",
+            kept.shape(),
+            wanted,
+            "a latent and one turned key a token",
+        )
+    }
+
+    /// Numbers that a token leaves behind: `lora_rank` + `rope_dim`.
+    #[must_use]
+    pub fn kept_width(&self) -> usize {
+        self.lora_rank() + self.sizes.rope_dim
+    }
+
+    /// How many heads there are, and how wide their parts.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Width of a latent.
+    #[must_use]
+    pub fn lora_rank(&self) -> usize {
+        self.k_up.shape().0
+    }
+
+    /// An empty cache for this layer, with room for `capacity` tokens.
+    #[must_use]
+    pub fn cache(&self, capacity: usize) -> LatentCache {
+        LatentCache::new(capacity, self.kept_width())
+    }
+
+    /// Numbers that were learned.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let rest = [&self.kv_a_proj, &self.k_up, &self.v_up, &self.o_proj];
+        let rest: usize = rest.map(Linear::parameters).iter().sum();
+        self.query.parameters() + self.kv_a_layernorm.width() + rest
+    }
+}
+
+/// In which order the same product is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `q (c W_UK)ᵀ`: makes every token's keys and values from its latent.
+    Naive,
+    /// `(q W_UKᵀ) cᵀ`: brings the query to the latents, and makes no key or value at all.
+    Absorbed,
+}
+
+/// Keys and values of all heads, made from latents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expanded {
+    /// (keys, heads · `nope_dim`): without the turned key that all heads share.
+    pub k: DMatrix<f32>,
+    /// (keys, heads · `v_dim`).
+    pub v: DMatrix<f32>,
+}
+
+/// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer:
+/// any number of tokens at once, each of which sees itself and everything before it.
+///
+/// # Errors
+/// When `x` does not fit the layer, the cache does not, or has no room. Then nothing is
+/// kept.
+pub fn prefill(
+    layer: &LatentAttention,
+    x: &DMatrix<f32>,
+    cache: &mut LatentCache,
+    form: Form,
+) -> Result<MultiHeadAttended, LatentError> {
+    let start = cache.len();
+    let q = layer.queries(x, start)?;
+    cache.append(&layer.compress(x, start)?)?;
+    let causal = Mask::Causal { offset: start };
+    Ok(layer.mix(layer.attend(&q, cache.kept(), &causal, form)?)?)
+}
+
+/// Runs the next token, `x` (1, `model_dim`), through the layer. It sees everything that
+/// is kept, so there is nothing to mask.
+///
+/// # Errors
+/// When `x` is not one token, or as for [`prefill`].
+pub fn decode(
+    layer: &LatentAttention,
+    x: &DMatrix<f32>,
+    cache: &mut LatentCache,
+    form: Form,
+) -> Result<MultiHeadAttended, LatentError> {
+    expect_shape("x", x.shape(), (1, x.ncols()), "decoding goes token by token")?;
+    let start = cache.len();
+    let q = layer.queries(x, start)?;
+    cache.append(&layer.compress(x, start)?)?;
+    Ok(layer.mix(layer.attend_one(&q, cache.kept(), form)?)?)
+}
+
+/// Why there is no such layer, or it cannot run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LatentError {
+    /// A layer without heads, or heads without features.
+    #[error("{sizes:?}: each has to be at least 1")]
+    Nothing {
+        /// What was asked for.
+        sizes: Sizes,
+    },
+    /// A tensor does not fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The turned features do not form pairs, or theta is no base.
+    #[error(transparent)]
+    Rotary(#[from] RotaryError),
+    /// The cache does not fit, or has no room.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}

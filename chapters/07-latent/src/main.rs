@@ -1,0 +1,162 @@
+//! `cargo run -p latent`: the worked example, the figures, and `forward` on files.
+
+use attention::files;
+use chapter_cli::{Chapter, Output, Sequence, Tensors};
+use latent::{
+    Form, LatentAttention, LatentError, Projections, QueryProjection, RmsNorm, Sizes,
+    example, figures,
+};
+use multi_head::MultiHeadAttended;
+use std::process::ExitCode;
+
+struct Chapter7;
+
+#[derive(clap::Args)]
+struct Flags {
+    /// How many heads the layer has
+    #[arg(long, value_name = "H")]
+    heads: usize,
+
+    /// Features of a query and a key that are not turned (`qk_nope_head_dim`)
+    #[arg(long, value_name = "N")]
+    nope_dim: usize,
+
+    /// Features of a query and a key that are turned (`qk_rope_head_dim`); even
+    #[arg(long, value_name = "R")]
+    rope_dim: usize,
+
+    /// Features of a value (`v_head_dim`)
+    #[arg(long, value_name = "V")]
+    v_dim: usize,
+
+    /// Base of the rotary frequencies
+    #[arg(long, value_name = "THETA", default_value_t = 10_000.0)]
+    rope_theta: f64,
+
+    /// Let token i see tokens 0 to i alone
+    #[arg(long)]
+    causal: bool,
+
+    /// Bring the queries to the latents, in place of making keys and values: the same
+    /// output, computed in another order
+    #[arg(long)]
+    absorb: bool,
+}
+
+impl Chapter for Chapter7 {
+    const NAME: &'static str = "latent";
+    const FOLDER: &'static str = "07-latent";
+    const ABOUT: &'static str =
+        "Latent attention: one small vector a token in the place of keys and values";
+    const FORWARD_HELP: &'static str = "\
+Runs one layer of DeepSeek's multi-head latent attention. Each of H heads has N features
+of a query and key that are not turned, R that are, and V features of a value. The scores
+are divided by √(N + R). Token i stands at position i; neighboring features are turned
+together, as in DeepSeek's checkpoints.
+
+The input file holds, in F32, F16 or BF16, under DeepSeek's names, with the rank L of the
+latent and the rank Q of that of the queries:
+
+  kv_a_proj_with_mqa.weight  [L + R, d]          .bias  optional
+  kv_a_layernorm.weight      [L]
+  kv_b_proj.weight           [H · (N + V), L]    .bias  optional
+  o_proj.weight              [d_out, H · V]      .bias  optional
+  and either
+  q_proj.weight              [H · (N + R), d]    .bias  optional
+  or
+  q_a_proj.weight            [Q, d]              .bias  optional
+  q_a_layernorm.weight       [Q]
+  q_b_proj.weight            [H · (N + R), Q]    .bias  optional
+  and
+  x              [n, d] or [b, n, d], here or in the file named by --x
+  mask           [n, n] or [b, n, n], BOOL, optional, true = may attend;
+                 the same for all heads; not together with --causal
+
+Both norms divide by the root of the mean square plus 1e-6. A context in the file is
+refused: the tokens of x look at one another.
+
+The output file holds y [n, d_out] and attention_weights [H, n, n], with a leading b
+where x has one. What a query that may attend to nothing gets from the heads is zeros,
+so that its row of y is the bias of o_proj.
+
+  cargo run -p latent -- forward --input layer.safetensors --output out.safetensors \\
+      --heads 16 --nope-dim 128 --rope-dim 64 --v-dim 128 --causal --absorb";
+
+    type Flags = Flags;
+    type Layer = LatentAttention;
+
+    fn example() -> anyhow::Result<String> {
+        Ok(example::three_tokens()? + "\n" + &example::cache_table()?)
+    }
+
+    fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
+        figures::all()
+    }
+
+    fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<LatentAttention> {
+        let linear = |name| files::linear(tensors, name);
+        let norm = |name: &str| -> anyhow::Result<RmsNorm> {
+            let weight = tensors.vector(&format!("{name}.weight"))?;
+            Ok(RmsNorm::new(weight.as_slice().to_vec()))
+        };
+        let query = match ["q_proj.weight", "q_a_proj.weight"]
+            .map(|q| tensors.contains(q))
+        {
+            [true, true] => anyhow::bail!(
+                "the file holds q_proj.weight and q_a_proj.weight: a layer has one of them"
+            ),
+            [_, true] => QueryProjection::LowRank {
+                q_a_proj: linear("q_a_proj")?,
+                q_a_layernorm: norm("q_a_layernorm")?,
+                q_b_proj: linear("q_b_proj")?,
+            },
+            [_, false] => QueryProjection::Full(linear("q_proj")?),
+        };
+        let projections = Projections {
+            query,
+            kv_a_proj: linear("kv_a_proj_with_mqa")?,
+            kv_a_layernorm: norm("kv_a_layernorm")?,
+            kv_b_proj: linear("kv_b_proj")?,
+            o_proj: linear("o_proj")?,
+        };
+        let Flags { heads, nope_dim, rope_dim, v_dim, rope_theta, .. } = *flags;
+        let sizes = Sizes { heads, nope_dim, rope_dim, v_dim };
+        let layer = LatentAttention::new(projections, sizes, rope_theta);
+        layer.map_err(|error| match error {
+            // A norm has no columns: [L] in a file.
+            LatentError::Shape(e) if e.tensor.ends_with("layernorm") => {
+                let name = format!("{}.weight", e.tensor);
+                tensors.mismatch(&name, &[e.expected.0], e.because).into()
+            }
+            LatentError::Shape(error) => files::misfit(tensors, &error).into(),
+            LatentError::Nothing { .. } => anyhow::anyhow!(
+                "--heads {heads} --nope-dim {nope_dim} --rope-dim {rope_dim} \
+                 --v-dim {v_dim}: each has to be at least 1"
+            ),
+            LatentError::Rotary(error) => anyhow::anyhow!(
+                "--rope-dim {rope_dim} --rope-theta {rope_theta}: {error}"
+            ),
+            error @ LatentError::Cache(_) => error.into(),
+        })
+    }
+
+    fn forward(
+        layer: &LatentAttention,
+        flags: &Flags,
+        s: &Sequence,
+    ) -> anyhow::Result<Output> {
+        if s.context.is_some() {
+            anyhow::bail!(
+                "the file holds a context; the tokens of x look at one another"
+            );
+        }
+        let mask = files::mask(s, flags.causal)?;
+        let form = if flags.absorb { Form::Absorbed } else { Form::Naive };
+        let MultiHeadAttended { output, weights } = layer.forward(&s.x, &mask, form)?;
+        Ok(Output { y: output, attention_weights: weights })
+    }
+}
+
+fn main() -> ExitCode {
+    chapter_cli::main::<Chapter7>()
+}

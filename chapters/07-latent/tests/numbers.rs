@@ -1,0 +1,100 @@
+//! Numbers that are known from elsewhere: what DeepSeek-V2 prints, and what the recording
+//! has to agree with.
+
+use latent::Form;
+use latent::experiments::{
+    self, CACHED, DEEPSEEK, LARGE_MHA, LowRank, SCALED, V2, V2_LITE, remaining,
+};
+
+/// 110.6K, as the paper prints it.
+fn in_thousands(values: usize) -> String {
+    format!("{:.1}K", values as f64 / 1000.0)
+}
+
+#[test]
+fn table_9_is_reproduced() {
+    assert_eq!(in_thousands(V2_LITE.multi_head()), "110.6K");
+    assert_eq!(in_thousands(V2_LITE.latent()), "15.6K");
+    assert_eq!(in_thousands(LARGE_MHA.multi_head()), "860.2K");
+    assert_eq!(in_thousands(V2.latent()), "34.6K");
+    // "14 % for small MoE models and 4 % for large": appendix D.2.
+    let share =
+        |latent: usize, all: usize| (100.0 * latent as f64 / all as f64).round();
+    assert_eq!(share(V2_LITE.latent(), V2_LITE.multi_head()), 14.0);
+    assert_eq!(share(V2.latent(), LARGE_MHA.multi_head()), 4.0);
+}
+
+#[test]
+fn table_1_is_reproduced() {
+    // Multi-head 2 n_h d_h l, grouped 2 n_g d_h l, multi-query 2 d_h l, latent 9/2 d_h l.
+    let (heads, width, layers) = (V2.heads, V2.head_dim, V2.layers);
+    assert_eq!(V2.multi_head(), 2 * heads * width * layers);
+    assert_eq!(V2.grouped(8), 2 * 8 * width * layers);
+    assert_eq!(V2.grouped(1), 2 * width * layers);
+    assert_eq!(2 * V2.latent(), 9 * width * layers);
+    // "Equal to GQA with only 2.25 groups": §2.1.4.
+    assert_eq!(V2.latent() as f64 / V2.grouped(1) as f64, 2.25);
+    assert_eq!(V2.latent(), 34_560);
+    assert_eq!(DEEPSEEK.kept(), 576);
+}
+
+#[test]
+fn the_abstract_says_93_3_percent_less() {
+    let less =
+        remaining().unwrap().map(|(_, share)| format!("{:.1}", 100.0 - 100.0 * share));
+    assert_eq!(less, ["82.2", "93.3", "98.2"]);
+}
+
+#[test]
+fn a_pair_of_tokens_costs_what_the_widths_say() {
+    assert_eq!(DEEPSEEK.pair(Form::Naive), 128 + 64 + 128);
+    assert_eq!(DEEPSEEK.pair(Form::Absorbed), 512 + 64 + 512);
+    // By hand: two new tokens over three, two heads of 1 + 2 and values of 1, latents of 4.
+    let sizes = latent::Sizes { heads: 2, nope_dim: 1, rope_dim: 2, v_dim: 1 };
+    let shape = experiments::Shape { sizes, lora_rank: 4 };
+    let naive = shape.work(Form::Naive, 2, 3);
+    assert_eq!(naive.multiply_adds, f64::from(3 * 4 * 4 + 2 * 3 * 2 * 4));
+    assert_eq!(naive.numbers, f64::from(4 * 4 + 3 * (6 + 2 * 4)));
+    let absorbed = shape.work(Form::Absorbed, 2, 3);
+    assert_eq!(absorbed.multiply_adds, f64::from(2 * 4 * 4 + 2 * 3 * 2 * 10));
+    assert_eq!(absorbed.numbers, f64::from(4 * 4 + 3 * (6 + 4)));
+}
+
+/// Over what was recorded once; nothing is timed here.
+#[test]
+fn the_recorded_ratio_is_within_30_percent_of_the_counted_one() {
+    for cached in CACHED {
+        let ratio = experiments::speedup(cached).unwrap();
+        let off = ratio.measured / ratio.predicted;
+        assert!((0.7..1.3).contains(&off), "{cached}: {ratio:?}");
+    }
+}
+
+#[test]
+fn the_recorded_crossing_is_within_30_percent_of_the_counted_one() {
+    let counted = SCALED.crossing_after(experiments::BEFORE);
+    let off = experiments::measured_crossing().unwrap() / counted;
+    assert!((0.7..1.3).contains(&off), "{off}");
+}
+
+#[test]
+fn a_latent_as_wide_as_the_tokens_loses_nothing() {
+    let low_rank = LowRank::of(5).unwrap();
+    assert!(low_rank.error(384).unwrap() < 1e-4);
+    assert!(low_rank.error(usize::MAX).unwrap() < 1e-4);
+    assert!(low_rank.error(320).unwrap() > 0.1);
+}
+
+#[test]
+fn every_mistake_shows_and_hides() {
+    use experiments::{cut_once, mistaken, scaled_by_nope, small, turned_in_halves};
+    let hidden =
+        |mistake, sizes, tokens| mistaken(mistake, sizes, tokens).unwrap() < 1e-5;
+    assert!(hidden(scaled_by_nope, small(4, 16), 1));
+    assert!(hidden(cut_once, small(1, 8), 20));
+    assert!(hidden(turned_in_halves, small(4, 2), 20));
+    assert!(hidden(turned_in_halves, small(4, 8), 1));
+    assert!(!hidden(scaled_by_nope, small(4, 16), 20));
+    assert!(!hidden(cut_once, small(2, 8), 20));
+    assert!(!hidden(turned_in_halves, small(4, 4), 2));
+}

@@ -1,0 +1,449 @@
+//! Flash attention: the numbers of attention, from one tile of scores at a time. The
+//! (queries, keys) matrix of weights is never there.
+//!
+//! ```text
+//! for each tile of keys:   S = Q Kᵀ / √d_k             M = max(m, largest of S)
+//!                          l = e^(m − M) l + Σ e^(S − M)
+//!                          O = e^(m − M) O + e^(S − M) V      m = M
+//! output = O / l
+//! ```
+//!
+//! Sources: Milakov and Gimelshein 2018, *Online normalizer calculation for softmax*,
+//! algorithm 3; Dao et al. 2022, *Flash Attention*, §3.1; Dao 2023, *Flash Attention 2*,
+//! §3.1.
+//!
+//! ```
+//! use attention::Mask;
+//! use flash::attend;
+//! use grouped_query::Groups;
+//! use nalgebra::DMatrix;
+//!
+//! // Four query heads of 8 share two key/value heads; six tokens.
+//! let q = DMatrix::from_fn(6, 32, |token, f| ((token + f) as f32).sin());
+//! let kv = q.columns(0, 16);
+//! let mask = Mask::Causal { offset: 0 };
+//! let found = attend(&q, kv, kv, Groups::new(4, 2)?, &mask)?;
+//! assert_eq!(found.shape(), (6, 32));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod example;
+pub mod experiments;
+pub mod figures;
+pub mod kernel;
+
+use attention::{Mask, ShapeError, exp_nonpositive, expect_shape, scores};
+use decoding::few;
+use grouped_query::Groups;
+use kernel::{PackedKeys, PackedValues, Task, Tuning};
+use multi_head::{LayerError, head_dim};
+use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// What some of the keys have given some queries: enough to go on with the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Partial {
+    /// The largest score of each query so far; -3.4e38 before the first.
+    max: DVector<f32>,
+    /// `Σ exp(s − max)` of each query.
+    sum: DVector<f32>,
+    /// (queries, `d_v`): `Σ exp(s − max) v`, not yet divided.
+    weighted: DMatrix<f32>,
+}
+
+impl Partial {
+    /// What no keys at all have given.
+    #[must_use]
+    pub fn nothing(queries: usize, d_v: usize) -> Self {
+        Partial {
+            max: DVector::repeat(queries, f32::MIN),
+            sum: DVector::zeros(queries),
+            weighted: DMatrix::zeros(queries, d_v),
+        }
+    }
+
+    /// What one tile gives: its `scores` (queries, keys) with its `values` (keys, `d_v`).
+    ///
+    /// # Errors
+    /// When there is not one value a key.
+    pub fn of(
+        mut scores: DMatrix<f32>,
+        values: DMatrixView<f32>,
+    ) -> Result<Self, ShapeError> {
+        let keys = (scores.ncols(), values.ncols());
+        expect_shape("values", values.shape(), keys, "every key has one value")?;
+        let mut max = DVector::repeat(scores.nrows(), f32::MIN);
+        for column in scores.column_iter() {
+            max.zip_apply(&column, |max, s| *max = larger(*max, s));
+        }
+        for mut column in scores.column_iter_mut() {
+            column.zip_apply(&max, |s, max| *s = exp_nonpositive(*s - max));
+        }
+        let sum = scores.column_sum();
+        Ok(Partial { max, sum, weighted: scores * values })
+    }
+
+    /// What the keys of both have given: both sums, measured from the larger maximum.
+    ///
+    /// # Errors
+    /// When the two are not about the same queries, or values of the same width.
+    pub fn merge(&self, other: &Partial) -> Result<Partial, ShapeError> {
+        let shape = self.weighted.shape();
+        let why = "results of the same queries are merged";
+        expect_shape("weighted", other.weighted.shape(), shape, why)?;
+        let max = self.max.zip_map(&other.max, larger);
+        let measure = |part: &Partial| {
+            part.max.zip_map(&max, |own, max| exp_nonpositive(own - max))
+        };
+        let (one, two) = (measure(self), measure(other));
+        let mut merged = self.clone();
+        merged.sum.component_mul_assign(&one);
+        merged.sum += other.sum.component_mul(&two);
+        for (mut column, added) in
+            merged.weighted.column_iter_mut().zip(other.weighted.column_iter())
+        {
+            column.component_mul_assign(&one);
+            column += added.component_mul(&two);
+        }
+        Ok(Partial { max, ..merged })
+    }
+
+    /// (queries, `d_v`): the averages, if these were all the keys. A query that has seen
+    /// none gets zeros.
+    #[must_use]
+    pub fn output(&self) -> DMatrix<f32> {
+        let mut output = self.weighted.clone();
+        for mut column in output.column_iter_mut() {
+            column.zip_apply(&self.sum, |o, sum| {
+                *o = if sum == 0.0 { 0.0 } else { *o / sum };
+            });
+        }
+        output
+    }
+}
+
+/// The larger of two scores, and never an infinity: inf − inf would be NaN.
+fn larger(max: f32, score: f32) -> f32 {
+    if score > max { score.min(f32::MAX) } else { max }
+}
+
+/// Attention in tiles, for one head and in plain matrices: [`Partial`]s of the tiles of
+/// a few queries, merged from left to right, then the next few queries.
+///
+/// `q` is (queries, `d_k`), `k` (keys, `d_k`), `v` (keys, `d_v`); the output is
+/// (queries, `d_v`).
+///
+/// # Errors
+/// As for [`attention::attend`].
+pub fn attend_tiled(
+    q: DMatrixView<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    mask: &Mask,
+    tile: Tile,
+) -> Result<DMatrix<f32>, ShapeError> {
+    let (n, m) = (q.nrows(), k.nrows());
+    expect_shape("k", k.shape(), (m, q.ncols()), "a dot product needs equal widths")?;
+    expect_shape("v", v.shape(), (m, v.ncols()), "every key has one value")?;
+    expect_mask(mask, (n, m))?;
+    let mut output = DMatrix::zeros(n, v.ncols());
+    for queries in steps(0..n, tile.queries) {
+        let mut found = Partial::nothing(queries.len(), v.ncols());
+        for keys in steps(0..m, tile.keys) {
+            let sight = sight(mask, &queries, &keys);
+            if sight == Sight::Nothing {
+                continue;
+            }
+            let rows = |matrix: DMatrixView<'_, f32>, rows: &Range<usize>| {
+                matrix.rows(rows.start, rows.len()).into_owned()
+            };
+            let (q, k, v) = (rows(q, &queries), rows(k, &keys), rows(v, &keys));
+            let mut scores = scores(q.as_view(), k.as_view())?;
+            if sight == Sight::Part {
+                hide(mask, &queries, &keys, &mut scores);
+            }
+            found = found.merge(&Partial::of(scores, v.as_view())?)?;
+        }
+        output.rows_mut(queries.start, queries.len()).copy_from(&found.output());
+    }
+    Ok(output)
+}
+
+/// How many queries meet how many keys at a time. Each is at least 1; 0 counts as 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of the tile.
+    pub queries: usize,
+    /// Columns of the tile.
+    pub keys: usize,
+}
+
+/// `all`, cut into pieces of `step`; the last may be shorter.
+pub fn steps(all: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let step = step.max(1);
+    let end = all.end;
+    all.step_by(step).map(move |start| start..end.min(start.saturating_add(step)))
+}
+
+/// How much of a tile a mask leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// The tile is skipped: its keys and values are not even read.
+    Nothing,
+    /// Each pair has to be looked up.
+    Part,
+    /// There is nothing to hide.
+    All,
+}
+
+/// What the `queries` see of the `keys`. The mask has their shape or is larger.
+#[must_use]
+pub fn sight(mask: &Mask, queries: &Range<usize>, keys: &Range<usize>) -> Sight {
+    let (Some(last_query), Some(last_key)) =
+        (queries.clone().last(), keys.clone().last())
+    else {
+        return Sight::Nothing;
+    };
+    let (any, all) = match mask {
+        Mask::None => (true, true),
+        Mask::Causal { .. } => {
+            let corner = sees(mask, queries.start, last_key);
+            (sees(mask, last_query, keys.start), corner)
+        }
+        Mask::Allowed(allowed) => {
+            let shape = (queries.len(), keys.len());
+            let tile = allowed.view((queries.start, keys.start), shape);
+            (tile.iter().any(|&sees| sees), tile.iter().all(|&sees| sees))
+        }
+    };
+    match (any, all) {
+        (_, true) => Sight::All,
+        (true, false) => Sight::Part,
+        (false, false) => Sight::Nothing,
+    }
+}
+
+/// Whether the mask lets this query see this key.
+#[must_use]
+pub fn sees(mask: &Mask, query: usize, key: usize) -> bool {
+    match mask {
+        Mask::None => true,
+        Mask::Causal { offset } => key <= query.saturating_add(*offset),
+        Mask::Allowed(allowed) => allowed.get((query, key)).is_some_and(|&sees| sees),
+    }
+}
+
+fn hide(
+    mask: &Mask,
+    queries: &Range<usize>,
+    keys: &Range<usize>,
+    scores: &mut DMatrix<f32>,
+) {
+    for (key, mut column) in keys.clone().zip(scores.column_iter_mut()) {
+        for (query, score) in queries.clone().zip(column.iter_mut()) {
+            if !sees(mask, query, key) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+fn expect_mask(mask: &Mask, shape: (usize, usize)) -> Result<(), ShapeError> {
+    match mask {
+        Mask::Allowed(allowed) => {
+            expect_shape("mask", allowed.shape(), shape, "one entry a query and key")
+        }
+        Mask::None | Mask::Causal { .. } => Ok(()),
+    }
+}
+
+/// Attention for all heads at once, as [`grouped_query::attend_groups`] computes it:
+/// each head's columns of `q` (queries, heads · `d_k`) with its group's columns of `k`
+/// (keys, `kv_heads` · `d_k`) and `v` (keys, `kv_heads` · `d_v`). Gives
+/// (queries, heads · `d_v`).
+///
+/// # Errors
+/// As for [`grouped_query::attend_groups`].
+pub fn attend(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+    mask: &Mask,
+) -> Result<DMatrix<f32>, LayerError> {
+    match mask {
+        Mask::None if q.nrows() == 1 => decode(q, k, v, groups),
+        // A single query that sees a beginning of the keys sees all of that beginning.
+        Mask::Causal { offset } if q.nrows() == 1 => {
+            sizes(q, k, v, groups)?;
+            let seen = k.nrows().min(offset.saturating_add(1));
+            decode(q, k.rows(0, seen), v.rows(0, seen), groups)
+        }
+        _ => attend_tuned(q, k, v, groups, mask, Tuning::default()),
+    }
+}
+
+/// Where the corner of a causal mask lies when there are more keys than queries, or
+/// fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// The last query stands at the last key, as when keys come out of a cache.
+    Last,
+    /// The first query stands at the first key, as with `is_causal` in PyTorch.
+    First,
+}
+
+/// [`attend`] under a causal mask, for any numbers of queries and keys. Both alignments
+/// are the same when there are as many of one as of the other.
+///
+/// # Errors
+/// As for [`attend`].
+pub fn attend_causal(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+    align: Align,
+) -> Result<DMatrix<f32>, LayerError> {
+    let (n, m) = (q.nrows(), k.nrows());
+    let offset = match align {
+        Align::First => 0,
+        Align::Last => m.saturating_sub(n),
+    };
+    let causal = Mask::Causal { offset };
+    if align == Align::First || n <= m {
+        return attend(q, k, v, groups, &causal);
+    }
+    // The first queries stand before the first key and see nothing.
+    let sighted = q.rows(n - m, m).into_owned();
+    Ok(attend(&sighted, k, v, groups, &causal)?.insert_rows(0, n - m, 0.0))
+}
+
+/// [`attend`] for many queries, with the choices spelled out.
+///
+/// # Errors
+/// As for [`attend`].
+pub fn attend_tuned(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+    mask: &Mask,
+    tuning: Tuning,
+) -> Result<DMatrix<f32>, LayerError> {
+    let Sizes { n, m, d_k, d_v } = sizes(q, k, v, groups)?;
+    expect_mask(mask, (n, m))?;
+    let pack = |g| {
+        let keys = PackedKeys::new(k.columns(g * d_k, d_k));
+        (keys, PackedValues::new(v.columns(g * d_v, d_v)))
+    };
+    let packed: Vec<_> = (0..groups.kv_heads()).into_par_iter().map(pack).collect();
+
+    let blocks: Vec<_> = steps(0..n, tuning.tile.queries).collect();
+    let task = |i: usize| {
+        let (rows, head) = (blocks[i / groups.heads()].clone(), i % groups.heads());
+        let (keys, values) = &packed[groups.kv_head(head)];
+        let mut output = vec![0.0; rows.len() * d_v];
+        let q = q.columns(head * d_k, d_k);
+        Task { q, rows, keys, values, mask, tuning, output: &mut output }.run();
+        output
+    };
+    // One task at a time for each core, and the last queries first: under a causal mask
+    // they take longest.
+    let tasks = (0..blocks.len() * groups.heads()).into_par_iter();
+    let found: Vec<Vec<f32>> = tasks.rev().with_max_len(1).map(task).collect();
+    let last = found.len().saturating_sub(1);
+
+    let mut output = DMatrix::zeros(n, groups.heads() * d_v);
+    let heads = output.as_mut_slice().par_chunks_mut((n * d_v).max(1));
+    heads.enumerate().for_each(|(head, columns)| {
+        let mut columns = DMatrixViewMut::from_slice(columns, n, d_v);
+        for (b, rows) in blocks.iter().enumerate() {
+            let found = &found[last - (b * groups.heads() + head)];
+            let found = DMatrixView::from_slice(found, rows.len(), d_v);
+            columns.rows_mut(rows.start, rows.len()).copy_from(&found);
+        }
+    });
+    Ok(output)
+}
+
+/// How many queries and keys there are, and how wide one key and one value.
+struct Sizes {
+    n: usize,
+    m: usize,
+    d_k: usize,
+    d_v: usize,
+}
+
+fn sizes(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+) -> Result<Sizes, LayerError> {
+    let split = |tensor, width, heads| match head_dim(tensor, width, heads)? {
+        0 => Err(LayerError::Split { tensor, width, heads }),
+        one => Ok(one),
+    };
+    let d_k = split("q", q.ncols(), groups.heads())?;
+    let d_v = split("v", v.ncols(), groups.kv_heads())?;
+    let (n, m) = (q.nrows(), v.nrows());
+    let keys = (m, groups.kv_heads() * d_k);
+    expect_shape("k", k.shape(), keys, "a key a value, as wide as a query head")?;
+    Ok(Sizes { n, m, d_k, d_v })
+}
+
+/// Keys of one kv head that one core reads before it asks for more work.
+pub const CHUNK: usize = 2048;
+
+/// Attention for the one query of a token that sees all keys, `q` (1, heads · `d_k`).
+/// Cores share the keys: each makes [`Partial`]s of chunks, and these are merged.
+///
+/// # Errors
+/// When `q` has not one row, or as for [`attend`].
+pub fn decode(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+) -> Result<DMatrix<f32>, LayerError> {
+    expect_shape("q", q.shape(), (1, q.ncols()), "decoding goes token by token")?;
+    let Sizes { m, d_k, d_v, .. } = sizes(q, k, v, groups)?;
+    let chunks: Vec<_> = steps(0..m, CHUNK).collect();
+    let part = |i: usize| {
+        let (g, keys) = (i / chunks.len(), &chunks[i % chunks.len()]);
+        let heads = q.columns(g * groups.size() * d_k, groups.size() * d_k);
+        let stacked =
+            DMatrix::from_row_iterator(groups.size(), d_k, heads.iter().copied());
+        let k = k.view((keys.start, g * d_k), (keys.len(), d_k));
+        let v = v.view((keys.start, g * d_v), (keys.len(), d_v));
+        of_chunk(&stacked, k, v)
+    };
+    let tasks = (0..groups.kv_heads() * chunks.len()).into_par_iter();
+    let parts: Vec<Partial> = tasks.with_max_len(1).map(part).collect();
+
+    let mut context = Vec::with_capacity(groups.heads() * d_v);
+    for g in 0..groups.kv_heads() {
+        let mut all = Partial::nothing(groups.size(), d_v);
+        for part in &parts[g * chunks.len()..][..chunks.len()] {
+            all = all.merge(part)?;
+        }
+        context.extend(all.output().transpose().iter());
+    }
+    Ok(DMatrix::from_row_slice(1, context.len(), &context))
+}
+
+/// [`Partial::of`] a few queries `q` (queries, `d_k`) and a chunk of keys and values,
+/// by the products of chapter 3: keys and values are read once, as they lie.
+fn of_chunk(
+    q: &DMatrix<f32>,
+    keys: DMatrixView<f32>,
+    values: DMatrixView<f32>,
+) -> Partial {
+    let q = q / (q.ncols() as f32).sqrt();
+    let mut scores = few::scores_in_tiles(&q, keys);
+    let (max, sum) = kernel::exponentials_of_columns(&mut scores);
+    let weighted = few::average(&scores, values);
+    Partial { max: DVector::from_vec(max), sum: DVector::from_vec(sum), weighted }
+}

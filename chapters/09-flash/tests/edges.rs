@@ -1,0 +1,253 @@
+//! Defined edges: nothing to attend, infinities, shapes that do not fit.
+
+use attention::Mask;
+use chapter_cli::testing::assert_close;
+use flash::kernel::{Exp, Tuning, Vectors};
+use flash::{
+    Align, Partial, Tile, attend, attend_causal, attend_tiled, attend_tuned, decode,
+};
+use grouped_query::{Groups, attend_groups};
+use nalgebra::{DMatrix, dmatrix};
+
+const TILE: Tile = Tile { queries: 2, keys: 2 };
+
+fn ones(rows: usize, columns: usize) -> DMatrix<f32> {
+    DMatrix::repeat(rows, columns, 1.0)
+}
+
+fn groups() -> Groups {
+    Groups::new(4, 2).unwrap()
+}
+
+/// By every way that the chapter has, for one head.
+fn every_way(
+    q: &DMatrix<f32>,
+    k: &DMatrix<f32>,
+    v: &DMatrix<f32>,
+    mask: &Mask,
+) -> Vec<(String, DMatrix<f32>)> {
+    let one = Groups::new(1, 1).unwrap();
+    let (k, v) = (k.as_view(), v.as_view());
+    let mut found = vec![
+        ("attend".into(), attend(q, k, v, one, mask).unwrap()),
+        ("tiled".into(), attend_tiled(q.as_view(), k, v, mask, TILE).unwrap()),
+    ];
+    for vectors in [Vectors::Widest, Vectors::Eight, Vectors::One] {
+        for exp in [Exp::Series, Exp::Library] {
+            let tuning = Tuning { tile: TILE, vectors, exp };
+            let output = attend_tuned(q, k, v, one, mask, tuning).unwrap();
+            found.push((format!("{vectors:?}, {exp:?}"), output));
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn says<T>(result: Result<T, impl std::fmt::Display>, expected: &str) {
+    let error = result.err().expect("an error");
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn no_queries_give_an_empty_result() {
+    for (name, found) in every_way(&ones(0, 3), &ones(5, 3), &ones(5, 2), &Mask::None) {
+        assert_eq!(found.shape(), (0, 2), "{name}");
+    }
+}
+
+#[test]
+fn no_keys_give_zeros() {
+    for n in [1, 3] {
+        for mask in [Mask::None, Mask::Causal { offset: 0 }] {
+            for (name, found) in every_way(&ones(n, 3), &ones(0, 3), &ones(0, 2), &mask)
+            {
+                assert_eq!(found, DMatrix::zeros(n, 2), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_query_sees_what_its_offset_says() {
+    let (k, v) = (ones(4, 3), dmatrix![1.0; 3.0; 5.0; 7.0]);
+    for (offset, expected) in
+        [(0, 1.0), (1, 2.0), (3, 4.0), (9, 4.0), (usize::MAX, 4.0)]
+    {
+        let mask = Mask::Causal { offset };
+        for (name, found) in every_way(&ones(1, 3), &k, &v, &mask) {
+            assert_close(&name, &found, &dmatrix![expected], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn a_query_with_every_key_hidden_gets_zeros() {
+    let mut allowed = DMatrix::repeat(5, 7, true);
+    allowed.row_mut(1).fill(false);
+    // Blind in the first tiles alone, and in the last alone.
+    allowed.view_mut((2, 0), (1, 4)).fill(false);
+    allowed.view_mut((3, 4), (1, 3)).fill(false);
+    let v = DMatrix::from_fn(7, 2, |key, f| (key + f) as f32);
+    for (name, found) in
+        every_way(&ones(5, 3), &ones(7, 3), &v, &Mask::Allowed(allowed))
+    {
+        let expected = dmatrix![3.0, 4.0; 0.0, 0.0; 5.0, 6.0; 1.5, 2.5; 3.0, 4.0];
+        assert_close(&name, &found, &expected, 1e-6);
+    }
+}
+
+/// What is not finite comes out as in chapter 1: for each row, in each place.
+#[test]
+fn infinities_and_nan_give_what_softmax_says() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let keys = [
+        dmatrix![1.0; inf; 2.0; 0.5; 1.0],
+        dmatrix![1.0; 1.0; 2.0; inf; inf],
+        dmatrix![-inf; 1.0; 2.0; 0.5; -inf],
+        dmatrix![-inf; -inf; -inf; -inf; -inf],
+        dmatrix![1.0; 1.0; nan; 0.5; 1.0],
+        dmatrix![nan; 1.0; 1.0; 1.0; inf],
+        dmatrix![3e38; -3e38; 3e38; 1.0; 1.0],
+    ];
+    let q = dmatrix![1.0; 2.0; 1e-3; -1.0; 0.0];
+    let v = dmatrix![1.0; 2.0; 4.0; 8.0; 16.0];
+    for k in &keys {
+        for mask in [Mask::None, Mask::Causal { offset: 0 }] {
+            let one = Groups::new(1, 1).unwrap();
+            let (kv, vv) = (k.as_view(), v.as_view());
+            let expected = attend_groups(&q, kv, vv, one, &mask).unwrap().context;
+            for (name, found) in every_way(&q, k, &v, &mask) {
+                for (f, e) in found.iter().zip(expected.iter()) {
+                    let same = f.is_nan() && e.is_nan() || (f - e).abs() <= 1e-5 * e;
+                    assert!(
+                        same,
+                        "{name}, keys {k}, found {found}, expected {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hidden_nan_stays_hidden() {
+    let mut k = ones(6, 2);
+    k.row_mut(5).fill(f32::NAN);
+    for (name, found) in
+        every_way(&ones(6, 2), &k, &ones(6, 1), &Mask::Causal { offset: 0 })
+    {
+        assert_eq!(found.rows(0, 5), ones(5, 1).rows(0, 5), "{name}");
+        assert!(found[(5, 0)].is_nan(), "{name}");
+    }
+}
+
+#[test]
+fn huge_scores_do_not_overflow() {
+    let q = dmatrix![1e4; -1e4; 3e38];
+    let k = dmatrix![1.0; -1.0; 0.5];
+    for (name, found) in every_way(&q, &k, &k, &Mask::None) {
+        assert_eq!(found, dmatrix![1.0; -1.0; 1.0], "{name}");
+    }
+}
+
+#[test]
+fn keys_that_outnumber_the_queries_by_far_are_all_seen() {
+    let m = 10_000;
+    let v = DMatrix::from_fn(m, 1, |key, _| if key == m - 1 { 1e4 } else { 0.0 });
+    for n in [1, 2] {
+        let one = Groups::new(1, 1).unwrap();
+        let (k, q) = (ones(m, 2), ones(n, 2));
+        let found = attend(&q, k.as_view(), v.as_view(), one, &Mask::None).unwrap();
+        assert_close("the last key", &found, &ones(n, 1), 1e-4);
+    }
+}
+
+#[test]
+fn queries_before_the_first_key_get_zeros() {
+    let (q, k) = (ones(5, 4), ones(2, 2));
+    let v = dmatrix![1.0, 10.0; 3.0, 30.0];
+    let groups = Groups::new(2, 1).unwrap();
+    let found = |align| attend_causal(&q, k.as_view(), v.as_view(), groups, align);
+    let first = found(Align::First).unwrap();
+    assert_eq!(first.column(0), dmatrix![1.0; 2.0; 2.0; 2.0; 2.0].column(0));
+    let last = found(Align::Last).unwrap();
+    assert_eq!(last.column(0), dmatrix![0.0; 0.0; 0.0; 1.0; 2.0].column(0));
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_named() {
+    let none = &Mask::None;
+    let attend =
+        |q: (usize, usize), k: (usize, usize), v: (usize, usize), mask: &Mask| {
+            let (k, v) = (ones(k.0, k.1), ones(v.0, v.1));
+            attend(&ones(q.0, q.1), k.as_view(), v.as_view(), groups(), mask)
+        };
+    for n in [1, 3] {
+        says(
+            attend((n, 7), (5, 4), (5, 4), none),
+            "q: width 7 cannot be split among 4 heads",
+        );
+        says(
+            attend((n, 0), (5, 0), (5, 4), none),
+            "q: width 0 cannot be split among 4 heads",
+        );
+        says(
+            attend((n, 8), (5, 4), (5, 3), none),
+            "v: width 3 cannot be split among 2 heads",
+        );
+        let why = "a key a value, as wide as a query head";
+        says(
+            attend((n, 8), (5, 8), (5, 4), none),
+            &format!("k: expected (5, 4), found (5, 8): {why}"),
+        );
+        says(
+            attend((n, 8), (4, 4), (5, 4), &Mask::Causal { offset: 9 }),
+            &format!("k: expected (5, 4), found (4, 4): {why}"),
+        );
+        let mask = Mask::Allowed(DMatrix::repeat(n, 4, true));
+        says(
+            attend((n, 8), (5, 4), (5, 4), &mask),
+            &format!(
+                "mask: expected ({n}, 5), found ({n}, 4): one entry a query and key"
+            ),
+        );
+    }
+    says(
+        decode(&ones(2, 8), ones(5, 4).as_view(), ones(5, 4).as_view(), groups()),
+        "q: expected (1, 8), found (2, 8): decoding goes token by token",
+    );
+    let tiled = |q: &DMatrix<f32>, k: &DMatrix<f32>, v: &DMatrix<f32>, mask| {
+        attend_tiled(q.as_view(), k.as_view(), v.as_view(), mask, TILE)
+    };
+    says(
+        tiled(&ones(3, 4), &ones(5, 3), &ones(5, 2), none),
+        "k: expected (5, 4), found (5, 3): a dot product needs equal widths",
+    );
+    says(
+        tiled(&ones(3, 4), &ones(5, 4), &ones(6, 2), none),
+        "v: expected (5, 2), found (6, 2): every key has one value",
+    );
+    says(
+        Partial::of(ones(2, 3), ones(4, 1).as_view()),
+        "values: expected (3, 1), found (4, 1): every key has one value",
+    );
+    says(
+        Partial::nothing(2, 3).merge(&Partial::nothing(2, 4)),
+        "weighted: expected (2, 3), found (2, 4): results of the same queries are merged",
+    );
+}
+
+/// An operating system would not give that much memory, and need not.
+#[test]
+fn tiles_may_be_larger_than_all_there_is() {
+    let huge = Tile { queries: usize::MAX, keys: usize::MAX };
+    let (q, k) = (ones(3, 2), ones(4, 2));
+    let found =
+        attend_tiled(q.as_view(), k.as_view(), k.as_view(), &Mask::None, huge).unwrap();
+    assert_close("tiled", &found, &ones(3, 2), 1e-6);
+    let tuning = Tuning { tile: huge, ..Tuning::default() };
+    let one = Groups::new(1, 1).unwrap();
+    let found =
+        attend_tuned(&q, k.as_view(), k.as_view(), one, &Mask::None, tuning).unwrap();
+    assert_close("tuned", &found, &ones(3, 2), 1e-6);
+}
