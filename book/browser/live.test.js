@@ -122,7 +122,7 @@ test("keys on the keyboard move a figure, its caption and its data", { skip: !li
   const first = await data();
   await opening.locator("[name=head]").press("ArrowRight");
   await redrawn(opening);
-  assert.match(await figure.locator("figcaption").innerText(), /^Figure 1\.1: .*head 2 of layer 3/s);
+  assert.match(await figure.locator("figcaption").innerText(), /Figure 1\.1: .*head 2 of layer 3/s);
   assert.notDeepEqual(await data(), first);
   assert.match(await opening.locator("[role=status]").innerText(), /^“it” looks at “/);
   // The drawing is named by its own title and description.

@@ -38,20 +38,24 @@
 
   /** Puts a drawing with its caption and its data in the place of the last one. */
   function show(figure, prefix, file) {
-    const svg = new DOMParser().parseFromString(file, "image/svg+xml").documentElement;
-    const { caption, table } = JSON.parse(svg.querySelector("metadata").textContent);
-    for (const own of svg.querySelectorAll("style, metadata")) own.remove();
+    // What only a file of its own needs; the page's policy would complain of its style.
+    const inline = file.replace(/<style>[^]*?<\/style>/, "");
+    const svg = new DOMParser().parseFromString(inline, "image/svg+xml").documentElement;
+    const metadata = svg.querySelector("metadata");
+    const { caption, table } = JSON.parse(metadata.textContent);
+    metadata.remove();
     for (const named of svg.querySelectorAll("[id]")) named.id = prefix + named.id;
     const words = svg.getAttribute("aria-labelledby").replace(/\S+/g, (id) => prefix + id);
     svg.setAttribute("aria-labelledby", words);
     figure.querySelector("svg").replaceWith(document.adoptNode(svg));
 
     const figcaption = figure.querySelector("figcaption");
-    const number = figcaption.textContent.match(/^[^:]*: /)[0];
+    const buttons = figcaption.querySelectorAll("button");
+    const [number] = figcaption.textContent.match(/Figure [\d.]+: /);
     const { className } = figcaption.querySelector("code") ?? figcaption;
     const code = (words) => Object.assign(element("code", words), { className });
     const parts = caption.split("`").map((part, i) => (i % 2 ? code(part) : part));
-    figcaption.replaceChildren(number, ...parts);
+    figcaption.replaceChildren(...buttons, number, ...parts);
 
     const row = (cells, tag) => element("tr", ...cells.map((cell) => element(tag, cell)));
     const head = row(table.columns, "th");
