@@ -1,10 +1,10 @@
 // The built book, served on loopback, and a browser to look at it with.
 
-import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createGzip } from "node:zlib";
+import { createGzip, gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
 const root = fileURLToPath(new URL("../../target/book/", import.meta.url));
@@ -19,13 +19,23 @@ const types = {
   ".woff2": "font/woff2",
 };
 
+/** Whether the book was built with live figures. */
+export const live = existsSync(join(root, "live/live.wasm"));
+
+/** The size of a file of the book as it travels. */
+export function compressedSize(path) {
+  return gzipSync(readFileSync(join(root, path)), { level: 9 }).length;
+}
+
 /** Every page a reader can come to. */
 export const pages = readdirSync(root).filter(
   (name) => name.endsWith(".html") && !["404.html", "print.html", "toc.html"].includes(name),
 );
 
 export async function serveBook() {
+  const asked = [];
   const server = createServer((request, response) => {
+    asked.push(request.url);
     const path = join(root, normalize(new URL(request.url, "http://book").pathname));
     const file = existsSync(path) && statSync(path).isDirectory() ? join(path, "index.html") : path;
     if (!file.startsWith(root) || !existsSync(file)) {
@@ -44,7 +54,7 @@ export async function serveBook() {
     }
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+  return { origin: `http://127.0.0.1:${server.address().port}`, asked, close: () => server.close() };
 }
 
 /** A page as a reader with these habits sees it, and what it complained of or fetched elsewhere. */

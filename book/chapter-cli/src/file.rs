@@ -24,10 +24,13 @@ pub(crate) struct File {
 impl File {
     pub(crate) fn read(path: &Path) -> Result<Self, TensorError> {
         let path = path.to_path_buf();
-        let bytes = match read_regular(&path) {
-            Ok(bytes) => bytes,
-            Err(source) => return Err(TensorError::Unreadable { path, source }),
-        };
+        match read_regular(&path) {
+            Ok(bytes) => File::parse(path, bytes),
+            Err(source) => Err(TensorError::Unreadable { path, source }),
+        }
+    }
+
+    pub(crate) fn parse(path: PathBuf, bytes: Vec<u8>) -> Result<Self, TensorError> {
         match header(&bytes) {
             Ok((data_start, header)) => {
                 let warnings = RefCell::default();

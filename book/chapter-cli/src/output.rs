@@ -68,6 +68,7 @@ impl Destination {
     /// A file beside the destination, so that it can be renamed to it. It is gone when
     /// dropped.
     fn temporary(&self) -> io::Result<NamedTempFile> {
+        #[cfg_attr(not(unix), allow(unused_mut))]
         let mut builder = tempfile::Builder::new();
         // Temporary files are secret by default, but this one becomes an ordinary file,
         // which everybody may read and write whom the umask does not stop.

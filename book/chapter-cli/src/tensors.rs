@@ -51,6 +51,15 @@ impl Tensors {
         Ok(Tensors { file, prefix: String::new() })
     }
 
+    /// A file that is in memory already, under the name that errors give it.
+    ///
+    /// # Errors
+    /// When it is not what the format asks for.
+    pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self, TensorError> {
+        let file = Rc::new(File::parse(name.into(), bytes)?);
+        Ok(Tensors { file, prefix: String::new() })
+    }
+
     /// The same file, with `prefix` before every name that is asked for.
     #[must_use]
     pub fn with_prefix(&self, prefix: &str) -> Self {

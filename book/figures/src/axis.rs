@@ -1,13 +1,10 @@
 //! Axes: from data to a range, ticks and their words; and the frame of a plot.
 
 use crate::canvas::{
-    Anchor, Area, Canvas, LEADING, Point, SMALL, TENTHS, TEXT, Type, at,
+    Anchor, Area, Canvas, LEADING, Pen, Point, SMALL, TENTHS, TEXT, Type, at,
 };
 use crate::canvas::{width_of, wrap};
 use crate::{FigureError, Paint};
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
-use plotters::prelude::*;
-use std::ops::Range;
 
 /// Magnitudes beyond this are taken for mistakes and not drawn, like infinities.
 const FARTHEST: f64 = 1e100;
@@ -369,25 +366,11 @@ impl Scale {
         }
         self
     }
-}
 
-/// So that plotters maps positions to pixels and draws the grid.
-impl Ranged for Scale {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, position: &f64, (from, to): (i32, i32)) -> i32 {
+    /// Where a position lies when the axis runs from one place to another.
+    fn along(&self, position: f64, from: f64, to: f64) -> f64 {
         let share = (position - self.low) / (self.high - self.low);
-        from + (share * f64::from(to - from)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Plotters asks twice. Lighter lines between the ticks are none of ours.
-        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.low..self.high
+        whole_tenths(from + whole_tenths(share * (to - from)))
     }
 }
 
@@ -399,12 +382,8 @@ pub(crate) struct Margins {
     pub(crate) right: f64,
 }
 
-type Context<'a, 'b> = ChartContext<'b, SVGBackend<'a>, Cartesian2d<Scale, Scale>>;
-
 /// A plot's axes, grid and labels, drawn; and where values lie between them.
-pub(crate) struct Frame<'a, 'b> {
-    chart: Context<'a, 'b>,
-    base: (i32, i32),
+pub(crate) struct Frame {
     x: Scale,
     y: Scale,
     /// The rectangle between the axes.
@@ -419,15 +398,15 @@ pub(crate) fn labels_height(x: &Axis, y: &Axis, width: f64) -> f64 {
 
 const TICK_ROOM: f64 = 2.0 * SMALL;
 
-impl<'a, 'b> Frame<'a, 'b> {
+impl Frame {
     /// Draws the axes. The label of the y axis stands above it, upright, where it can be
     /// read without turning the head and costs no width.
     pub(crate) fn draw(
-        canvas: &'b Canvas<'a>,
+        canvas: &Canvas,
         x: Scale,
         y: Scale,
         margins: Margins,
-    ) -> Result<Frame<'a, 'b>, FigureError> {
+    ) -> Result<Frame, FigureError> {
         let above = wrap(&y.axis.heading(), TEXT, canvas.width());
         let below = wrap(&x.axis.heading(), TEXT, canvas.width());
         let width = canvas.width();
@@ -443,9 +422,11 @@ impl<'a, 'b> Frame<'a, 'b> {
         };
         let x = x.thinned(plot.width, |x| x.widest_tick() + SMALL);
         let y = y.thinned(plot.height, |_| SMALL * LEADING);
-        let chart = mesh(canvas, &x, &y, plot)?;
+        let frame = Frame { x, y, plot };
+        frame.paint_grid(canvas)?;
+        frame.paint_ticks(canvas)?;
         label_axes(canvas, plot, margins.top, &above, &below)?;
-        Ok(Frame { chart, base: canvas.area.get_base_pixel(), x, y, plot })
+        Ok(frame)
     }
 
     /// The place of a pair of values; nothing where one has no place on its axis.
@@ -465,41 +446,66 @@ impl<'a, 'b> Frame<'a, 'b> {
 
     /// The place of a pair of positions.
     fn at(&self, x: f64, y: f64) -> Point {
-        let (x, y) = self.chart.backend_coord(&(x, y));
-        let (x, y) = (f64::from(x - self.base.0), f64::from(y - self.base.1));
-        at(x / TENTHS, y / TENTHS)
+        let [left, top, right, bottom] = self.edges();
+        // What lies on an edge is drawn within it.
+        at(self.x.along(x, left, right - TENTH), self.y.along(y, bottom - TENTH, top))
+    }
+
+    /// Left, top, right and bottom of the plot, where they come to lie on the canvas.
+    fn edges(&self) -> [f64; 4] {
+        let Area { x, y, width, height } = self.plot;
+        [x, y, x + width, y + height].map(whole_tenths)
+    }
+
+    fn paint_grid(&self, canvas: &Canvas) -> Result<(), FigureError> {
+        let pen = Pen::new(Paint::Grid, 1.0);
+        for &x in &self.x.ticks {
+            canvas.line(&[self.at(x, self.y.low), self.at(x, self.y.high)], pen)?;
+        }
+        for &y in &self.y.ticks {
+            canvas.line(&[self.at(self.x.low, y), self.at(self.x.high, y)], pen)?;
+        }
+        Ok(())
+    }
+
+    fn paint_ticks(&self, canvas: &Canvas) -> Result<(), FigureError> {
+        const LENGTH: f64 = 4.0;
+        const TO_LABEL: f64 = 2.0 * LENGTH;
+        let pen = Pen::new(Paint::MutedInk, 1.0);
+        let set = |anchor| Type::new(SMALL, Paint::MutedInk, anchor);
+        let [lowest, highest, last] = [
+            self.at(self.x.low, self.y.low),
+            self.at(self.x.low, self.y.high),
+            self.at(self.x.high, self.y.low),
+        ];
+
+        let [edge, _, _, bottom] = self.edges();
+        let left = edge - TENTH;
+        canvas.line(&[at(left, highest.y), at(left, lowest.y)], pen)?;
+        for &tick in &self.y.ticks {
+            let y = self.at(self.x.low, tick).y;
+            let place = at(edge - TO_LABEL, y);
+            canvas.words(&self.y.write_tick(tick), place, set(Anchor::End))?;
+            canvas.line(&[at(left - LENGTH, y), at(left, y)], pen)?;
+        }
+
+        canvas.line(&[at(lowest.x, bottom), at(last.x, bottom)], pen)?;
+        for &tick in &self.x.ticks {
+            let x = self.at(tick, self.y.low).x;
+            let place = at(x, bottom + TO_LABEL);
+            let set = set(Anchor::Middle).hanging();
+            canvas.words(&self.x.write_tick(tick), place, set)?;
+            canvas.line(&[at(x, bottom), at(x, bottom + LENGTH)], pen)?;
+        }
+        Ok(())
     }
 }
 
-/// Grid, axes and tick labels, by plotters.
-fn mesh<'a, 'b>(
-    canvas: &'b Canvas<'a>,
-    x: &Scale,
-    y: &Scale,
-    plot: Area,
-) -> Result<Context<'a, 'b>, FigureError> {
-    let tenths = |length: f64| (length * TENTHS).round() as i32;
-    let grid = Paint::Grid.disguise().stroke_width(TENTHS as u32);
-    let words = ("sans-serif", SMALL * TENTHS * 1.24).into_font();
-    let mut chart = ChartBuilder::on(&canvas.area)
-        .margin_top(tenths(plot.y))
-        .margin_right(tenths(canvas.width() - plot.x - plot.width))
-        .set_label_area_size(LabelAreaPosition::Left, tenths(plot.x))
-        .set_label_area_size(
-            LabelAreaPosition::Bottom,
-            tenths(canvas.height() - plot.y - plot.height),
-        )
-        .build_cartesian_2d(x.clone(), y.clone())?;
-    chart
-        .configure_mesh()
-        .bold_line_style(grid)
-        .axis_style(Paint::MutedInk.disguise().stroke_width(TENTHS as u32))
-        .label_style(words.color(&Paint::MutedInk.disguise()))
-        .set_all_tick_mark_size(tenths(4.0))
-        .x_label_formatter(&|position| x.write_tick(*position))
-        .y_label_formatter(&|position| y.write_tick(*position))
-        .draw()?;
-    Ok(chart)
+/// The finest step of a drawing, in CSS pixels.
+const TENTH: f64 = 1.0 / TENTHS;
+
+fn whole_tenths(length: f64) -> f64 {
+    (length * TENTHS).round() / TENTHS
 }
 
 fn label_axes(

@@ -116,6 +116,7 @@ pub struct Type {
     paint: Paint,
     anchor: Anchor,
     weight: Weight,
+    height: Height,
     flag: u8,
 }
 
@@ -125,17 +126,30 @@ enum Weight {
     Bold,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Height {
+    Around,
+    Below,
+}
+
 impl Type {
     /// Ordinary words.
     #[must_use]
     pub const fn new(size: f64, paint: Paint, anchor: Anchor) -> Type {
-        Type { size, paint, anchor, weight: Weight::Regular, flag: 0 }
+        let (weight, height) = (Weight::Regular, Height::Around);
+        Type { size, paint, anchor, weight, height, flag: 0 }
     }
 
     /// Heavier.
     #[must_use]
     pub const fn bold(self) -> Type {
         Type { weight: Weight::Bold, ..self }
+    }
+
+    /// Below its point, in place of around it.
+    #[must_use]
+    pub const fn hanging(self) -> Type {
+        Type { height: Height::Below, ..self }
     }
 
     /// With a rim of paper, which keeps words readable that lie on lines.
@@ -260,9 +274,12 @@ impl<'a> Canvas<'a> {
             Anchor::End => (font, HPos::Right),
             Anchor::Upwards => (font.transform(FontTransform::Rotate270), HPos::Left),
         };
-        let style = font
-            .color(&RGBColor(kind, index, set.flag))
-            .pos(Pos::new(side, VPos::Center));
+        let height = match set.height {
+            Height::Around => VPos::Center,
+            Height::Below => VPos::Top,
+        };
+        let style =
+            font.color(&RGBColor(kind, index, set.flag)).pos(Pos::new(side, height));
         Ok(self.area.draw(&Text::new(words, pixel(place), style))?)
     }
 

@@ -45,18 +45,24 @@ impl fmt::Display for Stale {
 /// Every file that is missing, stray or different, with its first difference.
 pub fn check_current(dir: &Path, figures: &[Figure]) -> Result<(), Vec<Stale>> {
     let mut stale = strays(dir, figures);
-    for figure in figures {
-        let path = path(dir, figure);
-        let compared = fs::read_to_string(&path)
-            .map_err(|error| format!("cannot be read ({error})"))
-            .and_then(|committed| compare(&committed, figure.svg()));
-        if let Err(why) = compared {
-            let why =
-                format!("{why}; draw it with `cargo run -p {} -- plots`", chapter(dir));
-            stale.push(Stale { path, why });
-        }
-    }
+    stale.extend(figures.iter().filter_map(|figure| check_one(dir, figure).err()));
     if stale.is_empty() { Ok(()) } else { Err(stale) }
+}
+
+/// [`check_current`] for one figure, whatever else `dir` holds.
+///
+/// # Errors
+/// When its file is missing or different, with the first difference.
+pub fn check_one(dir: &Path, figure: &Figure) -> Result<(), Stale> {
+    let path = path(dir, figure);
+    let compared = fs::read_to_string(&path)
+        .map_err(|error| format!("cannot be read ({error})"))
+        .and_then(|committed| compare(&committed, figure.svg()));
+    compared.map_err(|why| {
+        let why =
+            format!("{why}; draw it with `cargo run -p {} -- plots`", chapter(dir));
+        Stale { path, why }
+    })
 }
 
 /// The crate that draws into `images/05-grouped-query` is `grouped-query`.

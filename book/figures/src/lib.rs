@@ -42,7 +42,7 @@ pub use canvas::{
 };
 pub use chart::Chart;
 pub use diagram::{Diagram, Slot};
-pub use files::{Stale, check_current, save};
+pub use files::{Stale, check_current, check_one, save};
 pub use heatmap::Heatmap;
 pub use histogram::Histogram;
 pub use theme::{Hue, Paint, Property, THEME, theme_css};

@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ use pulldown_cmark::{Event, Parser, Tag};
 use crate::{
     finish::{self, Page},
     links,
+    live::{self, Live},
     report::{Problem, Report, line_at},
     weaver::Weaver,
 };
@@ -42,16 +44,27 @@ pub(crate) struct Built {
     pub pages: Vec<Page>,
 }
 
-/// Builds the book below `root` into the folder that book.toml names.
+/// Builds the book below `root` into the folder that book.toml names; with live figures, if
+/// there is a module that redraws them.
 ///
 /// # Errors
 /// A [`Report`] of what is wrong with the book, or what mdBook or the disk has to say.
 /// The last good book is then still in its place.
-pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
+pub(crate) fn build(
+    root: &Path,
+    audience: Audience,
+    module: Option<&[u8]>,
+) -> Result<Built> {
     let mut config = Config::from_disk(root.join("book.toml"))?;
     config.update_from_env()?;
     if audience == Audience::Author {
         config.set("output.html.live-reload-endpoint", RELOAD)?;
+    }
+    let live = module.map(|_| Live::open(root)).transpose()?.map(Rc::new);
+    if live.is_some() {
+        let mut scripts = config.html_config().unwrap_or_default().additional_js;
+        scripts.push(live::SCRIPT.into());
+        config.set("output.html.additional-js", scripts)?;
     }
     if let Some(site) = finish::site(&config)? {
         let folder = match audience {
@@ -69,11 +82,14 @@ pub(crate) fn build(root: &Path, audience: Audience) -> Result<Built> {
     config.build.build_dir.clone_from(&next);
 
     let mut book = MDBook::load_with_config(root, config)?;
-    let weaver = Weaver::default();
+    let weaver = Weaver { live: live.clone(), ..Weaver::default() };
     let summary = weaver.summary.clone();
     book.with_preprocessor(weaver);
     book.build()?;
     links::check(root, &book, &next)?;
+    if let (Some(live), Some(module)) = (live, module) {
+        live.put_into(&next.join("live"), root, module)?;
+    }
     let pages = finish::finish(root, &book, &next, audience)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))

@@ -25,7 +25,8 @@ struct Table {
     rows: Vec<Vec<serde_json::Value>>,
 }
 
-/// The drawing as a numbered figure; `number` is `1.2` for the second of chapter 1.
+/// The drawing as a numbered figure; `number` is `1.2` for the second of chapter 1. What a
+/// reader changes it with comes below the caption.
 ///
 /// # Errors
 /// When the crate has no such drawing, or the drawing lacks the words it has to carry.
@@ -33,6 +34,7 @@ pub(crate) fn figure(
     workspace: &Workspace,
     path: &CratePath,
     number: &str,
+    controls: &str,
 ) -> Result<String, Fault> {
     let folder = workspace.images(&path.krate)?;
     let file = folder.join(format!("{}.svg", path.name));
@@ -43,7 +45,7 @@ pub(crate) fn figure(
         let (name, folder) = (&path.name, folder.display());
         return Err(format!("no figure `{name}` in {folder}{hint}").into());
     }
-    render(&workspace.read(&file)?, path, number)
+    render(&workspace.read(&file)?, path, number, controls)
         .map_err(|Flaw { line, message }| Fault::There(Problem { file, line, message }))
 }
 
@@ -59,7 +61,12 @@ impl From<String> for Flaw {
     }
 }
 
-fn render(svg: &str, path: &CratePath, number: &str) -> Result<String, Flaw> {
+fn render(
+    svg: &str,
+    path: &CratePath,
+    number: &str,
+    controls: &str,
+) -> Result<String, Flaw> {
     let document = Document::parse(svg).map_err(|e| {
         let message = format!("a figure that is not well-formed: {e}");
         Flaw { line: e.pos().row as usize, message }
@@ -78,7 +85,7 @@ fn render(svg: &str, path: &CratePath, number: &str) -> Result<String, Flaw> {
         return Err("without caption or table".to_owned().into());
     }
     Ok(format!(
-        r#"<figure id="fig-{}" class="figure">{}<figcaption>Figure {number}: {}</figcaption><details><summary>Data</summary>{}</details></figure>"#,
+        r#"<figure id="fig-{}" class="figure">{}<figcaption>Figure {number}: {}</figcaption>{controls}<details><summary>Data</summary>{}</details></figure>"#,
         path.name,
         inline(svg, root, &path.krate),
         caption.trim().replace('\n', " "),

@@ -12,12 +12,14 @@ mod highlight;
 mod html;
 mod links;
 mod listing;
+mod live;
 mod markdown;
 mod maths;
 mod plots;
 mod policy;
 mod report;
 mod serve;
+mod slices;
 mod snapshots;
 mod source;
 mod styles;
@@ -50,7 +52,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Build the book into target/book (what happens without a command, too).
-    Build,
+    Build {
+        /// Let readers change some figures: compiles book/live to WebAssembly.
+        #[arg(long)]
+        live: bool,
+    },
     /// Show the book on this machine, and build it again whenever something changes.
     Serve {
         /// Open it in the browser.
@@ -93,15 +99,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let root = arguments.root;
-    match arguments.command.unwrap_or(Command::Build) {
-        Command::Build => build(&root),
+    match arguments.command.unwrap_or(Command::Build { live: false }) {
+        Command::Build { live } => build(&root, live),
         Command::Serve { open, port } => {
             let opening = if open { Opening::Browser } else { Opening::Address };
             serve::serve(&root, port, opening)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Epub => {
-            let built = book::build(&root, Audience::Readers)?;
+            let built = book::build(&root, Audience::Readers, None)?;
             println!("{}", built.summary);
             println!("{}", epub::write(&root, &built)?.display());
             Ok(ExitCode::SUCCESS)
@@ -120,9 +126,17 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-fn build(root: &Path) -> Result<ExitCode> {
-    let built = book::build(root, Audience::Readers)?;
+fn build(root: &Path, live: bool) -> Result<ExitCode> {
+    let module = if live { live::compile(root)? } else { None };
+    let built = book::build(root, Audience::Readers, module.as_deref())?;
     println!("{}", built.summary);
+    match &module {
+        Some(module) => {
+            println!("live figures: {} KB of WebAssembly", module.len() / 1000);
+        }
+        None if live => println!("no live figures: {}", live::MISSING),
+        None => {}
+    }
     println!("{}", built.folder.join("index.html").display());
     println!("read it with: cargo run -- serve --open");
     Ok(ExitCode::SUCCESS)

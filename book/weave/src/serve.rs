@@ -125,7 +125,7 @@ enum Outcome {
 }
 
 fn rebuild(root: &Path) -> Outcome {
-    match book::build(root, Audience::Author) {
+    match book::build(root, Audience::Author, None) {
         Ok(built) => {
             println!("{}", built.summary);
             Outcome::Good

@@ -17,6 +17,7 @@ use crate::{
     coverage::{self, Use},
     directive::{CratePath, Directive},
     exercise, figure, highlight, html, listing,
+    live::Live,
     markdown::{self, Part, Place, What},
     maths,
     report::{Fault, Problem, Report, line_at},
@@ -30,6 +31,8 @@ use crate::{
 pub(crate) struct Weaver {
     /// What a run has woven, for whoever tells the author about it.
     pub summary: Rc<RefCell<String>>,
+    /// The figures that a reader can change, if the book is to have such.
+    pub live: Option<Rc<Live>>,
 }
 
 impl Preprocessor for Weaver {
@@ -40,7 +43,8 @@ impl Preprocessor for Weaver {
     }
 
     fn run(&self, context: &PreprocessorContext, book: Book) -> anyhow::Result<Book> {
-        let Woven { book, summary } = weave(&context.root, &context.config, book)?;
+        let Woven { book, summary } =
+            weave(&context.root, &context.config, self.live.as_deref(), book)?;
         self.summary.replace(summary);
         Ok(book)
     }
@@ -58,7 +62,12 @@ struct Woven {
 }
 
 /// Resolves the whole book below `root`, or reports everything that is wrong with it.
-fn weave(root: &Path, config: &Config, mut book: Book) -> anyhow::Result<Woven> {
+fn weave(
+    root: &Path,
+    config: &Config,
+    live: Option<&Live>,
+    mut book: Book,
+) -> anyhow::Result<Woven> {
     let repository = config.html_config().and_then(|html| html.git_repository_url);
     let workspace = Workspace::open(root, repository)?;
     let mut pages: Vec<PathBuf> = Vec::new();
@@ -69,7 +78,7 @@ fn weave(root: &Path, config: &Config, mut book: Book) -> anyhow::Result<Woven> 
         let BookItem::Chapter(chapter) = item else { return };
         let Some(source) = &chapter.source_path else { return };
         let file = config.book.src.join(source);
-        let page = weave_page(&workspace, &file, chapter);
+        let page = weave_page(&workspace, live, &file, chapter);
         chapter.content = page.markdown;
         uses.extend(page.uses);
         formulas += page.formulas;
@@ -106,6 +115,7 @@ fn summary(pages: usize, uses: &[Use], formulas: usize) -> String {
 /// A page on its way through the weaver.
 struct Page<'a> {
     workspace: &'a Workspace,
+    live: Option<&'a Live>,
     /// Relative to the book's root.
     file: &'a Path,
     /// The chapter's number, where it has one.
@@ -124,14 +134,19 @@ struct WovenPage {
     problems: Vec<Problem>,
 }
 
-fn weave_page(workspace: &Workspace, file: &Path, chapter: &Chapter) -> WovenPage {
+fn weave_page(
+    workspace: &Workspace,
+    live: Option<&Live>,
+    file: &Path,
+    chapter: &Chapter,
+) -> WovenPage {
     let text = &chapter.content;
     let line = |at| line_at(text, at);
     let markdown::Page { parts, faults } = markdown::scan(text);
     let section = chapter.number.as_ref().map(ToString::to_string);
     let symbols = Symbols::of(text, section.as_deref().unwrap_or("0."));
     let mut page =
-        Page { workspace, file, section, uses: Vec::new(), figures: 0, symbols };
+        Page { workspace, live, file, section, uses: Vec::new(), figures: 0, symbols };
     for part in &parts {
         if let What::Directive { directive, .. } = &part.what {
             page.note(directive, line(part.range.start));
@@ -227,7 +242,8 @@ impl Page<'_> {
                     Some(section) => format!("{section}.{figure}").replace("..", "."),
                     None => figure.to_string(),
                 };
-                figure::figure(workspace, path, &number)
+                let controls = self.live.map(|live| live.form(path));
+                figure::figure(workspace, path, &number, &controls.unwrap_or_default())
             }
             Directive::Value(..) => unreachable!("values are never blocks"),
         }

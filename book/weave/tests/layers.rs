@@ -63,8 +63,12 @@ fn no_chapter_needs_a_later_one() {
 #[test]
 fn what_all_chapters_share_knows_no_chapter() {
     let crates = crates();
+    let shared = |name: &String| {
+        let chapters = crates.values().filter(|c| number(&c.folder).is_some());
+        name == "weave" || chapters.flat_map(|c| &c.needs).any(|need| need == name)
+    };
     for (name, Crate { folder, needs }) in &crates {
-        if number(folder).is_some() {
+        if number(folder).is_some() || !shared(name) {
             continue;
         }
         for need in needs {

@@ -188,6 +188,31 @@ fn woven() -> Fixture {
     book
 }
 
+#[cfg(unix)]
+#[test]
+fn without_the_target_the_book_is_built_as_before_and_says_what_is_missing() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let fixture = Fixture::new();
+    fixture.write("rustc", "#!/bin/sh\necho /no/such/target\n");
+    let rustc = fixture.root().join("rustc");
+    fs::set_permissions(&rustc, PermissionsExt::from_mode(0o755)).unwrap();
+    fixture.weave_well();
+    let plain = fixture.finished();
+    let output = fixture
+        .command()
+        .args(["build", "--live"])
+        .env("RUSTC", rustc)
+        .env_remove("CARGO_UNSTABLE_BUILD_STD")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("no live figures"), "{said}");
+    assert!(said.contains("rustup target add wasm32-unknown-unknown"), "{said}");
+    assert_eq!(fixture.finished(), plain);
+}
+
 #[test]
 fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
     let book = Fixture::new();

@@ -135,10 +135,10 @@ pub fn map() -> Result<String> {
     };
     let mut text =
         String::from("layer 3, head 1 of all-MiniLM-L6-v2: who looks at whom\n");
-    let heads = real.layer.tokens.iter().map(|token| token.trim_matches(['[', ']']));
+    let heads = real.tokens.iter().map(|token| token.trim_matches(['[', ']']));
     let heads: String = heads.map(|token| format!(" {token:<2.2}")).collect();
     writeln!(text, "          {}", heads.trim_end())?;
-    for (token, row) in real.layer.tokens.iter().zip(real.attended.weights.row_iter()) {
+    for (token, row) in real.tokens.iter().zip(real.attended.weights.row_iter()) {
         let cells: String =
             row.iter().map(|weight| format!(" {}", shade(*weight))).collect();
         writeln!(text, "  {token:<8}{}", cells.trim_end())?;
@@ -152,15 +152,15 @@ pub fn map() -> Result<String> {
 /// When the model's slice cannot be read.
 pub fn it() -> Result<String> {
     let real = experiments::real()?;
-    let row = real.attended.weights.row(real.layer.position("it")?);
+    let row = real.attended.weights.row(real.position("it")?);
     let title = "where `it` looks\n";
     let mut text = String::from(title);
-    for (token, weight) in real.layer.tokens.iter().zip(row.iter()) {
+    for (token, weight) in real.tokens.iter().zip(row.iter()) {
         let bar = "█".repeat((weight * 40.0).round() as usize);
         writeln!(text, "{}", format!("  {token:<8} {weight:.2}  {bar}").trim_end())?;
     }
     let (_, best) = row.transpose().argmax();
-    let token = &real.layer.tokens[real.layer.position("animal")?];
+    let token = &real.tokens[real.position("animal")?];
     writeln!(text, "it → {token} {best:.2}")?;
     Ok(text)
 }
@@ -171,12 +171,12 @@ pub fn it() -> Result<String> {
 /// When the model's slice cannot be read.
 pub fn shuffled() -> Result<String> {
     let real = experiments::real()?;
-    let n = real.layer.tokens.len();
+    let n = real.tokens.len();
     let order: Vec<usize> = (0..n).map(|i| (i * 5 + 3) % n).collect();
-    let mixed = real.layer.x.select_rows(&order);
+    let mixed = real.x.select_rows(&order);
     let shuffled = real.head.forward(&mixed, &Mask::None)?;
     let expected = real.attended.output.select_rows(&order);
-    let words: Vec<&str> = order.iter().map(|&i| &*real.layer.tokens[i]).collect();
+    let words: Vec<&str> = order.iter().map(|&i| &*real.tokens[i]).collect();
     let place = |token: &str| words.iter().position(|w| *w == token).unwrap_or(0);
     let weight = shuffled.weights[(place("it"), place("animal"))];
     let moved = (&shuffled.output - expected).amax();
@@ -254,12 +254,12 @@ pub fn late_mask() -> Result<String> {
 /// When the model's slice cannot be read.
 pub fn scales() -> Result<String> {
     let real = experiments::real()?;
-    let row = real.layer.position("it")?;
-    let animal = real.layer.position("animal")?;
+    let row = real.position("it")?;
+    let animal = real.position("animal")?;
     let (q, k) = real.queries_and_keys()?;
     let raw = &q * k.transpose();
     let d_k = q.ncols() as f32;
-    let width = real.layer.x.ncols() as f32;
+    let width = real.x.ncols() as f32;
     let scales = [
         ("none", 1.0),
         ("√d_k = √32, the right one", d_k.sqrt()),
@@ -284,17 +284,17 @@ pub fn scales() -> Result<String> {
 pub fn facts() -> Result<String> {
     let real = experiments::real()?;
     let weight = |from: &str, to: &str| -> Result<f32> {
-        let place = (real.layer.position(from)?, real.layer.position(to)?);
+        let place = (real.position(from)?, real.position(to)?);
         Ok(real.attended.weights[place])
     };
-    let n = real.layer.tokens.len();
+    let n = real.tokens.len();
     let to_cls = real.attended.weights.column(0);
     let mut text = String::new();
     let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
 
     fact("tokens", n.to_string())?;
-    fact("model_dim", real.layer.x.ncols().to_string())?;
-    fact("head_dim", real.layer.head_dim().to_string())?;
+    fact("model_dim", real.x.ncols().to_string())?;
+    fact("head_dim", real.head.q_proj.shape().1.to_string())?;
     fact("it_animal", format!("{:.2}", weight("it", "animal")?))?;
     fact("it_street", format!("{:.2}", weight("it", "street")?))?;
     fact("it_cls", format!("{:.2}", weight("it", "[CLS]")?))?;
@@ -331,8 +331,8 @@ pub fn facts() -> Result<String> {
 
     let (q, k) = real.queries_and_keys()?;
     let scores = scores(q.as_view(), k.as_view())?;
-    let row = scores.rows(real.layer.position("it")?, 1).into_owned();
-    let animal = real.layer.position("animal")?;
+    let row = scores.rows(real.position("it")?, 1).into_owned();
+    let animal = real.position("animal")?;
     fact("it_animal_score", format!("{:.2}", row[animal]))?;
     fact("it_cls_score", format!("{:.2}", row[0]))?;
     let crossing = experiments::factor_for(&row, animal, 0.9);

@@ -1,42 +1,90 @@
 //! What the chapter measures: the data behind its figures and numbers.
 
+use crate::files;
 use crate::{Attended, Attention, Linear, Mask, ShapeError, exp_nonpositive, softmax};
 use anyhow::{Context, Result};
+use chapter_cli::Tensors;
 use minilm::Layer;
 use nalgebra::DMatrix;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Layer 3, head 1 of MiniLM at work on its sentence.
+/// Which head of MiniLM, both counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Of six.
+    pub layer: usize,
+    /// Of the twelve in each layer.
+    pub head: usize,
+}
+
+/// The head that the book opens with.
+pub const OPENING: Place = Place { layer: 3, head: 1 };
+
+/// One head of MiniLM at work on its sentence.
 pub struct Real {
-    /// The sentence and the layer's projections.
-    pub layer: Layer,
-    /// The head, cut out of the layer.
+    /// Where the head is from.
+    pub place: Place,
+    /// The sentence.
+    pub tokens: Vec<String>,
+    /// The sentence as it enters the layer, (tokens, `model_dim`).
+    pub x: DMatrix<f32>,
+    /// The head.
     pub head: Attention,
     /// What the head makes of the sentence.
     pub attended: Attended,
 }
 
-/// The head that the book opens with.
+/// [`OPENING`], cut out of its layer.
 ///
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn real() -> Result<Real> {
-    let layer = Layer::load(3)?;
-    let head = head(&layer, 1)?;
-    let attended = head.forward(&layer.x, &Mask::None)?;
-    Ok(Real { layer, head, attended })
+    let layer = Layer::load(OPENING.layer)?;
+    let head = head(&layer, OPENING.head)?;
+    Ok(Real::new(OPENING, layer.tokens, layer.x, head)?)
 }
 
 impl Real {
+    fn new(
+        place: Place,
+        tokens: Vec<String>,
+        x: DMatrix<f32>,
+        head: Attention,
+    ) -> Result<Real, ShapeError> {
+        let attended = head.forward(&x, &Mask::None)?;
+        Ok(Real { place, tokens, x, head, attended })
+    }
+
+    /// From a file that holds no more than the sentence and this head's projections: what
+    /// a page loads.
+    ///
+    /// # Errors
+    /// When the file does not hold them.
+    pub fn read(place: Place, file: &Tensors) -> Result<Real> {
+        let [q, k, v] =
+            ["q_proj", "k_proj", "v_proj"].map(|name| files::linear(file, name));
+        let head = Attention::new(q?, k?, v?)?;
+        Ok(Real::new(place, minilm::tokens(file)?, file.matrix("x")?, head)?)
+    }
+
+    /// Where `token` stands in the sentence for the first time.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn position(&self, token: &str) -> Result<usize> {
+        let place = self.tokens.iter().position(|t| t == token);
+        place.with_context(|| format!("`{token}` is not in the sentence"))
+    }
+
     /// The head's queries and keys, each (tokens, `head_dim`).
     ///
     /// # Errors
     /// None that can happen: the layer was checked.
     pub fn queries_and_keys(&self) -> Result<(DMatrix<f32>, DMatrix<f32>), ShapeError> {
-        let q = self.head.q_proj.forward(&self.layer.x)?;
-        Ok((q, self.head.k_proj.forward(&self.layer.x)?))
+        let q = self.head.q_proj.forward(&self.x)?;
+        Ok((q, self.head.k_proj.forward(&self.x)?))
     }
 }
 
@@ -65,7 +113,7 @@ pub fn sinks() -> Result<Vec<f32>> {
     (0..layer.heads).map(mean).collect()
 }
 
-/// Keys that each query of [`sharpness`] chooses among.
+/// Keys that each query of [`sharpness`] chooses among, unless told otherwise.
 pub const KEYS: usize = 64;
 
 /// How peaked weights are, on average over queries.
@@ -89,10 +137,16 @@ pub struct Sharpness {
 /// 256 queries and [`KEYS`] keys with independent standard normal entries.
 #[must_use]
 pub fn sharpness(d_k: usize) -> Sharpness {
+    sharpness_among(KEYS, d_k)
+}
+
+/// [`sharpness`] with another number of keys.
+#[must_use]
+pub fn sharpness_among(keys: usize, d_k: usize) -> Sharpness {
     let mut rng = ChaCha8Rng::seed_from_u64(d_k as u64);
     let mut normal =
         |rows| DMatrix::from_fn(rows, d_k, |_, _| StandardNormal.sample(&mut rng));
-    let (q, k): (DMatrix<f32>, DMatrix<f32>) = (normal(256), normal(KEYS));
+    let (q, k): (DMatrix<f32>, DMatrix<f32>) = (normal(256), normal(keys));
     let products = q * k.transpose();
     let scaled = &products / (d_k as f32).sqrt();
     let variance = products.iter().map(|s| s * s).sum::<f32>() / products.len() as f32;

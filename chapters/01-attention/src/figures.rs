@@ -1,8 +1,8 @@
 //! The chapter's figures, one function each.
 
-use crate::experiments::{self, Recorded, Sharpness, VERSIONS};
-use crate::{Mask, attend, scores, softmax};
-use anyhow::Result;
+use crate::experiments::{self, OPENING, Place, Real, Recorded, Sharpness, VERSIONS};
+use crate::{Mask, attend, example, scores, softmax};
+use anyhow::{Context, Result};
 use figures::{Axis, Chart, Diagram, Figure, Format, Heatmap, Hue, Slot, Words};
 use nalgebra::DMatrix;
 use rand_chacha::ChaCha8Rng;
@@ -33,26 +33,51 @@ pub fn all() -> Result<Vec<Figure>> {
 /// When the model's slice cannot be read.
 pub fn it_looks_at_animal() -> Result<Figure> {
     let real = experiments::real()?;
-    let (it, animal) = (real.layer.position("it")?, real.layer.position("animal")?);
+    who_looks_at_whom(&real, real.position("it")?)
+}
+
+/// The map of a head, with the key to which the token at `query` gives most.
+///
+/// # Errors
+/// When the sentence has no such token.
+pub fn who_looks_at_whom(real: &Real, query: usize) -> Result<Figure> {
+    let Real { place: Place { layer, head }, tokens, .. } = real;
     let weights = &real.attended.weights;
-    let weight = weights[(it, animal)];
+    let looking = tokens.get(query).context("no such token")?;
+    let key = strongest(weights, query);
+    let (found, weight) = (&tokens[key], weights[(query, key)]);
+    let message = match (real.place, &**looking) {
+        (OPENING, "it") => "A word finds the word that it stands for.".to_owned(),
+        _ => format!("`{looking}` looks at `{found}` more than at any other token."),
+    };
+    let to_cls = (0..tokens.len()).filter(|&row| strongest(weights, row) == 0).count();
+    let sink = if to_cls > tokens.len() / 2 {
+        "The column of [CLS] is dark in most rows.".to_owned()
+    } else {
+        format!("The column of [CLS] is the darkest in {to_cls} rows.")
+    };
     let words = Words {
-        title: "“it” looks at “animal”".into(),
+        title: format!("“{looking}” looks at “{found}”"),
         caption: format!(
-            "A word finds the word that it stands for. Each row is a token that looks, each \
-             column a token that is looked at, and a row sums to one: `it` puts {weight:.2} \
-             of its weight on `animal`. The model is all-MiniLM-L6-v2, which has six layers \
-             of twelve such maps, called heads; this is head 1 of layer 3, both counted \
-             from 0. `[CLS]` and `[SEP]` mark where a text begins and ends.",
+            "{message} Each row is a token that looks, each column a token that is looked \
+             at, and a row sums to one: `{looking}` puts {weight:.2} of its weight on \
+             `{found}`. The model is all-MiniLM-L6-v2, which has six layers of twelve such \
+             maps, called heads; this is head {head} of layer {layer}, both counted from 0. \
+             `[CLS]` and `[SEP]` mark where a text begins and ends.",
         ),
         alt: format!(
-            "Heat-map of 14 by 14 attention weights. The outlined cell in the row of “it” \
-             and the column of “animal” holds {weight:.2}. The column of [CLS] is dark in \
-             most rows.",
+            "Heat-map of {n} by {n} attention weights. The outlined cell in the row of \
+             “{looking}” and the column of “{found}” holds {weight:.2}. {sink}",
+            n = tokens.len(),
         ),
     };
-    let map = map_of(&real.layer.tokens, weights).mark(it, animal);
+    let map = map_of(tokens, weights).mark(query, key);
     Ok(Figure::draw("it_looks_at_animal", words, &map)?)
+}
+
+/// The key that gets the most weight from a query.
+fn strongest(weights: &DMatrix<f32>, query: usize) -> usize {
+    weights.row(query).transpose().argmax().0
 }
 
 fn map_of(tokens: &[String], weights: &DMatrix<f32>) -> Heatmap {
@@ -100,52 +125,66 @@ pub fn soft_lookup() -> Result<Figure> {
 /// # Errors
 /// When the charts cannot be drawn.
 pub fn scaling() -> Result<Figure> {
+    scaling_among(experiments::KEYS, WIDEST)
+}
+
+/// The widest keys of [`scaling`].
+const WIDEST: usize = 1 << 10;
+
+/// [`scaling`] with another number of keys, read off at another `d_k`.
+///
+/// # Errors
+/// When `d_k` is not a power of two up to 1,024, or there are no keys.
+pub fn scaling_among(keys: usize, d_k: usize) -> Result<Figure> {
     let widths = || (0..=10).map(|power| 1_usize << power);
     let measured: Vec<_> =
-        widths().map(|d_k| (d_k, experiments::sharpness(d_k))).collect();
+        widths().map(|d_k| (d_k, experiments::sharpness_among(keys, d_k))).collect();
     let line = |value: fn(&Sharpness) -> f32| {
         let point = move |(d_k, s): &(usize, Sharpness)| (*d_k as f64, value(s).into());
         measured.iter().map(point).collect::<Vec<_>>()
     };
-    let (_, widest) = &measured[10];
+    let chosen = measured.iter().find(|(width, _)| *width == d_k);
+    let (_, chosen) = chosen.context("d_k: expected a power of two up to 1,024")?;
+    let written = example::grouped(d_k as u64);
     let words = Words {
         title: "Without the scale, one key takes it all".into(),
         caption: format!(
             "Dividing by √d_k keeps the weights as spread at any width. Random queries \
-             choose among {} random keys, all entries standard normal. Without the scale \
-             the largest weight climbs to {:.2} at d_k = 1,024 and the entropy falls to \
+             choose among {keys} random keys, all entries standard normal. Without the scale \
+             the largest weight climbs to {:.2} at d_k = {written} and the entropy falls to \
              {:.2} nats; with it, both stay put.",
-            experiments::KEYS,
-            widest.raw.largest,
-            widest.raw.entropy,
+            chosen.raw.largest, chosen.raw.entropy,
         ),
         alt: format!(
             "Two line charts over d_k from 1 to 1,024. Largest weight: unscaled rises to \
-             {:.2}, scaled stays near {:.2}. Entropy: unscaled falls to {:.2} nats, scaled \
-             stays near {:.1}.",
-            widest.raw.largest,
-            widest.scaled.largest,
-            widest.raw.entropy,
-            widest.scaled.entropy,
+             {:.2}{at}, scaled stays near {:.2}. Entropy: unscaled falls to {:.2} nats, \
+             scaled stays near {:.1}.",
+            chosen.raw.largest,
+            chosen.scaled.largest,
+            chosen.raw.entropy,
+            chosen.scaled.entropy,
+            at = if d_k == WIDEST { String::new() } else { format!(" at {written}") },
         ),
     };
-    let chart =
-        |y: Axis, raw: fn(&Sharpness) -> f32, scaled: fn(&Sharpness) -> f32| {
-            Chart::new(Axis::log2("d_k"), y)
-                .line("unscaled", Hue::Accent, line(raw))
-                .line("scaled", Hue::Attention, line(scaled))
-        };
+    let chart = |y: Axis, raw: fn(&Sharpness) -> f32, scaled: fn(&Sharpness) -> f32| {
+        let chart = Chart::new(Axis::log2("d_k"), y)
+            .line("unscaled", Hue::Accent, line(raw))
+            .line("scaled", Hue::Attention, line(scaled));
+        // The widest are where the lines end.
+        if d_k == WIDEST { chart } else { chart.vertical(d_k as f64, "") }
+    };
     let largest = chart(
         Axis::linear("largest weight").range(0.0, 1.0),
         |s| s.raw.largest,
         |s| s.scaled.largest,
     );
+    let alike = (keys as f64).ln();
     let entropy = chart(
-        Axis::linear("entropy, nats").range(0.0, 4.5),
+        Axis::linear("entropy, nats").range(0.0, alike.max(4.2) + 0.3),
         |s| s.raw.entropy,
         |s| s.scaled.entropy,
     )
-    .horizontal((experiments::KEYS as f64).ln(), "all keys alike");
+    .horizontal(alike, "all keys alike");
     Ok(Figure::panels("scaling", words, 1, &[&largest, &entropy])?)
 }
 
@@ -155,57 +194,87 @@ pub fn scaling() -> Result<Figure> {
 /// When the model's slice cannot be read.
 pub fn temperature() -> Result<Figure> {
     let real = experiments::real()?;
+    temperature_of(&real, real.position("it")?, 1.0)
+}
+
+/// [`temperature`] for the token at `query`, read off at a temperature, too.
+///
+/// # Errors
+/// When the sentence has no such token, or the temperature is no positive number.
+pub fn temperature_of(real: &Real, query: usize, temperature: f32) -> Result<Figure> {
+    let looking = real.tokens.get(query).context("no such token")?;
     let (q, k) = real.queries_and_keys()?;
-    let row = scores(q.as_view(), k.as_view())?
-        .rows(real.layer.position("it")?, 1)
-        .into_owned();
-    let weight = |token: &str| -> Result<Vec<(f64, f64)>> {
-        let place = real.layer.position(token)?;
+    let row = scores(q.as_view(), k.as_view())?.rows(query, 1).into_owned();
+    let weight =
+        |place: usize, factor: f64| f64::from(softmax(&row * factor as f32)[place]);
+    let mut others: Vec<usize> = (0..row.len()).filter(|&key| key != query).collect();
+    others.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+    let [first, second, third] = [others[0], others[1], others[2]];
+    let line = |place: usize| {
         let at = |step: i32| {
             let factor = f64::from(step).div_euclid(4.0).exp2()
                 * (f64::from(step).rem_euclid(4.0) / 4.0).exp2();
-            (factor, f64::from(softmax(&row * factor as f32)[place]))
+            (factor, weight(place, factor))
         };
-        Ok((-16..=16).map(at).collect())
+        (-16..=16).map(at).collect::<Vec<_>>()
     };
-    let [animal, cls, street] =
-        [weight("animal")?, weight("[CLS]")?, weight("street")?];
-    let most =
+    let [most, more, some] = [first, second, third].map(line);
+    let highest =
         |line: &[(f64, f64)]| line.iter().map(|point| point.1).fold(0.0, f64::max);
+    let [found, next, last] = [first, second, third].map(|key| &*real.tokens[key]);
+    let factor = f64::from(1.0 / temperature);
+    let chosen = if factor == 1.0 {
+        String::new()
+    } else {
+        let here = weight(first, factor);
+        format!(" At temperature {temperature:.2} it has {here:.2}.")
+    };
     let words = Words {
         title: "From a plain average to a choice".into(),
         caption: format!(
             "Multiplying the scores moves a row between a plain average and a choice. The \
-             row of `it` from the map above, its scores multiplied by a factor: at 1/16 \
-             `animal` has {:.2} and every token nearly the same; at 1 stands the model with \
-             {:.2}; at 16 `animal` has {:.2}. The inverse of the factor is called \
-             temperature.",
-            animal[0].1, animal[16].1, animal[32].1,
+             row of `{looking}` from the map above, its scores multiplied by a factor: at \
+             1/16 `{found}` has {:.2} and every token nearly the same; at 1 stands the model \
+             with {:.2}; at 16 `{found}` has {:.2}. The inverse of the factor is called \
+             temperature.{chosen}",
+            most[0].1, most[16].1, most[32].1,
         ),
         alt: format!(
-            "Lines over a factor from 1/16 to 16. “animal” rises from {:.2} to {:.2} at \
-             factor 1 and {:.2} at 16. [CLS] starts at {:.2}, rises to {:.2} and falls to \
-             {:.2}; “street” starts at {:.2}, rises to {:.2} and falls to {:.2}.",
-            animal[0].1,
-            animal[16].1,
-            animal[32].1,
-            cls[0].1,
-            most(&cls),
-            cls[32].1,
-            street[0].1,
-            most(&street),
-            street[32].1,
+            "Lines over a factor from 1/16 to 16. {} goes from {:.2} to {:.2} at factor 1 \
+             and {:.2} at 16. {} starts at {:.2}, rises to {:.2} and falls to {:.2}; {} \
+             starts at {:.2}, rises to {:.2} and falls to {:.2}.",
+            quoted(found),
+            most[0].1,
+            most[16].1,
+            most[32].1,
+            quoted(next),
+            more[0].1,
+            highest(&more),
+            more[32].1,
+            quoted(last),
+            some[0].1,
+            highest(&some),
+            some[32].1,
         ),
     };
     let plot = Chart::new(
         Axis::log2("scores multiplied by"),
         Axis::linear("weight").range(0.0, 1.0),
     )
-    .line("animal", Hue::Attention, animal)
-    .line("[CLS]", Hue::Muted, cls)
-    .line("street", Hue::Accent, street)
-    .vertical(1.0, "the model");
+    .line(found, Hue::Attention, most)
+    .line(next, Hue::Muted, more)
+    .line(last, Hue::Accent, some)
+    .vertical(1.0, if factor == 1.0 { "the model" } else { "" });
+    let plot = match factor {
+        1.0 => plot,
+        factor => plot.vertical(factor, &format!("temperature {temperature:.2}")),
+    };
     Ok(Figure::draw("temperature", words, &plot)?)
+}
+
+/// A word in quotes; marks such as `[CLS]` are no words.
+fn quoted(token: &str) -> String {
+    if token.starts_with('[') { token.to_owned() } else { format!("“{token}”") }
 }
 
 /// The real map under a causal mask.
@@ -213,28 +282,112 @@ pub fn temperature() -> Result<Figure> {
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn causal_map() -> Result<Figure> {
-    let real = experiments::real()?;
-    let (it, animal) = (real.layer.position("it")?, real.layer.position("animal")?);
-    let causal = Mask::Causal { offset: 0 };
-    let mut weights = real.head.forward(&real.layer.x, &causal)?.weights;
-    let (before, after) = (real.attended.weights[(it, animal)], weights[(it, animal)]);
-    for (key, mut column) in weights.column_iter_mut().enumerate() {
-        column.rows_mut(0, key).fill(f32::NAN);
+    masked_map(&experiments::real()?, Hidden::Later)
+}
+
+/// What a mask takes from the map of [`masked_map`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// No mask.
+    Nothing,
+    /// The keys that come later.
+    Later,
+    /// `[CLS]` and `[SEP]`, as keys.
+    Ends,
+    /// Every key but that of the token itself and the one before it.
+    Far,
+}
+
+impl Hidden {
+    fn mask(self, tokens: usize) -> Mask {
+        let allowed = |visible: fn(usize, usize, usize) -> bool| {
+            let visible = |query, key| visible(query, key, tokens - 1);
+            Mask::Allowed(DMatrix::from_fn(tokens, tokens, visible))
+        };
+        match self {
+            Hidden::Nothing => Mask::None,
+            Hidden::Later => Mask::Causal { offset: 0 },
+            Hidden::Ends => allowed(|_, key, last| key > 0 && key < last),
+            Hidden::Far => allowed(|query, key, _| key <= query && query - key < 2),
+        }
     }
+
+    /// The title, and the message of the caption.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Hidden::Nothing => (
+                "Everybody looks everywhere",
+                "Without a mask every key gets a share, however small, and the shares sum to \
+                 one.",
+            ),
+            Hidden::Later => (
+                "Nobody looks ahead",
+                "A causal mask hides the keys that come later, and what is left still sums \
+                 to one.",
+            ),
+            Hidden::Ends => (
+                "Nobody looks at the ends",
+                "With `[CLS]` and `[SEP]` hidden as keys the words share the weight that was \
+                 parked there, and what is left still sums to one.",
+            ),
+            Hidden::Far => (
+                "Nobody looks far",
+                "A window of two hides every key but the token itself and the one before it, \
+                 and what is left still sums to one.",
+            ),
+        }
+    }
+}
+
+/// The map of a head with some of it hidden.
+///
+/// # Errors
+/// When the sentence lacks `it` and `animal`.
+pub fn masked_map(real: &Real, hidden: Hidden) -> Result<Figure> {
+    let (it, animal) = (real.position("it")?, real.position("animal")?);
+    let mask = hidden.mask(real.tokens.len());
+    let mut weights = real.head.forward(&real.x, &mask)?.weights;
+    let (before, after) = (real.attended.weights[(it, animal)], weights[(it, animal)]);
+    let mut visible = DMatrix::zeros(weights.nrows(), weights.ncols());
+    mask.hide(&mut visible)?;
+    weights.zip_apply(&visible, |weight, visible: f32| {
+        if visible == f32::NEG_INFINITY {
+            *weight = f32::NAN;
+        }
+    });
+    let (title, message) = hidden.words();
+    let change = match hidden {
+        Hidden::Nothing => format!("`it` puts {before:.2} of its weight on `animal`."),
+        Hidden::Later => format!(
+            "`it` loses the tokens behind it, and `animal` goes from {before:.2} to \
+             {after:.2}."
+        ),
+        _ => format!("for `it`, `animal` goes from {before:.2} to {after:.2}."),
+    };
+    let trained = match hidden {
+        Hidden::Nothing => "MiniLM was trained so.",
+        _ => {
+            "MiniLM itself was trained without such a mask; this is its arithmetic, and no \
+             claim about its sense."
+        }
+    };
+    let shape = match hidden {
+        Hidden::Nothing => "no cell empty",
+        Hidden::Later => "the upper right triangle empty",
+        Hidden::Ends => "the first and the last column empty",
+        Hidden::Far => "all but the diagonal and the cells left of it empty",
+    };
     let words = Words {
-        title: "Nobody looks ahead".into(),
+        title: title.into(),
         caption: format!(
-            "A causal mask hides the keys that come later, and what is left still sums to \
-             one. The head of the first figure again: `it` loses the tokens behind it, and \
-             `animal` goes from {before:.2} to {after:.2}. MiniLM itself was trained \
-             without such a mask; this is its arithmetic, and no claim about its sense.",
+            "{message} The head of the first figure again: {change} {trained}"
         ),
         alt: format!(
-            "Heat-map of the same head with the upper right triangle empty. The row of \
-             “it” holds {after:.2} under “animal”.",
+            "Heat-map of the same head with {shape}. The row of “it” holds {after:.2} under \
+             “animal”.",
         ),
     };
-    let map = map_of(&real.layer.tokens, &weights).absent("hidden by the mask");
+    let map = map_of(&real.tokens, &weights).absent("hidden by the mask");
     Ok(Figure::draw("causal_map", words, &map.mark(it, animal))?)
 }
 
@@ -316,7 +469,7 @@ pub fn cost() -> Result<Figure> {
              two cores; the dotted line is n² through the time at 512. At {} tokens \
              it takes {slowest:.0} ms, {over:.1} times what the line says. Below, the size \
              of its weights, four bytes for each query and key.",
-            crate::example::grouped(most as u64),
+            example::grouped(most as u64),
         ),
         alt: format!(
             "Two charts with log scales over n from 64 to 4,096. Time rises to {slowest:.0} \

@@ -58,23 +58,59 @@ fn assignment(
 /// # Errors
 /// When the diagrams cannot be drawn.
 pub fn groups() -> Result<Figure> {
-    let groups = Groups::new(8, 2)?;
-    let words = Words {
-        title: "Neighbors share".into(),
-        caption: format!(
-            "Each block of {} neighbors asks one key/value head. Eight query heads, each \
-             with queries of its own, and two heads of keys and values: query head h asks \
-             ⌊h / {}⌋. With eight key/value heads every query head would have its own, and \
-             this would be multi-head attention; with one, multi-query.",
-            groups.size(),
-            groups.size(),
+    groups_of(8, 2)
+}
+
+/// Any number of query heads on any number of key/value heads that divides it, and what
+/// that leaves of the cache.
+///
+/// # Errors
+/// When it does not divide it.
+pub fn groups_of(heads: usize, kv_heads: usize) -> Result<Figure> {
+    let groups = Groups::new(heads, kv_heads)?;
+    let size = groups.size();
+    let (title, message) = match (kv_heads, size) {
+        (1, _) => ("All share", "All query heads ask one key/value head.".to_owned()),
+        (_, 1) => (
+            "Nobody shares",
+            "Each query head has a key/value head of its own.".to_owned(),
         ),
-        alt: "Boxes for query heads 0 to 7 on the left and two key/value heads on the \
-              right. Arrows lead from heads 0, 1, 2 and 3 to kv 0, and from heads 4, 5, 6 \
-              and 7 to kv 1."
-            .into(),
+        _ => (
+            "Neighbors share",
+            format!("Each block of {size} neighbors asks one key/value head."),
+        ),
     };
-    let blocks = assignment(groups, "⌊2 / 4⌋ = 0", Groups::kv_head);
+    let between = match (kv_heads, size) {
+        (1, _) => "This is multi-query attention.".to_owned(),
+        (_, 1) => "This is multi-head attention.".to_owned(),
+        _ => format!(
+            "With {heads} key/value heads every query head would have its own, and this \
+             would be multi-head attention; with one, multi-query."
+        ),
+    };
+    let kept = if kv_heads == 1 { "key and value" } else { "keys and values" };
+    let percent = (100.0 * kv_heads as f64 / heads as f64).round();
+    let arrows = (0..kv_heads).map(|g| match (g * size, g * size + size - 1) {
+        (only, last) if only == last => format!("from head {only} to kv {g}"),
+        (first, last) => format!("from heads {first} to {last} to kv {g}"),
+    });
+    let words = Words {
+        title: title.into(),
+        caption: format!(
+            "{message} Of {heads} query heads, each with queries of its own, head h asks \
+             key/value head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} a token where \
+             multi-head attention keeps {heads}: {percent} %. {between}",
+        ),
+        alt: format!(
+            "Boxes for query heads 0 to {} on the left, for key/value heads 0 to {} on the \
+             right. Arrows lead {}.",
+            heads - 1,
+            kv_heads - 1,
+            arrows.collect::<Vec<_>>().join(", "),
+        ),
+    };
+    let label = format!("⌊2 / {size}⌋ = {}", groups.kv_head(2));
+    let blocks = assignment(groups, &label, Groups::kv_head);
     Ok(Figure::draw("groups", words, &blocks)?)
 }
 

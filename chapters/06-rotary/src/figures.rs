@@ -32,6 +32,14 @@ pub fn all() -> Result<Vec<Figure>> {
 /// # Errors
 /// When the dials cannot be drawn.
 pub fn distance() -> Result<Figure> {
+    distance_at(1.0)
+}
+
+/// [`distance`] with another turn from token to token, in radians.
+///
+/// # Errors
+/// When the dials cannot be drawn.
+pub fn distance_at(turn: f64) -> Result<Figure> {
     /// Where query and key point before they are turned, in radians.
     const BEFORE: (f64, f64) = (0.6, 0.2);
     const APART: [usize; 2] = [1, 2];
@@ -40,19 +48,21 @@ pub fn distance() -> Result<Figure> {
         let (query, key) = (KEYS[column] + APART[row], KEYS[column]);
         let hand = |name, angle, hue| Hand { name, angle, hue };
         vec![
-            hand("key", BEFORE.1 + key as f64, Hue::Muted),
-            hand("query", BEFORE.0 + query as f64, Hue::Rotary),
+            hand("key", BEFORE.1 + key as f64 * turn, Hue::Muted),
+            hand("query", BEFORE.0 + query as f64 * turn, Hue::Rotary),
         ]
     };
     let angle = |apart: usize| {
-        ((BEFORE.0 - BEFORE.1 + apart as f64) / std::f64::consts::TAU * 360.0).round()
+        let angle = BEFORE.0 - BEFORE.1 + apart as f64 * turn;
+        angle.to_degrees().rem_euclid(360.0).round()
     };
+    let turned = if turn == 1.0 { "one radian" } else { &*format!("{turn} radians") };
     let words = Words {
         title: "Both turn, and the angle between them stays".into(),
         caption: format!(
             "The angle from key to query depends on how far apart they stand, and not on \
              where. One pair of features of a query (ring at the tip) and of a key (cross), \
-             turned by one radian a token. Along a row both move on, and the angle between them \
+             turned by {turned} a token. Along a row both move on, and the angle between them \
              keeps its {} degrees where the query is one token further than the key, and \
              its {} where it is two.",
             angle(1),
@@ -195,15 +205,24 @@ pub fn scores() -> Result<Figure> {
 /// # Errors
 /// When the chart cannot be drawn.
 pub fn wavelengths() -> Result<Figure> {
+    wavelengths_with(THETA_LLAMA_3)
+}
+
+/// [`wavelengths`] with another θ beside the paper's.
+///
+/// # Errors
+/// When it is not a positive number.
+pub fn wavelengths_with(theta: f64) -> Result<Figure> {
     let line = |theta| -> Result<Vec<(f64, f64)>> {
         let lengths = experiments::wavelengths(&experiments::llama(theta)?);
         Ok(lengths.iter().enumerate().map(|(i, &l)| (i as f64, l)).collect())
     };
-    let (paper, llama) = (line(THETA)?, line(THETA_LLAMA_3)?);
+    let (paper, llama) = (line(THETA)?, line(theta)?);
     let within = |theta| -> Result<usize> {
         Ok(experiments::turning_within(&experiments::llama(theta)?, 8192.0))
     };
-    let (of_paper, of_llama) = (within(THETA)?, within(THETA_LLAMA_3)?);
+    let (of_paper, of_llama) = (within(THETA)?, within(theta)?);
+    let written = thousands(theta.round() as u64);
     let pairs = HEAD_DIM / 2;
     let words = Words {
         title: "Each pair has its own wavelength".into(),
@@ -211,11 +230,11 @@ pub fn wavelengths() -> Result<Figure> {
             "From pair to pair the wavelength grows by the same factor, and θ says how far it \
              gets. Tokens in which each of the {pairs} pairs of a head of {HEAD_DIM} goes around \
              once. Within 8,192 tokens {of_paper} pairs complete a turn with θ = 10,000, and \
-             {of_llama} with 500,000; the others never come back to where they were."
+             {of_llama} with {written}; the others never come back to where they were."
         ),
         alt: format!(
             "Two straight lines on a log axis over pairs 0 to 63, both starting at {:.1} tokens. \
-             With θ = 10,000 the last pair takes {} tokens, with 500,000 it takes {}. A \
+             With θ = 10,000 the last pair takes {} tokens, with {written} it takes {}. A \
              level line at 8,192 crosses them after {of_paper} and {of_llama} pairs.",
             paper[0].1,
             thousands(paper[63].1 as u64),
@@ -227,7 +246,7 @@ pub fn wavelengths() -> Result<Figure> {
         Axis::log("tokens for one turn"),
     )
     .line("θ = 10,000", Hue::Muted, paper)
-    .line("θ = 500,000", Hue::Rotary, llama)
+    .line(&format!("θ = {written}"), Hue::Rotary, llama)
     .horizontal(8192.0, "8,192 tokens");
     Ok(Figure::draw("wavelengths", words, &plot)?)
 }

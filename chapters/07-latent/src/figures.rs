@@ -1,5 +1,6 @@
 //! The chapter's figures, one function each.
 
+use crate::Sizes;
 use crate::experiments::{
     self, BEFORE, CACHED, CHUNKS, DEEPSEEK, KV_HEADS, LowRank, RANKS, SCALED, V2,
 };
@@ -30,16 +31,35 @@ pub fn all() -> Result<Vec<Figure>> {
 /// # Errors
 /// When the diagram cannot be drawn.
 pub fn one_vector() -> Result<Figure> {
-    let (rank, rope) = (DEEPSEEK.lora_rank, DEEPSEEK.sizes.rope_dim);
-    let heads = DEEPSEEK.sizes.heads;
+    let Sizes { heads, rope_dim, .. } = DEEPSEEK.sizes;
+    one_vector_of(DEEPSEEK.lora_rank, rope_dim, heads)
+}
+
+/// [`one_vector`] with another rank, turned key and number of heads.
+///
+/// # Errors
+/// When the diagram cannot be drawn.
+pub fn one_vector_of(rank: usize, rope: usize, heads: usize) -> Result<Figure> {
+    let Sizes { nope_dim, v_dim, .. } = DEEPSEEK.sizes;
+    let (kept, apart) = (rank + rope, heads * (nope_dim + v_dim));
+    let is_deepseek = (rank, rope, heads)
+        == (DEEPSEEK.lora_rank, DEEPSEEK.sizes.rope_dim, DEEPSEEK.sizes.heads);
+    let widths = if is_deepseek {
+        "Widths are those of DeepSeek-V2."
+    } else {
+        "DeepSeek-V2 has a latent of 512, a key of 64 and 128 heads."
+    };
     let words = Words {
         title: "One vector is kept, and serves all heads".into(),
         caption: format!(
             "A token leaves {} numbers in the cache: a latent of {rank} and one turned key \
              of {rope}. Each of {heads} heads makes its own key and value from the \
-             latent, with weights of its own, and puts the turned key beside its key. \
-             Widths are those of DeepSeek-V2.",
-            rank + rope,
+             latent, with weights of its own, and puts the turned key beside its key. Keys \
+             of {nope_dim} and values of {v_dim} kept for each head would be {} numbers, {:.1} \
+             times as many. {widths}",
+            thousands(kept as u64),
+            thousands(apart as u64),
+            apart as f64 / kept as f64,
         ),
         alt: format!(
             "Boxes and arrows from left to right. A token x leads to two boxes that are \

@@ -3,7 +3,7 @@
 use crate::Sharing;
 use crate::experiments::{self, Causal, HEADS, LAYERS, LEAK, TOKENS, leak, theorem_k};
 use crate::measured::{Measured, Measurements, RANKS, share, squares_of_noise};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use attention::example::grouped;
 use figures::{Axis, Chart, Diagram, Figure, Heatmap, Hue, Slot, Words};
 
@@ -201,38 +201,79 @@ pub fn modes() -> Result<Figure> {
 /// # Errors
 /// When the recording does not hold it.
 pub fn errors() -> Result<Figure> {
+    errors_of(None, QUARTER)
+}
+
+/// Where [`errors`] reads its numbers off.
+const QUARTER: usize = TOKENS / 4;
+
+/// [`errors`] of one layer, or of all, read off at another k.
+///
+/// # Errors
+/// When k is not a power of two from 8 to 256, or there is no such layer.
+pub fn errors_of(layer: Option<usize>, k: usize) -> Result<Figure> {
+    let ranks = &RANKS[3..9];
+    ranks.contains(&k).then_some(()).context("k: expected a power of two, 8 to 256")?;
+    let heads = match layer {
+        None => format!("the {} heads", LAYERS * HEADS),
+        Some(layer) if layer < LAYERS => format!("the {HEADS} heads of layer {layer}"),
+        Some(layer) => bail!("layer: expected 0 to {}, found {layer}", LAYERS - 1),
+    };
     let measured = Measurements::read()?;
     let line = |value: fn(&Measured) -> f64| {
-        let mean = |&k: &usize| (k as f64, measured.mean(None, k, value));
-        RANKS[3..9].iter().map(mean).collect::<Vec<_>>()
+        let mean = |&k: &usize| (k as f64, measured.mean(layer, k, value));
+        ranks.iter().map(mean).collect::<Vec<_>>()
     };
     let chart = |title: &str, values: [fn(&Measured) -> f64; 3]| {
         let [best, pooled, random] = values.map(line);
-        Chart::new(Axis::log2("k"), Axis::log("relative error").range(0.02, 30.0))
-            .title(title)
-            .line("random", Hue::Accent, random)
-            .line("means", Hue::Linformer, pooled)
-            .line("best of rank k", Hue::Muted, best)
-            .horizontal(1.0, "zeros")
+        let chart =
+            Chart::new(Axis::log2("k"), Axis::log("relative error").range(0.02, 30.0))
+                .title(title)
+                .line("random", Hue::Accent, random)
+                .line("means", Hue::Linformer, pooled)
+                .line("best of rank k", Hue::Muted, best)
+                .horizontal(1.0, "zeros");
+        if k == QUARTER { chart } else { chart.vertical(k as f64, "") }
     };
-    let at = |value| measured.mean(None, 128, value);
+    let worse =
+        [line(|m| m.random_map), line(|m| m.random)].concat().iter().all(|p| p.1 > 1.0);
+    let nearer =
+        [line(|m| m.pooled_map), line(|m| m.pooled)].concat().iter().all(|p| p.1 < 1.0);
+    let (title, message) = match (worse, nearer) {
+        (true, true) => (
+            "Random projections are worse than zeros here",
+            "At every k up to half of the tokens, a random projection is further off than \
+             an answer of zeros, and means are nearer.",
+        ),
+        (true, false) => (
+            "Random projections are worse than zeros here",
+            "At every k up to half of the tokens, a random projection is further off than \
+             an answer of zeros, and means are not nearer at each.",
+        ),
+        (false, _) => (
+            "Random projections reach zeros at some k",
+            "At some k up to half of the tokens, a random projection is nearer than an \
+             answer of zeros.",
+        ),
+    };
+    let at = |value| measured.mean(layer, k, value);
     let (best_map, pooled_map, random_map) =
         (at(|m| m.best_map), at(|m| m.pooled_map), at(|m| m.random_map));
     let (best, pooled, random) = (at(|m| m.best), at(|m| m.pooled), at(|m| m.random));
+    let each = TOKENS / k;
     let words = Words {
-        title: "Random projections are worse than zeros here".into(),
+        title: title.into(),
         caption: format!(
-            "At every k up to half of the tokens, a random projection is further off than \
-             an answer of zeros, and means are nearer. Mean over the 72 heads of MiniLM on \
-             512 tokens, nothing trained. Above, the map itself: at k = 128 it is off by \
-             {best_map:.2} at the least, by {pooled_map:.2} with means of 4 tokens, by \
-             {random_map:.2} after a random projection and back. Below, what the heads \
-             find, with keys and values condensed: {pooled:.2} with means, {random:.2} at \
-             random; the nearest map of rank 128 would give {best:.2}.",
+            "{message} Mean over {heads} of MiniLM on {TOKENS} tokens, nothing trained. \
+             Above, the map itself: at k = {k} it is off by {best_map:.2} at the least, by \
+             {pooled_map:.2} with means of {each} tokens, by {random_map:.2} after a random \
+             projection and back. Below, what the heads find, with keys and values \
+             condensed: {pooled:.2} with means, {random:.2} at random; the nearest map of \
+             rank {k} would give {best:.2}.",
         ),
         alt: format!(
             "Two charts over k from 8 to 256, log scales, three falling lines each, and a \
-             level line at 1. At 128, maps: random {random_map:.2}, means {pooled_map:.2}, \
+             level line at 1. At {k}, maps: random {random_map:.2}, means {pooled_map:.2}, \
              best {best_map:.2}. Outputs: random {random:.2}, means {pooled:.2}, best \
              {best:.2}."
         ),

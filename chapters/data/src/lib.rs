@@ -41,7 +41,7 @@ impl Layer {
             file.metadata().and_then(|all| all.get(key)).with_context(missing)
         };
         Ok(Layer {
-            tokens: said("tokens")?.lines().map(str::to_owned).collect(),
+            tokens: tokens(&file)?,
             heads: said("heads")?.parse()?,
             x: file.matrix("x")?,
             q_proj: file.linear("q_proj")?,
@@ -81,6 +81,16 @@ impl Layer {
         let place = self.tokens.iter().position(|t| t == token);
         place.with_context(|| format!("`{token}` is not in the sentence"))
     }
+}
+
+/// The sentence of a slice, as the model reads it.
+///
+/// # Errors
+/// When the file does not say.
+pub fn tokens(file: &Tensors) -> Result<Vec<String>> {
+    let said = file.metadata().and_then(|all| all.get("tokens"));
+    let said = said.context("a slice without `tokens` in its metadata")?;
+    Ok(said.lines().map(str::to_owned).collect())
 }
 
 /// The columns of a projection that belong to one head: a weight (`model_dim`,

@@ -1,0 +1,91 @@
+//! The book's own figures, redrawn in the page from a reader's inputs.
+//!
+//! `figures.toml` lists the figures and their controls, for the weaver; [`draw`] calls the
+//! function that drew the committed figure; `live.js` stands between the page and here.
+//! Nothing in here draws: a live figure that shows something else than the chapter's code
+//! would be another figure.
+
+mod page;
+
+use anyhow::{Context, Result, bail};
+use attention::experiments::{OPENING, Place, Real};
+use attention::figures::{
+    Hidden, masked_map, scaling_among, temperature_of, who_looks_at_whom,
+};
+use chapter_cli::Tensors;
+use figures::Figure;
+use grouped_query::figures::groups_of;
+use latent::figures::one_vector_of;
+use linformer::figures::errors_of;
+use rotary::figures::{distance_at, wavelengths_with};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+/// What a reader has asked for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Request {
+    /// As the prose writes it: `attention::scaling`.
+    pub figure: String,
+    /// The controls' values by the controls' names.
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl Request {
+    fn input<T: FromStr>(&self, name: &str) -> Result<T> {
+        let value = self.inputs.get(name).with_context(|| format!("no {name}"))?;
+        let unfit = || format!("{name}: `{value}` does not fit");
+        value.parse().ok().with_context(unfit)
+    }
+}
+
+/// Draws a figure from a request, and from the file of weights that `figures.toml` names
+/// for it, if it names one.
+///
+/// # Errors
+/// When there is no such figure, an input is missing or unfit, or the file is.
+pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
+    let real =
+        |place| Real::read(place, &Tensors::parse("the weights", weights.to_vec())?);
+    match &*request.figure {
+        "attention::it_looks_at_animal" => {
+            let (layer, head) = (request.input("layer")?, request.input("head")?);
+            who_looks_at_whom(&real(Place { layer, head })?, request.input("query")?)
+        }
+        "attention::scaling" => {
+            scaling_among(request.input("keys")?, request.input("d_k")?)
+        }
+        "attention::temperature" => {
+            let (query, temperature) =
+                (request.input("query")?, request.input("temperature")?);
+            temperature_of(&real(OPENING)?, query, temperature)
+        }
+        "attention::causal_map" => {
+            let hidden = match &*request.input::<String>("hidden")? {
+                "nothing" => Hidden::Nothing,
+                "later" => Hidden::Later,
+                "ends" => Hidden::Ends,
+                "far" => Hidden::Far,
+                other => bail!("hidden: `{other}` does not fit"),
+            };
+            masked_map(&real(OPENING)?, hidden)
+        }
+        "grouped_query::groups" => {
+            groups_of(request.input("heads")?, request.input("kv_heads")?)
+        }
+        "rotary::distance" => distance_at(request.input("turn")?),
+        "rotary::wavelengths" => wavelengths_with(request.input("theta")?),
+        "latent::one_vector" => {
+            let (rank, rope) = (request.input("rank")?, request.input("rope")?);
+            one_vector_of(rank, rope, request.input("heads")?)
+        }
+        "linformer::errors" => {
+            let layer = match &*request.input::<String>("layer")? {
+                "all" => None,
+                _ => Some(request.input("layer")?),
+            };
+            errors_of(layer, request.input("k")?)
+        }
+        other => bail!("there is no live figure `{other}`"),
+    }
+}
