@@ -231,10 +231,10 @@ impl Cut {
     }
 
     /// What comes out if the weights are cut so, and the bias so.
-    fn cut(&self, weight: &[Vec<usize>; 2], bias: Option<[Vec<usize>; 2]>) -> Answer {
+    fn cut(&self, weight: &[Vec<usize>; 2], bias: Option<&[Vec<usize>; 2]>) -> Answer {
         let [k, v] = [0, 1].map(|part| {
             let mut made = &self.latents * self.weight.select_columns(&weight[part]);
-            if let (Some(columns), Some(all)) = (&bias, &self.bias) {
+            if let (Some(columns), Some(all)) = (bias, &self.bias) {
                 let added = all.select_columns(&columns[part]);
                 for mut row in made.row_iter_mut() {
                     row += &added;
@@ -265,27 +265,28 @@ const THETA: f64 = 10_000.0;
 
 fn cut() -> Exercise<Cut> {
     Exercise::implement("cut", Cut::draw, Cut::answer)
-        .mistake("cut-once", |p| p.cut(&p.once(), Some(p.once())))
+        .mistake("cut-once", |p| p.cut(&p.once(), Some(&p.once())))
         .hidden_by(one_head)
         .mistake("values-first", |p| {
             let [k, v] = p.widths;
             let [values, keys] = p.head_by_head([v, k]);
-            p.cut(&[keys.clone(), values.clone()], Some([keys, values]))
+            let columns = [keys, values];
+            p.cut(&columns, Some(&columns))
         })
         .hidden_by(|| Cut { weight: dmatrix![2.0, 2.0], bias: None, ..one_head() })
         .mistake("heads-innermost", |p| {
             let places = p.at(|head, feature| feature * p.heads + head);
-            p.cut(&places, Some(places.clone()))
+            p.cut(&places, Some(&places))
         })
         .hidden_by(one_head)
         .mistake("first-head-for-all", |p| {
             let places = p.at(|_, feature| feature);
-            p.cut(&places, Some(places.clone()))
+            p.cut(&places, Some(&places))
         })
         .hidden_by(one_head)
         .mistake("bias-lost", |p| p.cut(&p.right(), None))
         .hidden_by(|| Cut { bias: None, ..one_head() })
-        .mistake("bias-cut-once", |p| p.cut(&p.right(), Some(p.once())))
+        .mistake("bias-cut-once", |p| p.cut(&p.right(), Some(&p.once())))
         .hidden_by(one_head)
 }
 
