@@ -87,24 +87,24 @@ impl Pair {
         Pair { pairing, i, pairs }
     }
 
-    fn given(&self, (a, b): (usize, usize)) -> Answer {
+    fn given((a, b): (usize, usize)) -> Answer {
         Answer::of("features", vec![a, b])
     }
 
     fn right(&self) -> Answer {
-        self.given(self.pairing.features(self.i, self.pairs))
+        Pair::given(self.pairing.features(self.i, self.pairs))
     }
 
     /// Other features of a half-split head.
     fn halves(&self, a: usize, b: usize) -> Answer {
-        if self.pairing == Pairing::Halves { self.given((a, b)) } else { self.right() }
+        if self.pairing == Pairing::Halves { Pair::given((a, b)) } else { self.right() }
     }
 }
 
 fn features() -> Exercise<Pair> {
     Exercise::implement("features", Pair::draw, Pair::right)
         .mistake("pairings-swapped", |p| {
-            p.given(other(p.pairing).features(p.i, p.pairs))
+            Pair::given(other(p.pairing).features(p.i, p.pairs))
         })
         .hidden_by(one_pair)
         .mistake("half-of-the-pairs", |p| p.halves(p.i, p.i + p.pairs / 2))
@@ -113,7 +113,7 @@ fn features() -> Exercise<Pair> {
         .hidden_by(one_pair)
         .mistake("overlapping", |p| match p.pairing {
             Pairing::Halves => p.right(),
-            Pairing::Neighbors => p.given((p.i, p.i + 1)),
+            Pairing::Neighbors => Pair::given((p.i, p.i + 1)),
         })
         .hidden_by(|| Pair { pairing: Pairing::Neighbors, ..one_pair() })
 }
