@@ -198,6 +198,14 @@ fn frequencies() -> Exercise<Hands> {
             }
         })
         .hidden_by(single)
+        .mistake("any-base", |p| {
+            if p.head_dim.is_multiple_of(2) {
+                p.unchecked(p.pairs(), |i| 2.0 * i / p.width())
+            } else {
+                p.answer()
+            }
+        })
+        .hidden_by(single)
 }
 
 fn single() -> Hands {
