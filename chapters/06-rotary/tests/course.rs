@@ -42,7 +42,7 @@ fn last_sun() -> Exercise<()> {
         })
         .mistake("unscaled", |()| finds(2, &(toy_scores() * 2.0_f32.sqrt())))
         .mistake("key-turned-back", |()| {
-            // cos of the sum of the positions, for two `sun`; of features swapped, sin.
+            // The query is turned by its own position, and by the key's once more.
             let angle = |row: usize, x: &[f32; 2]| {
                 let (sin, cos) = (row as f32).sin_cos();
                 [x[0] * cos - x[1] * sin, x[0] * sin + x[1] * cos]
