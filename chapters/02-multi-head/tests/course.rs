@@ -137,41 +137,39 @@ impl Shared {
     fn answer(&self) -> Answer {
         Answer::of("width of a head", head_dim("q_proj", self.width, self.heads))
     }
+}
 
-    fn if_allowed(&self, allowed: bool, width: impl Fn() -> usize) -> Answer {
-        let width = allowed.then(width).ok_or("the heads do not divide the width");
-        Answer::of("width of a head", width)
-    }
+fn if_allowed(allowed: bool, width: impl Fn() -> usize) -> Answer {
+    let width = allowed.then(width).ok_or("the heads do not divide the width");
+    Answer::of("width of a head", width)
 }
 
 fn check() -> Exercise<Shared> {
     Exercise::implement("check", Shared::draw, Shared::answer)
-        .mistake("unchecked", |p| p.if_allowed(true, || p.width / p.heads))
+        .mistake("unchecked", |p| if_allowed(true, || p.width / p.heads))
         .hidden_by(|| Shared { width: 6, heads: 3 })
-        .mistake("columns-left-over", |p| {
-            p.if_allowed(p.heads > 0, || p.width / p.heads)
-        })
+        .mistake("columns-left-over", |p| if_allowed(p.heads > 0, || p.width / p.heads))
         .hidden_by(|| Shared { width: 6, heads: 3 })
         .mistake("rounded-up", |p| {
-            p.if_allowed(p.heads > 0, || p.width.div_ceil(p.heads))
+            if_allowed(p.heads > 0, || p.width.div_ceil(p.heads))
         })
         .hidden_by(|| Shared { width: 6, heads: 3 })
         .mistake("no-width-no-heads", |p| {
-            p.if_allowed(p.width.is_multiple_of(p.heads), || p.width / p.heads)
+            if_allowed(p.width.is_multiple_of(p.heads), || p.width / p.heads)
         })
         .hidden_by(|| Shared { width: 6, heads: 0 })
         .mistake("remainder-by-zero", |p| {
-            p.if_allowed(p.width % p.heads == 0, || p.width / p.heads)
+            if_allowed(p.width % p.heads == 0, || p.width / p.heads)
         })
         .hidden_by(|| Shared { width: 6, heads: 4 })
         .mistake("upside-down", |p| {
             let allowed = p.heads > 0 && p.heads.is_multiple_of(p.width);
-            p.if_allowed(allowed, || p.width / p.heads)
+            if_allowed(allowed, || p.width / p.heads)
         })
         .hidden_by(|| Shared { width: 4, heads: 4 })
         .mistake("heads-for-width", |p| {
             let allowed = p.heads > 0 && p.width.is_multiple_of(p.heads);
-            p.if_allowed(allowed, || p.heads)
+            if_allowed(allowed, || p.heads)
         })
         .hidden_by(|| Shared { width: 4, heads: 2 })
 }
@@ -559,13 +557,13 @@ fn forward() -> Exercise<Run> {
         .hidden_by(identity_after)
         .mistake("averaged", |p| p.mixed(|found| p.forward(&averaged(found, p.heads))))
         .hidden_by(identity_after)
-        .mistake("no-mask", |p| match p.fits() {
-            false => p.answer(),
-            true => {
-                let Heads { context, weights } = p.found(&Mask::None);
-                let output = p.forward(&context);
-                Run::parts(Ok(MultiHeadAttended { output, weights }))
+        .mistake("no-mask", |p| {
+            if !p.fits() {
+                return p.answer();
             }
+            let Heads { context, weights } = p.found(&Mask::None);
+            let output = p.forward(&context);
+            Run::parts(Ok(MultiHeadAttended { output, weights }))
         })
         .hidden_by(identity_after)
         .mistake("looks-at-itself", |p| Run::parts(p.layer().forward(&p.x, &p.mask)))
