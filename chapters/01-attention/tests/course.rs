@@ -525,7 +525,7 @@ fn row_of_it() -> (DMatrix<f32>, usize) {
     let real = attention::experiments::real().unwrap();
     let (q, k) = real.queries_and_keys().unwrap();
     let scores = scores(q.as_view(), k.as_view()).unwrap();
-    let place = |word| real.layer.position(word).unwrap();
+    let place = |word| real.position(word).unwrap();
     (scores.rows(place("it"), 1).into_owned(), place("animal"))
 }
 
