@@ -44,6 +44,16 @@ impl Toy {
     }
 }
 
+/// The tokens and the layer of the worked example.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn toy_layer() -> Result<(DMatrix<f32>, MultiHeadAttention), LayerError> {
+    let toy = toy();
+    let layer = toy.layer()?;
+    Ok((toy.x, layer))
+}
+
 /// The task that one head cannot do.
 ///
 /// # Errors

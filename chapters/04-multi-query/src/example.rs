@@ -19,7 +19,10 @@ const HEADS: usize = 2;
 
 /// The three tokens of chapter 1, and two heads over its keys and values. Head 0 has
 /// chapter 1's queries. The output is what head 0 found, less what head 1 found.
-fn toy() -> Result<(DMatrix<f32>, MultiQueryAttention)> {
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn toy() -> Result<(DMatrix<f32>, MultiQueryAttention)> {
     let x = dmatrix![1.0, 0.0; 0.0, 1.0; 1.0, 1.0];
     let plain = |weight| Linear::new(weight, None);
     let q_proj = plain(dmatrix![

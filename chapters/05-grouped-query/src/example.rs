@@ -15,7 +15,10 @@ const TOY: [&str; 3] = ["sun", "moon", "both"];
 
 /// Three tokens of two features, four query heads of width 1 and two key/value heads, in
 /// integers: small enough for pen and paper.
-fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
     let x = dmatrix![1.0, 0.0; 0.0, 1.0; 1.0, 1.0];
     let plain = |weight| Linear::new(weight, None);
     let q_proj = plain(dmatrix![1.0, 0.0, 2.0, 0.0; 0.0, 1.0, 0.0, 2.0])?;

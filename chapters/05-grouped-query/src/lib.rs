@@ -385,27 +385,31 @@ impl Pool {
         groups.flat_map(|group| self.one_block(group, block)).collect()
     }
 
-    /// The blocks of one group to one. Sums are kept in `f64`, so that the mean of equal
-    /// numbers is that number to the last bit.
+    /// The blocks of one group to one.
     fn one_block(&mut self, group: &[f32], block: usize) -> Vec<f32> {
-        let mean = |numbers: &mut dyn Iterator<Item = f64>, count: usize| {
-            numbers.sum::<f64>() / count as f64
-        };
         match self.pooling {
-            Pooling::Mean => (0..block)
-                .map(|i| group[i..].iter().step_by(block).map(|&x| f64::from(x)))
-                .map(|mut heads| mean(&mut heads, self.groups.size()) as f32)
-                .collect(),
+            Pooling::Mean => mean_block(group, block),
             Pooling::First => group[..block].to_vec(),
             Pooling::Random { .. } => {
-                let mut squares = group.iter().map(|&x| f64::from(x).powi(2));
-                let size = mean(&mut squares, group.len()).sqrt() as f32;
-                let normal: Vec<f32> =
-                    StandardNormal.sample_iter(&mut self.rng).take(block).collect();
-                normal.into_iter().map(|x| x * size).collect()
+                let size = mean(group.iter().map(|&x| f64::from(x).powi(2))).sqrt();
+                let normal = StandardNormal.sample_iter(&mut self.rng).take(block);
+                normal.map(|x: f32| x * size as f32).collect()
             }
         }
     }
+}
+
+/// The mean of the blocks that `group` is made of, entry by entry. Sums are kept in
+/// `f64`, so that the mean of equal numbers is that number to the last bit.
+fn mean_block(group: &[f32], block: usize) -> Vec<f32> {
+    let entry = |i: usize| group[i..].iter().step_by(block).map(|&x| f64::from(x));
+    (0..block).map(|i| mean(entry(i)) as f32).collect()
+}
+
+/// The sum over the count.
+fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = numbers.len();
+    numbers.sum::<f64>() / count as f64
 }
 
 /// Why a layer cannot be grouped, or not run.

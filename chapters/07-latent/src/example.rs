@@ -20,7 +20,11 @@ const TOY: [&str; 3] = ["sun", "moon", "both"];
 /// paper.
 const SMALL: Sizes = Sizes { heads: 2, nope_dim: 2, rope_dim: 2, v_dim: 1 };
 
-fn toy() -> Result<(DMatrix<f32>, Projections, LatentAttention)> {
+/// The worked example: its tokens, its projections, and the layer that they make.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn toy() -> Result<(DMatrix<f32>, Projections, LatentAttention)> {
     let x = dmatrix![1.0, 0.0; 0.0, 1.0; 1.0, 1.0];
     let plain = |weight| Linear::new(weight, None);
     let projections = Projections {

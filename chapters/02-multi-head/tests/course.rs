@@ -1,0 +1,619 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use std::sync::LazyLock;
+
+use attention::{Linear, Mask, attend, scores, softmax};
+use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use multi_head::experiments::{self, Real, averaged};
+use multi_head::{
+    Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
+    example, head_dim,
+};
+use nalgebra::{DMatrix, DVector, RowDVector, dmatrix};
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(row_of_both())
+        .with(check())
+        .with(split())
+        .with(forward())
+        .with(drop_a_head())
+        .with(rank())
+}
+
+// By hand: the row of `both`.
+
+/// What the row of `both` is made of.
+struct Both {
+    /// Of both heads: (1, keys).
+    scores: [DMatrix<f32>; 2],
+    weights: [DMatrix<f32>; 2],
+    values: [DMatrix<f32>; 2],
+    layer: MultiHeadAttention,
+}
+
+impl Both {
+    fn new(scale: f32) -> Both {
+        let (x, layer) = example::toy_layer().unwrap();
+        let Projected { q, k, v } = layer.project(&x, &x).unwrap();
+        let scores = [0, 1].map(|h| {
+            let (q, k) = (q.view((2, 4 * h), (1, 4)), k.columns(4 * h, 4));
+            scores(q.as_view(), k.as_view()).unwrap() * scale
+        });
+        let weights = scores.clone().map(softmax);
+        let values = [0, 1].map(|h| v.columns(2 * h, 2).into_owned());
+        Both { scores, weights, values, layer }
+    }
+
+    fn found(&self) -> [DMatrix<f32>; 2] {
+        [0, 1].map(|h| &self.weights[h] * &self.values[h])
+    }
+
+    /// What `o_proj` makes of the heads' answers side by side.
+    fn mixed(&self, first: &DMatrix<f32>, second: &DMatrix<f32>) -> DMatrix<f32> {
+        let both = DMatrix::from_fn(1, 4, |_, column| match column {
+            0 | 1 => first[column],
+            _ => second[column - 2],
+        });
+        self.layer.o_proj().forward(&both).unwrap()
+    }
+
+    fn answer(&self) -> Answer {
+        let [first, second] = self.found();
+        let nothing = DMatrix::zeros(1, 2);
+        let contribution = self.mixed(&nothing, &second);
+        self.with(contribution, self.mixed(&first, &second))
+    }
+
+    /// Head 1's row, with another end.
+    fn with(&self, contribution: DMatrix<f32>, output: DMatrix<f32>) -> Answer {
+        Answer::of("scores", &self.scores[1])
+            .and("weights", &self.weights[1])
+            .and("found", &self.found()[1])
+            .and("contribution", contribution)
+            .and("output", output)
+    }
+}
+
+fn row_of_both() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| Both::new(1.0).answer())
+        .mistake("root-of-the-layers-width", |()| Both::new(0.5_f32.sqrt()).answer())
+        .mistake("unscaled", |()| Both::new(2.0).answer())
+        .mistake("one-softmax-for-both-heads", |()| {
+            let mut both = Both::new(1.0);
+            let together =
+                DMatrix::from_fn(1, 6, |_, key| both.scores[key / 3][key % 3]);
+            let together = softmax(together);
+            both.weights = [0, 3].map(|at| together.columns(at, 3).into_owned());
+            both.answer()
+        })
+        .mistake("head-0", |()| {
+            let mut both = Both::new(1.0);
+            let [first, second] = both.found();
+            let (nothing, output) = (DMatrix::zeros(1, 2), both.mixed(&first, &second));
+            let contribution = both.mixed(&first, &nothing);
+            both.scores.swap(0, 1);
+            both.weights.swap(0, 1);
+            both.with(contribution, output)
+        })
+        .mistake("added-up", |()| {
+            let both = Both::new(1.0);
+            let [first, second] = both.found();
+            let sum = &first + &second;
+            both.with(second, sum)
+        })
+        .mistake("averaged", |()| {
+            let both = Both::new(1.0);
+            let [first, second] = both.found();
+            let mean = (first + second) / 2.0;
+            let contribution = both.mixed(&DMatrix::zeros(1, 2), &mean);
+            both.with(contribution, both.mixed(&mean, &mean))
+        })
+}
+
+// Implement: the width of a head.
+
+struct Shared {
+    width: usize,
+    heads: usize,
+}
+
+impl Shared {
+    fn draw(draw: &mut Draw) -> Self {
+        let shared = Shared { width: draw.size(0..=12), heads: draw.size(0..=8) };
+        draw.show("width", shared.width);
+        draw.show("heads", shared.heads);
+        shared
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::of("width of a head", head_dim("q_proj", self.width, self.heads))
+    }
+}
+
+fn if_allowed(allowed: bool, width: impl Fn() -> usize) -> Answer {
+    let width = allowed.then(width).ok_or("the heads do not divide the width");
+    Answer::of("width of a head", width)
+}
+
+fn check() -> Exercise<Shared> {
+    Exercise::implement("check", Shared::draw, Shared::answer)
+        .mistake("unchecked", |p| if_allowed(true, || p.width / p.heads))
+        .hidden_by(|| Shared { width: 6, heads: 3 })
+        .mistake("columns-left-over", |p| if_allowed(p.heads > 0, || p.width / p.heads))
+        .hidden_by(|| Shared { width: 6, heads: 3 })
+        .mistake("rounded-up", |p| {
+            if_allowed(p.heads > 0, || p.width.div_ceil(p.heads))
+        })
+        .hidden_by(|| Shared { width: 6, heads: 3 })
+        .mistake("no-width-no-heads", |p| {
+            if_allowed(p.width.is_multiple_of(p.heads), || p.width / p.heads)
+        })
+        .hidden_by(|| Shared { width: 6, heads: 0 })
+        .mistake("remainder-by-zero", |p| {
+            if_allowed(p.width % p.heads == 0, || p.width / p.heads)
+        })
+        .hidden_by(|| Shared { width: 6, heads: 4 })
+        .mistake("upside-down", |p| {
+            let allowed = p.heads > 0 && p.heads.is_multiple_of(p.width);
+            if_allowed(allowed, || p.width / p.heads)
+        })
+        .hidden_by(|| Shared { width: 4, heads: 4 })
+        .mistake("heads-for-width", |p| {
+            let allowed = p.heads > 0 && p.width.is_multiple_of(p.heads);
+            if_allowed(allowed, || p.heads)
+        })
+        .hidden_by(|| Shared { width: 4, heads: 2 })
+}
+
+// Implement: split, attend, join.
+
+struct Asked {
+    q: DMatrix<f32>,
+    k: DMatrix<f32>,
+    v: DMatrix<f32>,
+    heads: usize,
+    mask: Mask,
+}
+
+/// What does not fit in a case.
+#[derive(Clone, Copy, PartialEq)]
+enum Odd {
+    Nothing,
+    NoHeads,
+    ColumnsLeft,
+    WiderKeys,
+    FewerValues,
+}
+
+impl Asked {
+    fn draw(draw: &mut Draw) -> Self {
+        use Odd::{ColumnsLeft, FewerValues, NoHeads, Nothing, WiderKeys};
+        let heads = draw.size(1..=3);
+        let [head_dim, v_dim] = [draw.size(1..=3), draw.size(1..=3)];
+        let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
+        let mask = draw.pick(&[Mask::None, Mask::None, Mask::Causal { offset: 0 }]);
+        let mut odds = [Nothing; 16];
+        odds[12..].copy_from_slice(&[NoHeads, ColumnsLeft, WiderKeys, FewerValues]);
+        let odd = draw.pick(&odds);
+        let one_if = |what: Odd| usize::from(odd == what);
+        let (width, left) = (heads * head_dim, one_if(ColumnsLeft));
+        let heads = if odd == NoHeads { 0 } else { heads };
+        draw.show("heads", heads);
+        draw.show("mask", format!("{mask:?}"));
+        let (key_width, fewer) =
+            (width + left + one_if(WiderKeys), one_if(FewerValues));
+        let values = if heads == 0 { v_dim } else { heads * v_dim };
+        Asked {
+            q: draw.matrix("q", queries, width + left),
+            k: draw.matrix("k", keys, key_width),
+            v: draw.matrix("v", keys - fewer, values),
+            heads,
+            mask,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let Asked { q, k, v, heads, mask } = self;
+        parts_of(attend_heads(q, k, v, *heads, mask))
+    }
+
+    fn fits(&self) -> bool {
+        let divided = |m: &DMatrix<f32>| m.ncols().is_multiple_of(self.heads);
+        self.heads > 0
+            && divided(&self.q)
+            && divided(&self.v)
+            && self.q.ncols() == self.k.ncols()
+            && self.k.nrows() == self.v.nrows()
+    }
+
+    /// As it should be where the case does not fit, else what `wrong` makes of it.
+    fn where_it_fits(&self, wrong: impl Fn() -> Heads) -> Answer {
+        if self.fits() { parts_of(Ok(wrong())) } else { self.answer() }
+    }
+
+    fn right(&self) -> Heads {
+        let Asked { q, k, v, heads, mask } = self;
+        attend_heads(q, k, v, *heads, mask).unwrap()
+    }
+
+    /// With another context.
+    fn joined(&self, join: impl Fn(&DMatrix<f32>) -> DMatrix<f32>) -> Answer {
+        self.where_it_fits(|| {
+            let Heads { context, weights } = self.right();
+            Heads { context: join(&context), weights }
+        })
+    }
+
+    /// Each head attends with what `cut` gives it, and `join` puts the answers together.
+    fn cut_and_join(
+        &self,
+        cut: fn(&DMatrix<f32>, usize) -> Vec<DMatrix<f32>>,
+        join: fn(&[DMatrix<f32>]) -> DMatrix<f32>,
+    ) -> Answer {
+        self.where_it_fits(|| {
+            let [q, k, v] = [&self.q, &self.k, &self.v].map(|all| cut(all, self.heads));
+            let attended = |h: usize| {
+                let (q, k, v) = (q[h].as_view(), k[h].as_view(), v[h].as_view());
+                attend(q, k, v, &self.mask).unwrap()
+            };
+            let all: Vec<_> = (0..self.heads).map(attended).collect();
+            let outputs: Vec<_> = all.iter().map(|a| a.output.clone()).collect();
+            let weights = all.into_iter().map(|a| a.weights).collect();
+            Heads { context: join(&outputs), weights }
+        })
+    }
+
+    /// The loop without a check. What does not fit stops, or is left over.
+    fn unchecked(&self) -> Answer {
+        let (head_dim, v_dim) =
+            (self.q.ncols() / self.heads, self.v.ncols() / self.heads);
+        let mut context = DMatrix::zeros(self.q.nrows(), self.v.ncols());
+        let mut weights = Vec::new();
+        for h in 0..self.heads {
+            let q = self.q.columns(h * head_dim, head_dim);
+            let k = self.k.columns(h * head_dim, head_dim);
+            let v = self.v.columns(h * v_dim, v_dim);
+            let attended = match attend(q, k, v, &self.mask) {
+                Ok(attended) => attended,
+                Err(refused) => return parts_of(Err(refused.into())),
+            };
+            context.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
+            weights.push(attended.weights);
+        }
+        parts_of(Ok(Heads { context, weights }))
+    }
+}
+
+fn parts_of(found: Result<Heads, LayerError>) -> Answer {
+    let parts = |Heads { context, weights }: Heads| {
+        let weights = weights.into_iter().enumerate();
+        weights
+            .fold(Answer::default(), |answer, (h, weights)| {
+                answer.and(&format!("weights of head {h}"), weights)
+            })
+            .and("context", context)
+    };
+    Answer::try_of("refused", found.map(parts))
+}
+
+fn split() -> Exercise<Asked> {
+    Exercise::implement("split", Asked::draw, Asked::answer)
+        .step("q of head 0", |p| {
+            Value::from(&p.q.columns(0, p.q.ncols() / p.heads.max(1)))
+        })
+        .mistake("cut-from-rows", |p| {
+            p.cut_and_join(experiments::cut_from_rows, side_by_side_from_rows)
+        })
+        .hidden_by(one_token)
+        .mistake("cut-from-rows-joined-in-columns", |p| {
+            p.cut_and_join(experiments::cut_from_rows, side_by_side)
+        })
+        .hidden_by(one_token)
+        .mistake("joined-from-rows", |p| {
+            p.cut_and_join(in_columns, side_by_side_from_rows)
+        })
+        .hidden_by(one_token)
+        .mistake("interleaved", |p| p.cut_and_join(every_so_many, every_so_many_back))
+        .hidden_by(one_column_a_head)
+        .mistake("stacked", |p| p.cut_and_join(in_columns, below_one_another))
+        .hidden_by(one_head)
+        .mistake("added-up", |p| p.cut_and_join(in_columns, |heads| heads.iter().sum()))
+        .hidden_by(one_head)
+        .mistake("averaged", |p| {
+            p.cut_and_join(in_columns, |heads| {
+                heads.iter().sum::<DMatrix<f32>>() / heads.len() as f32
+            })
+        })
+        .hidden_by(one_head)
+        .mistake("mean-in-every-place", |p| {
+            p.joined(|context| averaged(context, p.heads))
+        })
+        .hidden_by(one_head)
+        .mistake("same-columns-for-all", |p| {
+            p.cut_and_join(
+                |all, heads| {
+                    vec![all.columns(0, all.ncols() / heads).into_owned(); heads]
+                },
+                side_by_side,
+            )
+        })
+        .hidden_by(one_head)
+        .mistake("root-of-the-layers-width", |p| {
+            p.where_it_fits(|| {
+                let q = &p.q / (p.heads as f32).sqrt();
+                attend_heads(&q, &p.k, &p.v, p.heads, &p.mask).unwrap()
+            })
+        })
+        .hidden_by(one_head)
+        .mistake("scaled-twice", |p| {
+            p.where_it_fits(|| {
+                let q = &p.q / ((p.q.ncols() / p.heads) as f32).sqrt();
+                attend_heads(&q, &p.k, &p.v, p.heads, &p.mask).unwrap()
+            })
+        })
+        .hidden_by(one_column_a_head)
+        .mistake("one-softmax-for-all-heads", |p| p.where_it_fits(|| together(p)))
+        .hidden_by(one_head)
+        .mistake("no-mask", |p| {
+            p.where_it_fits(|| {
+                attend_heads(&p.q, &p.k, &p.v, p.heads, &Mask::None).unwrap()
+            })
+        })
+        .hidden_by(one_head)
+        .mistake("one-width-for-both", |p| {
+            let (q, v) = (p.q.ncols(), p.v.ncols());
+            assert!(!p.fits() || q == v, "the columns are not there");
+            p.answer()
+        })
+        .hidden_by(one_head)
+        .mistake("unchecked", Asked::unchecked)
+        .hidden_by(one_head)
+}
+
+fn in_columns(all: &DMatrix<f32>, heads: usize) -> Vec<DMatrix<f32>> {
+    let width = all.ncols() / heads;
+    (0..heads).map(|h| all.columns(h * width, width).into_owned()).collect()
+}
+
+fn every_so_many(all: &DMatrix<f32>, heads: usize) -> Vec<DMatrix<f32>> {
+    let width = all.ncols() / heads;
+    let cut = |h| DMatrix::from_fn(all.nrows(), width, |i, j| all[(i, j * heads + h)]);
+    (0..heads).map(cut).collect()
+}
+
+fn every_so_many_back(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
+    let (n, width) = heads[0].shape();
+    let count = heads.len();
+    DMatrix::from_fn(n, width * count, |i, j| heads[j % count][(i, j / count)])
+}
+
+fn side_by_side(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
+    let (n, width) = heads[0].shape();
+    DMatrix::from_fn(n, width * heads.len(), |i, j| heads[j / width][(i, j % width)])
+}
+
+fn below_one_another(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
+    let (n, width) = heads[0].shape();
+    DMatrix::from_fn(n * heads.len(), width, |i, j| heads[i / n][(i % n, j)])
+}
+
+/// (heads, tokens, width) read on as if it were (tokens, heads · width).
+fn side_by_side_from_rows(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
+    let (n, width) = heads[0].shape();
+    let below = below_one_another(heads).transpose();
+    DMatrix::from_row_slice(n, width * heads.len(), below.as_slice())
+}
+
+/// One softmax over the keys of all heads.
+fn together(p: &Asked) -> Heads {
+    let keys = p.k.nrows();
+    let [q, k, v] = [&p.q, &p.k, &p.v].map(|all| in_columns(all, p.heads));
+    let mut all = DMatrix::zeros(p.q.nrows(), p.heads * keys);
+    for h in 0..p.heads {
+        let mut scores = scores(q[h].as_view(), k[h].as_view()).unwrap();
+        p.mask.hide(&mut scores).unwrap();
+        all.columns_mut(h * keys, keys).copy_from(&scores);
+    }
+    let weights = in_columns(&softmax(all), p.heads);
+    let found: Vec<_> = weights.iter().zip(&v).map(|(a, v)| a * v).collect();
+    Heads { context: side_by_side(&found), weights }
+}
+
+fn one_token() -> Asked {
+    let (q, k) = (dmatrix![3.0, 1.0], dmatrix![1.0, 2.0]);
+    Asked { q, k, v: dmatrix![1.0, -2.0], heads: 2, mask: Mask::None }
+}
+
+fn one_head() -> Asked {
+    let (q, k) = (dmatrix![3.0, 1.0], dmatrix![1.0, 2.0; 0.0, 1.0]);
+    let v = dmatrix![1.0, 3.0; 2.0, -1.0];
+    Asked { q, k, v, heads: 1, mask: Mask::None }
+}
+
+fn one_column_a_head() -> Asked {
+    Asked { heads: 2, ..one_head() }
+}
+
+// Implement: the layer.
+
+/// A layer and what it reads.
+struct Run {
+    x: DMatrix<f32>,
+    context: DMatrix<f32>,
+    /// Weights of q, k, v, o.
+    weights: [DMatrix<f32>; 4],
+    /// The bias of o.
+    bias: Option<DVector<f32>>,
+    heads: usize,
+    mask: Mask,
+}
+
+impl Run {
+    fn draw(draw: &mut Draw) -> Self {
+        let heads = draw.size(1..=2);
+        let [head_dim, v_dim] = [draw.size(1..=2), draw.size(1..=2)];
+        let [d, context_dim, d_out] = [(); 3].map(|()| draw.size(1..=3));
+        let [tokens, others] = [draw.size(1..=3), draw.size(1..=3)];
+        let mask = draw.pick(&[Mask::None, Mask::None, Mask::Causal { offset: 0 }]);
+        let biased = draw.pick(&[false, true]);
+        let odd = draw.pick(&[0, 0, 0, 0, 0, 0, 0, 1]);
+        draw.show("heads", heads);
+        draw.show("mask", format!("{mask:?}"));
+        Run {
+            x: draw.matrix("x", tokens, d),
+            context: draw.matrix("context", others, context_dim + odd),
+            weights: [
+                draw.matrix("weight of q_proj", d, heads * head_dim),
+                draw.matrix("weight of k_proj", context_dim, heads * head_dim),
+                draw.matrix("weight of v_proj", context_dim, heads * v_dim),
+                draw.matrix("weight of o_proj", heads * v_dim, d_out),
+            ],
+            bias: biased.then(|| {
+                let bias = draw.matrix("bias of o_proj", 1, d_out);
+                DVector::from_column_slice(bias.as_slice())
+            }),
+            heads,
+            mask,
+        }
+    }
+
+    fn layer(&self) -> MultiHeadAttention {
+        let [q, k, v, o] = self.weights.clone();
+        let plain = |weight| Linear::new(weight, None).unwrap();
+        let o = Linear::new(o, self.bias.clone()).unwrap();
+        MultiHeadAttention::new(plain(q), plain(k), plain(v), o, self.heads).unwrap()
+    }
+
+    fn answer(&self) -> Answer {
+        let Run { x, context, mask, .. } = self;
+        Run::parts(self.layer().forward_cross(x, context, mask))
+    }
+
+    fn parts(attended: Result<MultiHeadAttended, LayerError>) -> Answer {
+        let parts = |MultiHeadAttended { output, weights }| {
+            parts_of(Ok(Heads { context: output, weights }))
+        };
+        Answer::try_of("refused", attended.map(parts))
+    }
+
+    fn fits(&self) -> bool {
+        self.context.ncols() == self.weights[1].nrows()
+    }
+
+    /// The heads' answers, where they can be had.
+    fn found(&self, mask: &Mask) -> Heads {
+        let (layer, Run { x, context, .. }) = (self.layer(), self);
+        let Projected { q, k, v } = layer.project(x, context).unwrap();
+        attend_heads(&q, &k, &v, self.heads, mask).unwrap()
+    }
+
+    fn mixed(&self, mix: impl Fn(&DMatrix<f32>) -> DMatrix<f32>) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let Heads { context, weights } = self.found(&self.mask);
+        Run::parts(Ok(MultiHeadAttended { output: mix(&context), weights }))
+    }
+
+    fn forward(&self, context: &DMatrix<f32>) -> DMatrix<f32> {
+        self.layer().o_proj().forward(context).unwrap()
+    }
+
+    fn biases(&self) -> Option<RowDVector<f32>> {
+        self.bias.as_ref().map(DVector::transpose)
+    }
+}
+
+fn forward() -> Exercise<Run> {
+    Exercise::implement("forward", Run::draw, Run::answer)
+        .step("what the heads found", |p| {
+            let found = p.fits().then(|| p.found(&p.mask).context);
+            found.ok_or("the context does not fit").into()
+        })
+        .mistake("not-mixed", |p| p.mixed(DMatrix::clone))
+        .hidden_by(identity_after)
+        .mistake("bias-forgotten", |p| p.mixed(|found| found * &p.weights[3]))
+        .hidden_by(identity_after)
+        .mistake("bias-once-a-head", |p| {
+            p.mixed(|found| {
+                let mut output = p.forward(found);
+                for mut row in output.row_iter_mut() {
+                    if let Some(bias) = p.biases() {
+                        row += bias * (p.heads - 1) as f32;
+                    }
+                }
+                output
+            })
+        })
+        .hidden_by(identity_after)
+        .mistake("averaged", |p| p.mixed(|found| p.forward(&averaged(found, p.heads))))
+        .hidden_by(identity_after)
+        .mistake("no-mask", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let Heads { context, weights } = p.found(&Mask::None);
+            let output = p.forward(&context);
+            Run::parts(Ok(MultiHeadAttended { output, weights }))
+        })
+        .hidden_by(identity_after)
+        .mistake("looks-at-itself", |p| Run::parts(p.layer().forward(&p.x, &p.mask)))
+        .hidden_by(identity_after)
+        .mistake("roles-swapped", |p| {
+            Run::parts(p.layer().forward_cross(&p.context, &p.x, &p.mask))
+        })
+        .hidden_by(identity_after)
+}
+
+/// One head whose answer is the output, on a token that looks at itself.
+fn identity_after() -> Run {
+    let x = dmatrix![2.0];
+    let weights = [3.0, 0.5, -1.0, 1.0].map(|weight| dmatrix![weight]);
+    Run { context: x.clone(), x, weights, bias: None, heads: 1, mask: Mask::None }
+}
+
+// Investigate: a mean in the place of a head.
+
+static REAL: LazyLock<Real> = LazyLock::new(|| experiments::real(3).unwrap());
+
+fn drop_a_head() -> Exercise<()> {
+    Exercise::investigate("drop", |()| {
+        moved(|head| REAL.moved_with_mean(head).unwrap())
+    })
+    .mistake("zeros", |()| moved(|head| REAL.moved_without(head).unwrap()))
+    .mistake("counted-from-one", |()| {
+        moved(|head| REAL.moved_with_mean(head - 1).unwrap())
+    })
+    .mistake("swapped", |()| moved(|head| REAL.moved_with_mean(16 - head).unwrap()))
+}
+
+fn moved(how_far: impl Fn(usize) -> f32) -> Answer {
+    let [parked, spread] = [how_far(5), how_far(11)];
+    Answer::of("predicted", parked).and("parked", parked).and("spread", spread)
+}
+
+// Investigate: rank.
+
+static RANKS: LazyLock<[Vec<usize>; 2]> =
+    LazyLock::new(|| [24, 3].map(|heads| experiments::ranks(heads).unwrap()));
+
+fn rank() -> Exercise<()> {
+    Exercise::investigate("rank", |()| ranks([RANKS[0][0], RANKS[1][0]]))
+        .mistake("as-trained", |()| ranks([32, 32]))
+        .mistake("the-tokens", |()| ranks([134, 134]))
+        .mistake("the-heads", |()| ranks([24, 3]))
+        .mistake("added-up", |()| ranks([0, 1].map(|at| RANKS[at].iter().sum())))
+}
+
+fn ranks(ranks: [usize; 2]) -> Answer {
+    Answer::of("predicted", ranks.to_vec()).and("ranks", ranks.to_vec())
+}

@@ -1,0 +1,519 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use attention::{Linear, Mask, scores, softmax};
+use decoding::experiments::{Work, real_layer, toy};
+use decoding::{CacheError, KvCache, decode, prefill};
+use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use multi_head::{
+    Heads, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
+};
+use nalgebra::{DMatrix, dmatrix};
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(fourth_token())
+        .with(append())
+        .with(prefill_exercise())
+        .with(decode_exercise())
+        .with(cost())
+        .with(window())
+}
+
+// By hand: a fourth token.
+
+fn fourth_token() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| fourth(4, 1.0))
+        .mistake("appended-late", |()| fourth(3, 1.0))
+        .mistake("top-left", |()| fourth(1, 1.0))
+        .mistake("unscaled", |()| fourth(4, 2.0))
+        .mistake("over-d-k", |()| fourth(4, 0.5))
+}
+
+/// The fourth of `sun`, `moon`, `both`, `sun`, if it sees so many keys and its scores are
+/// so many times what they should be.
+fn fourth(seen: usize, factor: f32) -> Answer {
+    let (x, layer) = toy().unwrap();
+    let x = DMatrix::from_fn(4, 2, |i, j| x[(i % 3, j)]);
+    let Projected { q, k, v } = layer.project(&x, &x).unwrap();
+    let scores = scores(q.rows(3, 1), k.as_view()).unwrap() * factor;
+    let mut hidden = scores.clone();
+    hidden.columns_mut(seen, 4 - seen).fill(f32::NEG_INFINITY);
+    let weights = softmax(hidden);
+    let output = &weights * v;
+    Answer::of("scores", scores).and("weights", weights).and("output", output)
+}
+
+// Implement: what the cache keeps.
+
+struct Kept {
+    capacity: usize,
+    widths: (usize, usize),
+    /// Keys and values that arrive together.
+    chunks: Vec<(DMatrix<f32>, DMatrix<f32>)>,
+}
+
+/// A cache that anything may happen to.
+struct Open {
+    keys: DMatrix<f32>,
+    values: DMatrix<f32>,
+    len: usize,
+}
+
+impl Open {
+    fn fits(&self, keys: &DMatrix<f32>, values: &DMatrix<f32>) -> bool {
+        keys.ncols() == self.keys.ncols()
+            && values.shape() == (keys.nrows(), self.values.ncols())
+    }
+
+    fn room(&self) -> usize {
+        self.keys.nrows() - self.len
+    }
+
+    fn copy(&mut self, at: usize, keys: &DMatrix<f32>, values: &DMatrix<f32>) {
+        self.keys.rows_mut(at, keys.nrows()).copy_from(keys);
+        self.values.rows_mut(at, values.nrows()).copy_from(values);
+    }
+}
+
+impl Kept {
+    fn draw(draw: &mut Draw) -> Self {
+        let widths = (draw.size(1..=3), draw.size(1..=3));
+        let capacity = draw.size(1..=6);
+        let (more_key, more_value, fewer) = draw.pick(&[
+            (0, 0, 0),
+            (0, 0, 0),
+            (0, 0, 0),
+            (1, 0, 0),
+            (0, 1, 0),
+            (0, 0, 1),
+        ]);
+        draw.show("capacity", capacity);
+        let chunks = (0..draw.size(1..=3)).map(|chunk| {
+            let tokens = draw.size(1..=3);
+            // The first chunk fits, so that there is something to lose.
+            let odd = usize::from(chunk > 0);
+            let (more_key, more_value, fewer) =
+                (odd * more_key, odd * more_value, odd * fewer);
+            let mut drawn = |name: &str, rows, columns| {
+                draw.matrix(&format!("{name} of chunk {chunk}"), rows, columns)
+            };
+            let keys = drawn("keys", tokens, widths.0 + more_key);
+            (keys, drawn("values", tokens - fewer, widths.1 + more_value))
+        });
+        let chunks = chunks.collect();
+        Kept { capacity, widths, chunks }
+    }
+
+    fn answer(&self) -> Answer {
+        let mut cache = KvCache::new(self.capacity, self.widths.0, self.widths.1);
+        let mut answer = Answer::default();
+        for (chunk, (keys, values)) in self.chunks.iter().enumerate() {
+            let appended = cache.append(keys, values).map(|()| cache.len());
+            answer = answer.and(&format!("tokens kept after chunk {chunk}"), appended);
+        }
+        answer.and("keys", &cache.keys()).and("values", &cache.values())
+    }
+
+    /// The same with another way to append, which answers whether it was done.
+    fn kept(
+        &self,
+        append: fn(&mut Open, &DMatrix<f32>, &DMatrix<f32>) -> bool,
+    ) -> Answer {
+        let zeros = |width| DMatrix::zeros(self.capacity, width);
+        let (keys, values) = (zeros(self.widths.0), zeros(self.widths.1));
+        let mut cache = Open { keys, values, len: 0 };
+        let mut answer = Answer::default();
+        for (chunk, (keys, values)) in self.chunks.iter().enumerate() {
+            let done = append(&mut cache, keys, values);
+            let appended = done.then_some(cache.len).ok_or("refused");
+            answer = answer.and(&format!("tokens kept after chunk {chunk}"), appended);
+        }
+        let Open { keys, values, len } = cache;
+        answer.and("keys", &keys.rows(0, len)).and("values", &values.rows(0, len))
+    }
+}
+
+fn append() -> Exercise<Kept> {
+    Exercise::implement("append", Kept::draw, Kept::answer)
+        .mistake("not-counted", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                }
+                fits
+            })
+        })
+        .hidden_by(no_tokens)
+        .mistake("always-in-row-0", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(0, k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("counted-by-one", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len += 1;
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("counted-along-features", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len += k.ncols();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("unchecked", |p| {
+            p.kept(|cache, k, v| {
+                cache.copy(cache.len, k, v);
+                cache.len += k.nrows();
+                true
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("room-unchecked", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v);
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("cut-to-the-room", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v);
+                if fits {
+                    let tokens = k.nrows().min(cache.room());
+                    let cut = |m: &DMatrix<f32>| m.rows(0, tokens).into_owned();
+                    cache.copy(cache.len, &cut(k), &cut(v));
+                    cache.len += tokens;
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("last-row-never-used", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() < cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+}
+
+fn one_token() -> Kept {
+    Kept { capacity: 3, widths: (1, 1), chunks: vec![(dmatrix![2.0], dmatrix![3.0])] }
+}
+
+fn no_tokens() -> Kept {
+    let nothing = DMatrix::zeros(0, 1);
+    Kept { capacity: 3, widths: (1, 1), chunks: vec![(nothing.clone(), nothing)] }
+}
+
+// Implement: prefill and decode.
+
+/// Tokens that arrive in chunks.
+struct Arriving {
+    weights: [DMatrix<f32>; 4],
+    heads: usize,
+    capacity: usize,
+    chunks: Vec<DMatrix<f32>>,
+}
+
+type Step =
+    fn(&MultiHeadAttention, &DMatrix<f32>, &mut KvCache) -> Result<Found, CacheError>;
+type Found = MultiHeadAttended;
+
+impl Arriving {
+    fn in_chunks(draw: &mut Draw) -> Self {
+        let lengths: Vec<usize> =
+            (0..draw.size(1..=3)).map(|_| draw.size(1..=3)).collect();
+        Arriving::of(draw, &lengths)
+    }
+
+    /// Token by token, now and then with two at once.
+    fn one_by_one(draw: &mut Draw) -> Self {
+        let mut lengths = vec![1; draw.size(1..=4)];
+        if draw.pick(&[false, false, false, false, true]) {
+            lengths.push(2);
+        }
+        Arriving::of(draw, &lengths)
+    }
+
+    fn of(draw: &mut Draw, lengths: &[usize]) -> Self {
+        let heads = draw.size(1..=2);
+        let [d, head_dim, v_dim] = [(); 3].map(|()| draw.size(1..=2));
+        let short = draw.pick(&[0, 0, 0, 0, 0, 1]);
+        let capacity = lengths.iter().sum::<usize>() - short;
+        draw.show("heads", heads);
+        draw.show("capacity", capacity);
+        let chunk = |(at, tokens): (usize, &usize)| {
+            draw.matrix(&format!("chunk {at}"), *tokens, d)
+        };
+        let chunks = lengths.iter().enumerate().map(chunk).collect();
+        let weights = [
+            draw.matrix("weight of q_proj", d, heads * head_dim),
+            draw.matrix("weight of k_proj", d, heads * head_dim),
+            draw.matrix("weight of v_proj", d, heads * v_dim),
+            draw.matrix("weight of o_proj", heads * v_dim, d),
+        ];
+        Arriving { weights, heads, capacity, chunks }
+    }
+
+    fn run(&self, step: Step) -> Answer {
+        let [q, k, v, o] =
+            self.weights.clone().map(|weight| Linear::new(weight, None).unwrap());
+        let layer = MultiHeadAttention::new(q, k, v, o, self.heads).unwrap();
+        let (key_width, value_width) = layer.kv_widths();
+        let mut cache = KvCache::new(self.capacity, key_width, value_width);
+        let mut answer = Answer::default();
+        for (chunk, x) in self.chunks.iter().enumerate() {
+            let Found { output, weights } = match step(&layer, x, &mut cache) {
+                Ok(found) => found,
+                Err(refused) => {
+                    let refused = Value::Refused(refused.to_string());
+                    answer = answer.and(&format!("chunk {chunk}"), refused);
+                    continue;
+                }
+            };
+            for (h, weights) in weights.into_iter().enumerate() {
+                answer =
+                    answer.and(&format!("chunk {chunk}, weights of head {h}"), weights);
+            }
+            answer = answer.and(&format!("chunk {chunk}, output"), output);
+        }
+        answer.and("tokens kept", cache.len())
+    }
+}
+
+/// The new queries look at what is in the cache, under a mask.
+fn look(
+    layer: &MultiHeadAttention,
+    q: &DMatrix<f32>,
+    cache: &KvCache,
+    mask: &Mask,
+) -> Found {
+    let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
+    let Heads { context, weights } =
+        attend_heads(q, &k, &v, layer.heads(), mask).unwrap();
+    Found { output: layer.o_proj().forward(&context).unwrap(), weights }
+}
+
+/// As it should be, with another mask, made from (tokens before, tokens that arrive).
+fn masked(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+    mask: fn(usize, usize) -> Mask,
+) -> Result<Found, CacheError> {
+    let Projected { q, k, v } = layer.project(x, x)?;
+    let mask = mask(cache.len(), x.nrows());
+    cache.append(&k, &v)?;
+    Ok(look(layer, &q, cache, &mask))
+}
+
+fn appended_late(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<Found, CacheError> {
+    let Projected { q, k, v } = layer.project(x, x)?;
+    let found = look(layer, &q, cache, &Mask::None);
+    cache.append(&k, &v)?;
+    Ok(found)
+}
+
+fn each_for_itself(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<Found, CacheError> {
+    let Projected { k, v, .. } = layer.project(x, x)?;
+    cache.append(&k, &v)?;
+    Ok(layer.forward(x, &Mask::Causal { offset: 0 }).unwrap())
+}
+
+fn full_ignored(
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<Found, CacheError> {
+    let Projected { q, k, v } = layer.project(x, x)?;
+    let mask = Mask::Causal { offset: cache.len() };
+    let _full = cache.append(&k, &v);
+    Ok(look(layer, &q, cache, &mask))
+}
+
+fn causal(offset: usize) -> Mask {
+    Mask::Causal { offset }
+}
+
+fn prefill_exercise() -> Exercise<Arriving> {
+    Exercise::implement("prefill", Arriving::in_chunks, |p| p.run(prefill))
+        .mistake("offset-forgotten", |p| {
+            p.run(|layer, x, cache| masked(layer, x, cache, |_, _| causal(0)))
+        })
+        .hidden_by(one_chunk)
+        .mistake("offset-read-late", |p| {
+            p.run(|layer, x, cache| {
+                masked(layer, x, cache, |len, new| causal(len + new))
+            })
+        })
+        .hidden_by(two_single_tokens)
+        .mistake("offset-added-twice", |p| {
+            p.run(|layer, x, cache| masked(layer, x, cache, |len, _| causal(2 * len)))
+        })
+        .hidden_by(one_chunk)
+        .mistake("mask-left-out-with-a-cache", |p| {
+            p.run(|layer, x, cache| {
+                masked(
+                    layer,
+                    x,
+                    cache,
+                    |len, _| {
+                        if len == 0 { causal(0) } else { Mask::None }
+                    },
+                )
+            })
+        })
+        .hidden_by(two_single_tokens)
+        .mistake("appended-late", |p| p.run(appended_late))
+        .mistake("each-chunk-for-itself", |p| p.run(each_for_itself))
+        .hidden_by(one_chunk)
+        .mistake("full-ignored", |p| p.run(full_ignored))
+        .hidden_by(one_chunk)
+}
+
+fn decode_exercise() -> Exercise<Arriving> {
+    Exercise::implement("decode", Arriving::one_by_one, |p| p.run(decode))
+        .mistake("top-left", |p| {
+            p.run(|layer, x, cache| {
+                one_token_only(x)?;
+                masked(layer, x, cache, |_, _| causal(0))
+            })
+        })
+        .hidden_by(a_first_token)
+        .mistake("appended-late", |p| {
+            p.run(|layer, x, cache| {
+                one_token_only(x)?;
+                appended_late(layer, x, cache)
+            })
+        })
+        .mistake("itself-alone", |p| {
+            p.run(|layer, x, cache| {
+                one_token_only(x)?;
+                each_for_itself(layer, x, cache)
+            })
+        })
+        .hidden_by(a_first_token)
+        .mistake("full-ignored", |p| {
+            p.run(|layer, x, cache| {
+                one_token_only(x)?;
+                full_ignored(layer, x, cache)
+            })
+        })
+        .hidden_by(two_single_tokens)
+        .mistake("two-at-once", |p| {
+            p.run(|layer, x, cache| masked(layer, x, cache, |_, _| Mask::None))
+        })
+        .hidden_by(two_single_tokens)
+}
+
+fn one_token_only(x: &DMatrix<f32>) -> Result<(), CacheError> {
+    let why = "decoding goes token by token";
+    Ok(attention::expect_shape("x", x.shape(), (1, x.ncols()), why)?)
+}
+
+fn arriving(chunks: Vec<DMatrix<f32>>) -> Arriving {
+    let weights = [1.0, 0.5, 2.0, -1.0].map(|weight| dmatrix![weight]);
+    Arriving { weights, heads: 1, capacity: 4, chunks }
+}
+
+fn one_chunk() -> Arriving {
+    arriving(vec![dmatrix![1.0; -2.0; 3.0]])
+}
+
+fn two_single_tokens() -> Arriving {
+    arriving(vec![dmatrix![1.0], dmatrix![-2.0]])
+}
+
+fn a_first_token() -> Arriving {
+    arriving(vec![dmatrix![1.0]])
+}
+
+// By hand: where attention costs as much as the projections.
+
+fn cost() -> Exercise<()> {
+    Exercise::by_hand("cost", |()| length(|work| (work.attention, work.projections)))
+        .mistake("scores-alone", |()| {
+            length(|work| (work.attention / 2, work.projections))
+        })
+        .mistake("three-projections", |()| {
+            length(|work| (work.attention, work.projections / 4 * 3))
+        })
+        .mistake("one-projection", |()| {
+            length(|work| (work.attention, work.projections / 4))
+        })
+}
+
+/// The first number of tokens in the cache at which the first is no less than the second.
+fn length(balance: impl Fn(Work) -> (u64, u64)) -> Answer {
+    let balanced = |n: &u64| {
+        let (attention, projections) = balance(Work::of(1, *n, 4096));
+        attention >= projections
+    };
+    Answer::of("length", (1..100_000).find(balanced).unwrap() as usize)
+}
+
+// Investigate: a cache that forgets.
+
+fn window() -> Exercise<()> {
+    Exercise::investigate("window", |()| windowed(|i, j| i - j < 7))
+        .mistake("forgets-after-looking-too", |()| windowed(|i, j| i - j < 6))
+        .mistake("room-not-halved", |()| windowed(|_, _| true))
+        .mistake("cleared", |()| windowed(|i, j| j >= i / 7 * 7))
+        .mistake("refuses-the-newest", |()| windowed(|_, j| j < 7))
+}
+
+/// MiniLM's sentence in a causal pass that also hides what is not `kept`.
+fn windowed(kept: fn(usize, usize) -> bool) -> Answer {
+    let (real, layer) = real_layer().unwrap();
+    let n = real.x.nrows();
+    let whole = layer.forward(&real.x, &causal(0)).unwrap().output;
+    let allowed = DMatrix::from_fn(n, n, |i, j| j <= i && kept(i, j));
+    let found = layer.forward(&real.x, &Mask::Allowed(allowed)).unwrap().output;
+    let off: Vec<f32> = (found - whole).row_iter().map(|row| row.amax()).collect();
+    let agree = off.iter().take_while(|off| **off < 1e-4).count();
+    let farthest = off.iter().copied().fold(0.0, f32::max);
+    Answer::of("predicted", agree).and("agree", agree).and("farthest", farthest)
+}

@@ -1,0 +1,523 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use attention::{Attended, Linear, Mask, attend, scores, softmax};
+use decoding::{Columns, KvCache, attend_columns};
+use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use minilm::Layer;
+use multi_head::{Heads, MultiHeadAttended, Projected};
+use multi_query::experiments::{self, TRANSLATION};
+use multi_query::{MultiQueryAttention, attend_shared, decode, example, mean_of_heads};
+use nalgebra::{DMatrix, dmatrix};
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(row_of_moon())
+        .with(budget())
+        .with(shared())
+        .with(widths())
+        .with(stack())
+        .with(mean())
+        .with(stretch())
+}
+
+// By hand: the row of `moon` in head 1.
+
+fn row_of_moon() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| moon(&toy_scores(1), shares))
+        .mistake("head-0", |()| moon(&toy_scores(0), shares))
+        .mistake("unscaled", |()| moon(&(toy_scores(1) * 2.0), shares))
+        .mistake("over-all-heads", |()| moon(&(toy_scores(1) / 2.0_f32.sqrt()), shares))
+        .mistake("column", |()| moon(&toy_scores(1).transpose(), shares))
+        .mistake("no-exponential", |()| {
+            moon(&toy_scores(1), |row| row.clone() / row.sum())
+        })
+}
+
+fn shares(row: &DMatrix<f32>) -> DMatrix<f32> {
+    softmax(row.clone())
+}
+
+fn toy_scores(head: usize) -> DMatrix<f32> {
+    let (x, layer) = example::toy().unwrap();
+    let Projected { q, k, .. } = layer.project(&x, &x).unwrap();
+    scores(q.columns(head * k.ncols(), k.ncols()), k.as_view()).unwrap()
+}
+
+fn moon(scores: &DMatrix<f32>, share: fn(&DMatrix<f32>) -> DMatrix<f32>) -> Answer {
+    let (x, layer) = example::toy().unwrap();
+    let row = scores.rows(1, 1).into_owned();
+    let weights = share(&row);
+    let found = &weights * layer.project(&x, &x).unwrap().v;
+    Answer::of("scores", row).and("weights", weights).and("found", found)
+}
+
+// By hand: what the parameters that one key frees are good for.
+
+fn budget() -> Exercise<()> {
+    Exercise::by_hand("budget", |()| {
+        let attention = experiments::multi_query_parameters(1024, 16, 64);
+        hidden_width(1024 * 16 * 64 * 4 - attention, attention)
+    })
+    .mistake("eight-heads", |()| {
+        let attention = experiments::multi_query_parameters(1024, 8, 128);
+        hidden_width(1024 * 8 * 128 * 4 - attention, attention)
+    })
+    .mistake("keys-alone", |()| hidden_width(FREED / 2, BEFORE - FREED / 2))
+    .mistake("as-many-layers", |()| sheet(FREED, 4096 + FREED / 2048))
+    .mistake("one-matrix", |()| sheet(FREED, 4096 + FREED * 18 / 12 / 1024))
+    .mistake("what-comes-on-top", |()| sheet(FREED, FREED * 18 / 12 / 2048))
+}
+
+const BEFORE: u64 = 4 * 1024 * 1024;
+const FREED: u64 = 2 * 1024 * 960;
+
+fn hidden_width(freed: u64, attention: u64) -> Answer {
+    sheet(freed, experiments::matching_d_ff(&TRANSLATION, attention).unwrap())
+}
+
+fn sheet(freed: u64, d_ff: u64) -> Answer {
+    Answer::of("freed", freed as f32).and("d-ff", d_ff as f32)
+}
+
+// Implement: many heads, one key.
+
+struct Asked {
+    q: DMatrix<f32>,
+    k: DMatrix<f32>,
+    v: DMatrix<f32>,
+    heads: usize,
+    mask: Mask,
+}
+
+impl Asked {
+    fn draw(draw: &mut Draw) -> Self {
+        let heads = draw.size(1..=4);
+        let tokens = draw.size(1..=3);
+        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
+        let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
+        let wider = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        draw.show("heads", heads);
+        draw.show("mask", format!("{mask:?}"));
+        Asked {
+            q: draw.matrix("q", tokens, heads * d_k + wider),
+            k: draw.matrix("k", tokens, d_k),
+            v: draw.matrix("v", tokens, d_v),
+            heads,
+            mask,
+        }
+    }
+
+    /// Two tokens, heads and values of one width, no mask.
+    fn small(heads: usize, width: usize) -> Self {
+        let numbers = |columns, slope: usize| {
+            DMatrix::from_fn(2, columns, |row, column| {
+                (row + slope * column) as f32 / 2.0
+            })
+        };
+        let (q, k) = (numbers(heads * width, 1), numbers(width, 2));
+        Asked { q, k, v: numbers(width, 3), heads, mask: Mask::None }
+    }
+
+    fn answer(&self) -> Answer {
+        let (k, v) = (self.k.as_view(), self.v.as_view());
+        let found = attend_shared(&self.q, k, v, self.heads, &self.mask);
+        Answer::try_of("refused", found.map(|heads| Asked::parts(&heads)))
+    }
+
+    fn parts(heads: &Heads) -> Answer {
+        Answer::of("weights, head under head", under_one_another(&heads.weights))
+            .and("context", &heads.context)
+    }
+
+    fn fits(&self) -> bool {
+        self.q.ncols() == self.heads * self.k.ncols()
+    }
+
+    fn query(&self, head: usize) -> DMatrix<f32> {
+        self.q.columns(head * self.k.ncols(), self.k.ncols()).into_owned()
+    }
+
+    /// Head by head, with the queries it takes, and the column at which it puts what it
+    /// found.
+    fn by(
+        &self,
+        query: impl Fn(usize) -> DMatrix<f32>,
+        mask: &Mask,
+        place: impl Fn(usize) -> usize,
+    ) -> Answer {
+        let d_v = self.v.ncols();
+        let mut context = DMatrix::zeros(self.q.nrows(), self.heads * d_v);
+        let mut weights = Vec::new();
+        for h in 0..self.heads {
+            let q = query(h);
+            let found = attend(q.as_view(), self.k.as_view(), self.v.as_view(), mask);
+            let Attended { output, weights: map } = found.unwrap();
+            context.columns_mut(place(h), d_v).copy_from(&output);
+            weights.push(map);
+        }
+        Asked::parts(&Heads { context, weights })
+    }
+
+    fn unless_refused(&self, wrong: impl Fn(usize) -> Answer) -> Answer {
+        if self.fits() { wrong(self.v.ncols()) } else { self.answer() }
+    }
+
+    /// One softmax for the scores of all heads.
+    fn one_softmax(&self, d_v: usize) -> Answer {
+        let keys = self.k.nrows();
+        let mut all = DMatrix::zeros(self.q.nrows(), self.heads * keys);
+        for h in 0..self.heads {
+            let mut scores = scores(self.query(h).as_view(), self.k.as_view()).unwrap();
+            self.mask.hide(&mut scores).unwrap();
+            all.columns_mut(h * keys, keys).copy_from(&scores);
+        }
+        let all = softmax(all);
+        let mut context = DMatrix::zeros(self.q.nrows(), self.heads * d_v);
+        let mut weights = Vec::new();
+        for h in 0..self.heads {
+            let map = all.columns(h * keys, keys).into_owned();
+            context.columns_mut(h * d_v, d_v).copy_from(&(&map * &self.v));
+            weights.push(map);
+        }
+        Asked::parts(&Heads { context, weights })
+    }
+}
+
+fn under_one_another(maps: &[DMatrix<f32>]) -> DMatrix<f32> {
+    let rows = maps.iter().flat_map(DMatrix::row_iter).collect::<Vec<_>>();
+    let keys = maps.first().map_or(0, DMatrix::ncols);
+    DMatrix::from_fn(rows.len(), keys, |row, key| rows[row][key])
+}
+
+fn shared() -> Exercise<Asked> {
+    Exercise::implement("shared", Asked::draw, Asked::answer)
+        .mistake("over-all-heads", |p| {
+            let root = (p.heads as f32).sqrt();
+            p.unless_refused(|d_v| p.by(|h| p.query(h) / root, &p.mask, |h| h * d_v))
+        })
+        .hidden_by(|| Asked::small(1, 2))
+        .mistake("first-query", |p| {
+            p.unless_refused(|d_v| p.by(|_| p.query(0), &p.mask, |h| h * d_v))
+        })
+        .hidden_by(|| Asked::small(1, 2))
+        .mistake("features-in-turns", |p| {
+            p.unless_refused(|d_v| {
+                let turns = |h| {
+                    let columns = (0..p.k.ncols()).map(|i| h + i * p.heads);
+                    p.q.select_columns(&columns.collect::<Vec<_>>())
+                };
+                p.by(turns, &p.mask, |h| h * d_v)
+            })
+        })
+        .hidden_by(|| Asked::small(3, 1))
+        .mistake("place-by-d-k", |p| {
+            p.unless_refused(|_| p.by(|h| p.query(h), &p.mask, |h| h * p.k.ncols()))
+        })
+        .hidden_by(|| Asked::small(3, 2))
+        .mistake("one-place", |p| {
+            p.unless_refused(|_| p.by(|h| p.query(h), &p.mask, |_| 0))
+        })
+        .hidden_by(|| Asked::small(1, 2))
+        .mistake("one-softmax", |p| p.unless_refused(|d_v| p.one_softmax(d_v)))
+        .hidden_by(|| Asked::small(1, 2))
+        .mistake("no-mask", |p| {
+            p.unless_refused(|d_v| p.by(|h| p.query(h), &Mask::None, |h| h * d_v))
+        })
+        .hidden_by(|| Asked::small(3, 2))
+        .mistake("unchecked", |p| p.by(|h| p.query(h), &p.mask, |h| h * p.v.ncols()))
+        .hidden_by(|| Asked::small(3, 2))
+}
+
+// A layer, and what it has seen.
+
+struct Decoded {
+    heads: usize,
+    d_k: usize,
+    d_v: usize,
+    /// `W_Q`, `W_K`, `W_V`, `W_O`.
+    weights: [DMatrix<f32>; 4],
+    past: DMatrix<f32>,
+    x: DMatrix<f32>,
+}
+
+impl Decoded {
+    fn draw(draw: &mut Draw) -> Self {
+        let heads = draw.size(1..=3);
+        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
+        let (before, model) = (draw.size(1..=2), draw.size(1..=2));
+        let tokens = draw.pick(&[1, 1, 1, 1, 1, 1, 2]);
+        draw.show("heads", heads);
+        let past = draw.matrix("x before", before, model);
+        let x = draw.matrix("x", tokens, model);
+        let weights = [
+            draw.matrix("q_proj", model, heads * d_k),
+            draw.matrix("k_proj", model, d_k),
+            draw.matrix("v_proj", model, d_v),
+            draw.matrix("o_proj", heads * d_v, model),
+        ];
+        Decoded { heads, d_k, d_v, weights, past, x }
+    }
+
+    /// Heads and values of one width, and an output projection that changes nothing.
+    fn small(heads: usize, width: usize) -> Self {
+        let numbers = |columns, slope: usize| {
+            DMatrix::from_fn(2, columns, |row, column| {
+                (2 * row + slope * column) as f32 / 4.0
+            })
+        };
+        let weights = [
+            numbers(heads * width, 1),
+            numbers(width, 2),
+            numbers(width, 3),
+            DMatrix::identity(heads * width, heads * width),
+        ];
+        let (past, x) = (dmatrix![1.0, 0.0], dmatrix![0.5, 1.0]);
+        Decoded { heads, d_k: width, d_v: width, weights, past, x }
+    }
+
+    fn layer(&self) -> MultiQueryAttention {
+        let linear = |weight| Linear::new(weight, None).unwrap();
+        let [q, k, v, o] = self.weights.clone().map(linear);
+        MultiQueryAttention::new(q, k, v, o, self.heads).unwrap()
+    }
+
+    /// With what came before.
+    fn cache(&self) -> KvCache {
+        let mut cache = KvCache::new(4, self.d_k, self.d_v);
+        let Projected { k, v, .. } =
+            self.layer().project(&self.past, &self.past).unwrap();
+        cache.append(&k, &v).unwrap();
+        cache
+    }
+
+    fn answer(&self) -> Answer {
+        let mut cache = self.cache();
+        let decoded = decode(&self.layer(), &self.x, &mut cache);
+        Answer::try_of(
+            "refused",
+            decoded.map(|decoded| Decoded::parts(&decoded, cache.len())),
+        )
+    }
+
+    fn parts(decoded: &MultiHeadAttended, kept: usize) -> Answer {
+        Answer::of("weights, head under head", under_one_another(&decoded.weights))
+            .and("output", &decoded.output)
+            .and("tokens kept", kept)
+    }
+
+    /// As it should be, but for how the queries are stacked, which keys there are when
+    /// they look, and how what they found is laid side by side.
+    fn by(
+        &self,
+        stack: impl Fn(&DMatrix<f32>) -> DMatrix<f32>,
+        late: bool,
+        unstack: impl Fn(&DMatrix<f32>) -> DMatrix<f32>,
+    ) -> Answer {
+        if self.x.nrows() != 1 {
+            return self.answer();
+        }
+        let mut cache = self.cache();
+        let Projected { q, k, v } = self.layer().project(&self.x, &self.x).unwrap();
+        if !late {
+            cache.append(&k, &v).unwrap();
+        }
+        let found =
+            attend_columns(stack(&q).as_view(), cache.keys(), cache.values()).unwrap();
+        if late {
+            cache.append(&k, &v).unwrap();
+        }
+        let Columns { output, shares } = found;
+        let output = unstack(&output) * &self.weights[3];
+        let weights = (0..self.heads).map(|h| shares.columns(h, 1).transpose());
+        let decoded = MultiHeadAttended { output, weights: weights.collect() };
+        Decoded::parts(&decoded, cache.len())
+    }
+
+    fn rows(&self, q: &DMatrix<f32>) -> DMatrix<f32> {
+        DMatrix::from_row_slice(self.heads, self.d_k, q.as_slice())
+    }
+}
+
+fn side_by_side(found: &DMatrix<f32>) -> DMatrix<f32> {
+    DMatrix::from_row_slice(1, found.len(), found.transpose().as_slice())
+}
+
+// Implement: what a cache must hold.
+
+fn widths() -> Exercise<Decoded> {
+    Exercise::implement("widths", Decoded::draw, |p| kept(p.layer().kv_widths()))
+        .mistake("for-every-head", |p| kept((p.heads * p.d_k, p.heads * p.d_v)))
+        .hidden_by(|| Decoded::small(1, 2))
+        .mistake("swapped", |p| kept((p.d_v, p.d_k)))
+        .hidden_by(|| Decoded::small(3, 2))
+        .mistake("twice-the-key", |p| kept((p.d_k, p.d_k)))
+        .hidden_by(|| Decoded::small(3, 2))
+        .mistake("what-enters", |p| kept((p.x.ncols(), p.x.ncols())))
+        .hidden_by(|| Decoded::small(3, 2))
+}
+
+fn kept((key, value): (usize, usize)) -> Answer {
+    Answer::of("width of a key", key).and("width of a value", value)
+}
+
+// Implement: one token, all heads at once.
+
+fn stack() -> Exercise<Decoded> {
+    Exercise::implement("stack", Decoded::draw, Decoded::answer)
+        .step("q, k and v of the token", |p| {
+            let projected = p.layer().project(&p.x, &p.x);
+            let beside = |p: Projected| {
+                let parts = [p.q, p.k, p.v];
+                let columns = parts.iter().flat_map(|m| m.column_iter());
+                DMatrix::from_columns(&columns.collect::<Vec<_>>())
+            };
+            Value::from(projected.map(beside))
+        })
+        .mistake("appended-late", |p| p.by(|q| p.rows(q), true, side_by_side))
+        .mistake("heads-in-columns", |p| {
+            let filled = |q: &DMatrix<f32>| {
+                DMatrix::from_vec(p.heads, p.d_k, q.as_slice().to_vec())
+            };
+            p.by(filled, false, side_by_side)
+        })
+        .hidden_by(|| Decoded::small(3, 1))
+        .mistake("not-transposed-back", |p| {
+            let flat = |found: &DMatrix<f32>| {
+                DMatrix::from_row_slice(1, found.len(), found.as_slice())
+            };
+            p.by(|q| p.rows(q), false, flat)
+        })
+        .hidden_by(|| Decoded::small(3, 1))
+        .mistake("over-all-heads", |p| {
+            let root = (p.heads as f32).sqrt();
+            p.by(|q| p.rows(q) / root, false, side_by_side)
+        })
+        .hidden_by(|| Decoded::small(1, 2))
+        .mistake("not-kept", |p| {
+            let mut cache = p.cache();
+            let kept = cache.len();
+            let decoded = decode(&p.layer(), &p.x, &mut cache);
+            Answer::try_of("refused", decoded.map(|d| Decoded::parts(&d, kept)))
+        })
+        .mistake("not-mixed", |p| {
+            let mut cache = p.cache();
+            let same = DMatrix::identity(p.heads * p.d_v, p.heads * p.d_v);
+            let [q, k, v, _] = p.weights.clone();
+            let weights = [q, k, v, same];
+            let plain = Decoded { weights, past: p.past.clone(), x: p.x.clone(), ..*p };
+            let decoded = decode(&plain.layer(), &p.x, &mut cache);
+            let len = cache.len();
+            Answer::try_of("refused", decoded.map(|d| Decoded::parts(&d, len)))
+        })
+        .hidden_by(|| Decoded::small(3, 2))
+        .mistake("unchecked", |p| {
+            assert!(p.x.nrows() == 1, "nalgebra says so without a name");
+            p.answer()
+        })
+        .hidden_by(|| Decoded::small(3, 2))
+}
+
+// Implement: one head in place of many.
+
+struct Many {
+    all: DMatrix<f32>,
+    heads: usize,
+}
+
+impl Many {
+    fn draw(draw: &mut Draw) -> Self {
+        let [rows, heads, width] =
+            [draw.size(1..=3), draw.size(1..=4), draw.size(1..=3)];
+        let wider = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        draw.show("heads", heads);
+        Many { all: draw.matrix("all", rows, heads * width + wider), heads }
+    }
+
+    /// One row.
+    fn of(row: &[f32], heads: usize) -> Self {
+        Many { all: DMatrix::from_row_slice(1, row.len(), row), heads }
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::of("mean", mean_of_heads(&self.all, self.heads))
+    }
+
+    fn width(&self) -> usize {
+        self.all.ncols() / self.heads
+    }
+
+    /// Column by column, from the columns that it names, over a divisor.
+    fn by(&self, columns: impl Fn(usize) -> Vec<usize>, over: usize) -> Answer {
+        let mut mean = DMatrix::zeros(self.all.nrows(), self.width());
+        for column in 0..self.width() {
+            for from in columns(column) {
+                let mut sum = mean.column_mut(column);
+                sum += self.all.column(from);
+            }
+        }
+        Answer::of("mean", mean / over as f32)
+    }
+
+    fn across(&self, column: usize) -> Vec<usize> {
+        (0..self.heads).map(|h| h * self.width() + column).collect()
+    }
+
+    fn unless_refused(&self, wrong: impl Fn() -> Answer) -> Answer {
+        let even = self.all.ncols().is_multiple_of(self.heads);
+        if even { wrong() } else { self.answer() }
+    }
+}
+
+fn mean() -> Exercise<Many> {
+    Exercise::implement("mean", Many::draw, Many::answer)
+        .mistake("neighbors", |p| {
+            p.unless_refused(|| {
+                p.by(|c| (0..p.heads).map(|i| c * p.heads + i).collect(), p.heads)
+            })
+        })
+        .hidden_by(|| Many::of(&[1.0, 3.0, 8.0], 3))
+        .mistake("sum", |p| p.unless_refused(|| p.by(|c| p.across(c), 1)))
+        .hidden_by(|| Many::of(&[1.0, 3.0, 8.0], 1))
+        .mistake("over-the-width", |p| {
+            p.unless_refused(|| p.by(|c| p.across(c), p.width()))
+        })
+        .hidden_by(|| Many::of(&[1.0, 3.0, 8.0, 0.5], 2))
+        .mistake("first", |p| p.unless_refused(|| p.by(|c| vec![c], 1)))
+        .hidden_by(|| Many::of(&[1.0, 3.0, 8.0], 1))
+        .mistake("one-number", |p| {
+            p.unless_refused(|| p.by(|_| (0..p.all.ncols()).collect(), p.all.ncols()))
+        })
+        .hidden_by(|| Many::of(&[1.0, 3.0, 8.0], 3))
+        .mistake("unchecked", |p| p.by(|c| p.across(c), p.heads))
+        .hidden_by(|| Many::of(&[1.0, 3.0, 8.0], 3))
+}
+
+// Investigate: the mean key made longer.
+
+fn stretch() -> Exercise<()> {
+    Exercise::investigate("stretch", |()| stretched(12.0_f32.sqrt()))
+        .mistake("as-it-is", |()| stretched(1.0))
+        .mistake("by-twelve", |()| stretched(12.0))
+        .mistake("shorter-still", |()| stretched(1.0 / 12.0_f32.sqrt()))
+}
+
+fn stretched(factor: f32) -> Answer {
+    let layer = Layer::load(3).unwrap();
+    let found = experiments::shared_and_stretched(&layer, factor).unwrap();
+    let own = experiments::own_keys(&layer).unwrap();
+    let error = experiments::relative_error(&found.context, &own.context);
+    let rows = experiments::rows_of(&found, layer.position("it").unwrap());
+    let animal = rows[(1, layer.position("animal").unwrap())];
+    Answer::of("predicted", error)
+        .and("disagreement", experiments::disagreement(&rows))
+        .and("animal", animal)
+        .and("error", error)
+}

@@ -1,0 +1,607 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use attention::{Linear, Mask, attend, scores, softmax};
+use exercises::{Answer, Draw, Exercise, Exercises};
+use grouped_query::experiments::{self, Llama};
+use grouped_query::{
+    GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
+};
+use multi_head::Heads;
+use nalgebra::{DMatrix, DVector, dmatrix};
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(row_of_moon())
+        .with(sizes())
+        .with(kv_head())
+        .with(attend_groups_exercise())
+        .with(mean())
+        .with(convert())
+        .with(partners())
+        .with(uptraining())
+}
+
+// By hand: what head 1 finds for `moon`.
+
+fn row_of_moon() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| moon(0, 1.0, shares))
+        .mistake("turns", |()| moon(1, 1.0, shares))
+        .mistake("another-width", |()| moon(0, 2.0, shares))
+        .mistake("no-exponential", |()| moon(0, 1.0, |scores| scores / scores.sum()))
+        .mistake("column", |()| {
+            let [q, k, v] = head_1(0);
+            let column =
+                scores(q.as_view(), k.as_view()).unwrap().column(1).transpose();
+            found(&DMatrix::from_rows(&[column]), shares, &v)
+        })
+}
+
+fn shares(scores: &DMatrix<f32>) -> DMatrix<f32> {
+    softmax(scores.clone())
+}
+
+/// The queries of head 1 of the worked example, and the keys and values of a kv head.
+fn head_1(kv_head: usize) -> [DMatrix<f32>; 3] {
+    let (x, layer) = example::toy().unwrap();
+    let projected = layer.project(&x, &x).unwrap();
+    let all = [(projected.q, 1), (projected.k, kv_head), (projected.v, kv_head)];
+    all.map(|(all, head)| all.columns(head, 1).into_owned())
+}
+
+fn moon(
+    kv_head: usize,
+    width: f32,
+    share: fn(&DMatrix<f32>) -> DMatrix<f32>,
+) -> Answer {
+    let [q, k, v] = head_1(kv_head);
+    let scores = scores(q.as_view(), k.as_view()).unwrap() / width.sqrt();
+    found(&scores.rows(1, 1).into_owned(), share, &v)
+}
+
+fn found(
+    scores: &DMatrix<f32>,
+    share: fn(&DMatrix<f32>) -> DMatrix<f32>,
+    v: &DMatrix<f32>,
+) -> Answer {
+    let weights = share(scores);
+    let found = &weights * v;
+    Answer::of("scores", scores).and("weights", weights).and("found", found)
+}
+
+// By hand: how large a layer of 32 heads is.
+
+/// The layer of the exercise keeps so many kv heads.
+const KV_HEADS: usize = 8;
+
+fn sizes() -> Exercise<()> {
+    Exercise::by_hand("sizes", |()| sizes_of(KV_HEADS, Llama::HEAD_DIM, 1))
+        .mistake("width-over-groups", |()| {
+            sizes_of(KV_HEADS, Llama::MODEL_DIM / KV_HEADS, 1)
+        })
+        .mistake("an-output-a-group", |()| {
+            sizes_of(KV_HEADS, Llama::HEAD_DIM, KV_HEADS)
+        })
+        .mistake("one-for-all", |()| sizes_of(1, Llama::HEAD_DIM, 1))
+        .mistake("keys-alone", |()| {
+            let width = KV_HEADS * Llama::HEAD_DIM;
+            let parameters = Llama::parameters(KV_HEADS);
+            sheet(width, parameters - width * Llama::MODEL_DIM, width)
+        })
+        .mistake("cache-for-the-queries", |()| {
+            let width = KV_HEADS * Llama::HEAD_DIM;
+            sheet(width, Llama::parameters(KV_HEADS), 2 * Llama::MODEL_DIM)
+        })
+}
+
+/// With so many kv heads of one width, and so many output projections.
+fn sizes_of(kv_heads: usize, head_dim: usize, outputs: usize) -> Answer {
+    let width = kv_heads * head_dim;
+    let square = Llama::MODEL_DIM * Llama::HEADS * Llama::HEAD_DIM;
+    let parameters = (1 + outputs) * square + 2 * Llama::MODEL_DIM * width;
+    sheet(width, parameters, 2 * width)
+}
+
+fn sheet(width: usize, parameters: usize, cached: usize) -> Answer {
+    let millions = parameters as f32 / 1e6;
+    Answer::of("width", width).and("parameters", millions).and("cached", cached)
+}
+
+// Implement: which kv head.
+
+fn some_groups(draw: &mut Draw) -> Groups {
+    let [kv_heads, size] = [draw.size(1..=4), draw.size(1..=4)];
+    let heads = kv_heads * size;
+    draw.show("heads", heads);
+    draw.show("kv_heads", kv_heads);
+    Groups::new(heads, kv_heads).unwrap()
+}
+
+fn of_each_head(groups: Groups, kv_head: impl Fn(usize) -> usize) -> Answer {
+    let list: Vec<usize> = (0..groups.heads()).map(kv_head).collect();
+    Answer::of("kv head of each head", list)
+}
+
+fn kv_head() -> Exercise<Groups> {
+    Exercise::implement("kv-head", some_groups, |g| {
+        of_each_head(*g, |head| g.kv_head(head))
+    })
+    .mistake("turns", |g| of_each_head(*g, |head| head % g.kv_heads()))
+    .hidden_by(|| Groups::new(3, 1).unwrap())
+    .mistake("turns-by-size", |g| of_each_head(*g, |head| head % g.size()))
+    .hidden_by(|| Groups::new(1, 1).unwrap())
+    .mistake("over-kv-heads", |g| of_each_head(*g, |head| head / g.kv_heads()))
+    .hidden_by(|| Groups::new(4, 2).unwrap())
+    .mistake("first-of-the-group", |g| {
+        of_each_head(*g, |head| head / g.size() * g.size())
+    })
+    .hidden_by(|| Groups::new(3, 3).unwrap())
+    .mistake("itself", |g| of_each_head(*g, |head| head))
+    .hidden_by(|| Groups::new(3, 3).unwrap())
+}
+
+// Implement: attention in groups.
+
+struct Asked {
+    q: DMatrix<f32>,
+    k: DMatrix<f32>,
+    v: DMatrix<f32>,
+    groups: Groups,
+    mask: Mask,
+}
+
+impl Asked {
+    fn draw(draw: &mut Draw) -> Self {
+        let [kv_heads, size] = [draw.size(1..=3), draw.size(1..=3)];
+        let heads = kv_heads * size;
+        let tokens = draw.size(1..=3);
+        let [d_k, d_v] = [draw.size(1..=2), draw.size(1..=3)];
+        let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
+        let wider = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        draw.show("heads", heads);
+        draw.show("kv_heads", kv_heads);
+        draw.show("mask", format!("{mask:?}"));
+        Asked {
+            q: draw.matrix("q", tokens, heads * d_k),
+            k: draw.matrix("k", tokens, kv_heads * d_k + wider),
+            v: draw.matrix("v", tokens, kv_heads * d_v),
+            groups: Groups::new(heads, kv_heads).unwrap(),
+            mask,
+        }
+    }
+
+    /// Two tokens, heads of width 1, no mask.
+    fn small(heads: usize, kv_heads: usize) -> Self {
+        Asked {
+            q: DMatrix::from_fn(2, heads, |token, head| (token + head) as f32),
+            k: DMatrix::from_fn(2, kv_heads, |token, head| (2 * token + head) as f32),
+            v: DMatrix::from_fn(2, kv_heads, |token, head| (token + 3 * head) as f32),
+            groups: Groups::new(heads, kv_heads).unwrap(),
+            mask: Mask::None,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let (k, v) = (self.k.as_view(), self.v.as_view());
+        let heads = attend_groups(&self.q, k, v, self.groups, &self.mask);
+        Answer::try_of("refused", heads.map(|heads| self.parts(heads)))
+    }
+
+    fn parts(&self, Heads { context, weights }: Heads) -> Answer {
+        let rows = weights.iter().flat_map(DMatrix::row_iter).collect::<Vec<_>>();
+        let keys = self.k.nrows();
+        let all = DMatrix::from_fn(rows.len(), keys, |row, key| rows[row][key]);
+        Answer::of("weights, head under head", all).and("context", context)
+    }
+
+    fn fits(&self) -> bool {
+        self.k.ncols().is_multiple_of(self.groups.kv_heads())
+            && self.k.ncols() / self.groups.kv_heads() == self.d_k()
+    }
+
+    fn d_k(&self) -> usize {
+        self.q.ncols() / self.groups.heads()
+    }
+
+    fn d_v(&self) -> usize {
+        self.v.ncols() / self.groups.kv_heads()
+    }
+
+    /// Head by head, with the kv heads whose keys and values it takes, under a mask, and
+    /// with the head in whose place it puts what it found.
+    fn loop_of(
+        &self,
+        kv_heads: impl Fn(usize) -> [usize; 2],
+        mask: &Mask,
+        place: impl Fn(usize) -> usize,
+    ) -> Answer {
+        let starts = |h| {
+            let [keys, values] = kv_heads(h);
+            [keys * self.d_k(), values * self.d_v()]
+        };
+        self.cut_at(starts, mask, place)
+    }
+
+    /// Head by head, with the columns at which its keys and values start.
+    fn cut_at(
+        &self,
+        starts: impl Fn(usize) -> [usize; 2],
+        mask: &Mask,
+        place: impl Fn(usize) -> usize,
+    ) -> Answer {
+        let (d_k, d_v) = (self.d_k(), self.d_v());
+        let mut context = DMatrix::zeros(self.q.nrows(), self.groups.heads() * d_v);
+        let mut weights = Vec::new();
+        for h in 0..self.groups.heads() {
+            let [keys, values] = starts(h);
+            let q = self.q.columns(h * d_k, d_k);
+            let (k, v) = (self.k.columns(keys, d_k), self.v.columns(values, d_v));
+            let attended = attend(q, k, v, mask).unwrap();
+            context.columns_mut(place(h) * d_v, d_v).copy_from(&attended.output);
+            weights.push(attended.weights);
+        }
+        self.parts(Heads { context, weights })
+    }
+
+    /// `wrong` where the answer is no error.
+    fn unless_refused(&self, wrong: impl Fn(&Groups) -> Answer) -> Answer {
+        if self.fits() { wrong(&self.groups) } else { self.answer() }
+    }
+}
+
+fn attend_groups_exercise() -> Exercise<Asked> {
+    Exercise::implement("attend-groups", Asked::draw, Asked::answer)
+        .step("kv head of each head", |p| {
+            let list: Vec<usize> =
+                (0..p.groups.heads()).map(|h| p.groups.kv_head(h)).collect();
+            list.into()
+        })
+        .mistake("turns", |p| {
+            p.unless_refused(|g| p.loop_of(|h| [h % g.kv_heads(); 2], &p.mask, |h| h))
+        })
+        .hidden_by(|| Asked::small(3, 1))
+        .mistake("values-in-turns", |p| {
+            p.unless_refused(|g| {
+                p.loop_of(|h| [g.kv_head(h), h % g.kv_heads()], &p.mask, |h| h)
+            })
+        })
+        .hidden_by(|| Asked::small(3, 3))
+        .mistake("one-for-all", |p| {
+            p.unless_refused(|_| p.loop_of(|_| [0; 2], &p.mask, |h| h))
+        })
+        .hidden_by(|| Asked::small(3, 1))
+        .mistake("itself", |p| {
+            p.unless_refused(|_| p.loop_of(|h| [h; 2], &p.mask, |h| h))
+        })
+        .hidden_by(|| Asked::small(3, 3))
+        .mistake("one-place-a-group", |p| {
+            p.unless_refused(|g| {
+                p.loop_of(|h| [g.kv_head(h); 2], &p.mask, |h| g.kv_head(h))
+            })
+        })
+        .hidden_by(|| Asked::small(3, 3))
+        .mistake("first-columns", |p| {
+            p.unless_refused(|g| p.cut_at(|h| [g.kv_head(h); 2], &p.mask, |h| h))
+        })
+        .hidden_by(|| Asked::small(4, 2))
+        .mistake("no-mask", |p| {
+            p.unless_refused(|g| p.loop_of(|h| [g.kv_head(h); 2], &Mask::None, |h| h))
+        })
+        .hidden_by(|| Asked::small(4, 2))
+        .mistake("unchecked", |p| {
+            p.loop_of(|h| [p.groups.kv_head(h); 2], &p.mask, |h| h)
+        })
+        .hidden_by(|| Asked::small(4, 2))
+}
+
+// Implement: the mean of a group's heads.
+
+struct Pooled {
+    projection: Linear,
+    groups: Groups,
+}
+
+impl Pooled {
+    fn draw(draw: &mut Draw) -> Self {
+        let groups = some_groups(draw);
+        let [d_in, width] = [draw.size(1..=3), draw.size(1..=3)];
+        let size = draw.pick(&[1.0, 1.0, 1.0, 1.0, 1.0, 8e37]);
+        let bias = draw.pick(&[false, true]);
+        let weight = draw.numbers(d_in, groups.heads() * width) * size;
+        draw.show("weight", weight.clone());
+        let bias = bias.then(|| draw.matrix("bias", groups.heads() * width, 1));
+        let bias = bias.map(|bias| bias.column(0).into_owned());
+        Pooled { projection: Linear::new(weight, bias).unwrap(), groups }
+    }
+
+    fn of(weight: DMatrix<f32>, heads: usize, kv_heads: usize) -> Self {
+        let projection = Linear::new(weight, None).unwrap();
+        Pooled { projection, groups: Groups::new(heads, kv_heads).unwrap() }
+    }
+
+    fn answer(&self) -> Answer {
+        let mut pool = Pool::new(self.groups, Pooling::Mean);
+        let pooled = pool.linear("k_proj", &self.projection).unwrap();
+        Pooled::parts(pooled.weight(), pooled.bias())
+    }
+
+    fn parts(weight: &DMatrix<f32>, bias: Option<&DVector<f32>>) -> Answer {
+        let answer = Answer::of("weight", weight);
+        match bias {
+            Some(bias) => answer.and("bias", bias.clone()),
+            None => answer,
+        }
+    }
+
+    /// Each group's blocks by `one`, which gets the numbers and the length of a block.
+    fn by(&self, one: fn(&[f32], usize) -> Vec<f32>) -> Answer {
+        let blocks = |numbers: &[f32]| {
+            let block = numbers.len() / self.groups.heads();
+            let groups = numbers.chunks_exact(block * self.groups.size());
+            groups.flat_map(|group| one(group, block)).collect::<Vec<f32>>()
+        };
+        let weight = blocks(self.projection.weight().as_slice());
+        let d_in = self.projection.shape().0;
+        let weight = DMatrix::from_vec(d_in, weight.len() / d_in, weight);
+        let bias = self.projection.bias().map(|bias| blocks(bias.as_slice()).into());
+        Pooled::parts(&weight, bias.as_ref())
+    }
+}
+
+/// Entry by entry over the blocks of a group, in `f64`.
+fn entries(
+    group: &[f32],
+    block: usize,
+    of: impl Fn(&mut dyn Iterator<Item = f64>) -> f64,
+) -> Vec<f32> {
+    let entry = |i: usize| group[i..].iter().step_by(block).map(|&x| f64::from(x));
+    (0..block).map(|i| of(&mut entry(i)) as f32).collect()
+}
+
+fn mean() -> Exercise<Pooled> {
+    Exercise::implement("mean", Pooled::draw, Pooled::answer)
+        .mistake("neighbors", |p| {
+            p.by(|group, block| {
+                let size = group.len() / block;
+                let of = |part: &[f32]| part.iter().map(|&x| f64::from(x)).sum::<f64>();
+                group.chunks(size).map(|part| (of(part) / size as f64) as f32).collect()
+            })
+        })
+        .hidden_by(|| Pooled::of(dmatrix![1.0, 3.0, 5.0, 9.0], 4, 2))
+        .mistake("sum", |p| {
+            p.by(|group, block| entries(group, block, |heads| heads.sum()))
+        })
+        .hidden_by(|| Pooled::of(dmatrix![1.0, 3.0; 2.0, 2.0], 2, 2))
+        .mistake("over-the-block", |p| {
+            p.by(|group, block| {
+                entries(group, block, |heads| heads.sum::<f64>() / block as f64)
+            })
+        })
+        .hidden_by(|| Pooled::of(dmatrix![1.0, 3.0; 2.0, 2.0], 2, 1))
+        .mistake("one-number", |p| {
+            p.by(|group, block| {
+                let sum: f64 = group.iter().map(|&x| f64::from(x)).sum();
+                vec![(sum / group.len() as f64) as f32; block]
+            })
+        })
+        .hidden_by(|| Pooled::of(dmatrix![1.0, 3.0, 5.0, 9.0], 4, 2))
+        .mistake("first", |p| p.by(|group, block| group[..block].to_vec()))
+        .hidden_by(|| Pooled::of(dmatrix![1.0, 3.0; 2.0, 2.0], 2, 2))
+        .mistake("in-f32", |p| {
+            p.by(|group, block| {
+                let size = (group.len() / block) as f32;
+                let entry = |i: usize| group[i..].iter().step_by(block).sum::<f32>();
+                (0..block).map(|i| entry(i) / size).collect()
+            })
+        })
+        .hidden_by(|| Pooled::of(dmatrix![1.0, 3.0, 5.0, 9.0], 4, 2))
+}
+
+// Implement: a multi-head layer converted.
+
+struct Checkpoint {
+    x: DMatrix<f32>,
+    /// `W_Q`, `W_K`, `W_V`, `W_O`.
+    weights: [DMatrix<f32>; 4],
+    heads: usize,
+    kv_heads: usize,
+    pooling: Pooling,
+}
+
+impl Checkpoint {
+    fn draw(draw: &mut Draw) -> Self {
+        let [kv_heads, size] = [draw.size(1..=3), draw.size(1..=3)];
+        let uneven = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let heads = kv_heads * size;
+        let [tokens, width, model] = [draw.size(1..=3), draw.size(1..=2), 2];
+        let pooling = draw.pick(&[Pooling::Mean, Pooling::Mean, Pooling::First]);
+        draw.show("heads", heads);
+        draw.show("kv_heads", kv_heads + heads * uneven);
+        draw.show("pooling", format!("{pooling:?}"));
+        let x = draw.matrix("x", tokens, model);
+        let inward = ["q_proj", "k_proj", "v_proj"];
+        let [q, k, v] = inward.map(|name| draw.matrix(name, model, heads * width));
+        let o = draw.matrix("o_proj", heads * width, model);
+        let weights = [q, k, v, o];
+        Checkpoint { x, weights, heads, kv_heads: kv_heads + heads * uneven, pooling }
+    }
+
+    /// Heads of width 1 and two tokens.
+    fn small(heads: usize, kv_heads: usize, pooling: Pooling) -> Self {
+        let weight = |slope: f32| {
+            DMatrix::from_fn(2, heads, |row, head| row as f32 - slope * head as f32)
+        };
+        let weights = [weight(0.5), weight(1.0), weight(2.0), weight(1.0).transpose()];
+        let x = dmatrix![1.0, 0.0; 0.5, 1.0];
+        Checkpoint { x, weights, heads, kv_heads, pooling }
+    }
+
+    fn answer(&self) -> Answer {
+        self.run(GroupedQueryAttention::from_multi_head(
+            self.linear(),
+            self.heads,
+            self.kv_heads,
+            self.pooling,
+        ))
+    }
+
+    fn linear(&self) -> [Linear; 4] {
+        self.weights.clone().map(|weight| Linear::new(weight, None).unwrap())
+    }
+
+    fn run<E: std::fmt::Display>(
+        &self,
+        layer: Result<GroupedQueryAttention, E>,
+    ) -> Answer {
+        Answer::try_of(
+            "refused",
+            layer.map(|layer| {
+                let output = layer.forward(&self.x, &Mask::None).unwrap().output;
+                Answer::of("parameters", layer.parameters()).and("output", output)
+            }),
+        )
+    }
+
+    /// The layer that `change` makes of the projections of a right one.
+    fn but(
+        &self,
+        change: impl Fn(&Checkpoint, Groups, [Linear; 4]) -> [Linear; 4],
+    ) -> Answer {
+        let Ok(groups) = Groups::new(self.heads, self.kv_heads) else {
+            return self.answer();
+        };
+        let [q, k, v, o] = self.linear();
+        let mut pool = Pool::new(groups, self.pooling);
+        let k = pool.linear("k_proj", &k).unwrap();
+        let v = pool.linear("v_proj", &v).unwrap();
+        let [q, k, v, o] = change(self, groups, [q, k, v, o]);
+        self.run(GroupedQueryAttention::new(q, k, v, o, self.heads, self.kv_heads))
+    }
+
+    fn width(&self) -> usize {
+        self.weights[0].ncols() / self.heads
+    }
+}
+
+/// The heads of `weight` in the order of `take`.
+fn heads_in_order(weight: &DMatrix<f32>, width: usize, take: &[usize]) -> DMatrix<f32> {
+    let columns =
+        take.iter().flat_map(|head| (0..width).map(move |i| head * width + i));
+    weight.select_columns(&columns.collect::<Vec<_>>())
+}
+
+fn plain(weight: DMatrix<f32>) -> Linear {
+    Linear::new(weight, None).unwrap()
+}
+
+fn convert() -> Exercise<Checkpoint> {
+    Exercise::implement("convert", Checkpoint::draw, Checkpoint::answer)
+        .mistake("queries-too", |p| {
+            p.but(|p, groups, [q, k, v, o]| {
+                let pooled = Pool::new(groups, p.pooling).linear("q_proj", &q).unwrap();
+                let again: Vec<usize> =
+                    (0..p.heads).map(|h| groups.kv_head(h)).collect();
+                let q = heads_in_order(pooled.weight(), p.width(), &again);
+                [plain(q), k, v, o]
+            })
+        })
+        .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
+        .mistake("turns", |p| {
+            p.but(|p, groups, [q, _, _, o]| {
+                let turns: Vec<usize> = (0..p.heads)
+                    .map(|h| h / groups.size() + h % groups.size() * p.kv_heads)
+                    .collect();
+                let mut pool = Pool::new(groups, p.pooling);
+                let [k, v] = [1, 2].map(|i| {
+                    let turned = heads_in_order(&p.weights[i], p.width(), &turns);
+                    pool.linear("k_proj", &plain(turned)).unwrap()
+                });
+                [q, k, v, o]
+            })
+        })
+        .hidden_by(|| Checkpoint::small(3, 1, Pooling::Mean))
+        .mistake("keys-for-values", |p| {
+            p.but(|_, _, [q, k, _, o]| [q, k.clone(), k, o])
+        })
+        .hidden_by(|| {
+            let case = Checkpoint::small(4, 2, Pooling::Mean);
+            let [q, k, _, o] = case.weights;
+            Checkpoint { weights: [q, k.clone(), k, o], ..case }
+        })
+        .mistake("always-the-mean", |p| {
+            p.but(|p, groups, [q, _, _, o]| {
+                let mut pool = Pool::new(groups, Pooling::Mean);
+                let [_, k, v, _] = p.linear();
+                let [k, v] = [k, v].map(|all| pool.linear("k_proj", &all).unwrap());
+                [q, k, v, o]
+            })
+        })
+        .hidden_by(|| Checkpoint::small(4, 2, Pooling::Mean))
+        .mistake("not-pooled", |p| {
+            let [q, k, v, o] = p.linear();
+            p.run(GroupedQueryAttention::new(q, k, v, o, p.heads, p.kv_heads))
+        })
+        .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
+}
+
+// Investigate: how many partners are right by chance.
+
+fn partners() -> Exercise<()> {
+    Exercise::investigate("partners", |()| partners_of(4, true))
+        .mistake("counted-the-wrong", |()| partners_of(4, false))
+        .mistake("groups-of-four", |()| partners_of(3, true))
+        .mistake("both-ends-alone", |()| {
+            marked(|head| head == 0 || head + 1 == experiments::HEADS)
+        })
+}
+
+/// The heads whose partner is right, or wrong, when they take turns.
+fn partners_of(kv_heads: usize, right: bool) -> Answer {
+    let groups = Groups::new(experiments::HEADS, kv_heads).unwrap();
+    marked(|head| {
+        (groups.kv_head(head) == experiments::interleaved(head, groups)) == right
+    })
+}
+
+fn marked(is: impl Fn(usize) -> bool) -> Answer {
+    let heads = DMatrix::from_fn(1, experiments::HEADS, |_, head| f32::from(is(head)));
+    Answer::of("predicted", heads.sum()).and("right", heads.sum()).and("heads", heads)
+}
+
+// Investigate: how near heads must come.
+
+fn uptraining() -> Exercise<()> {
+    Exercise::investigate("uptraining", |()| nearness(share_for(0.2)))
+        .mistake("proportional", |()| nearness(proportional(0.2)))
+        .mistake("error-at-that-share", |()| nearness(error(0.2)))
+}
+
+fn nearness(share: f32) -> Answer {
+    Answer::of("predicted", proportional(0.2)).and("share", share)
+}
+
+fn error(share: f32) -> f32 {
+    experiments::parted(6, share).unwrap()
+}
+
+/// As if the error grew in proportion to the share.
+fn proportional(wanted: f32) -> f32 {
+    wanted / error(1.0)
+}
+
+/// Halves an interval seven times.
+fn share_for(wanted: f32) -> f32 {
+    let (mut near, mut far) = (0.0, 1.0);
+    for _ in 0..7 {
+        let middle = f32::midpoint(near, far);
+        if error(middle) < wanted { near = middle } else { far = middle }
+    }
+    f32::midpoint(near, far)
+}

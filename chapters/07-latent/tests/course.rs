@@ -1,0 +1,685 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use attention::{Linear, Mask, ShapeError, softmax};
+use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use latent::experiments::{CACHED, DEEPSEEK, Machine, SCALED, Shape, Work};
+use latent::{
+    Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm, Sizes,
+    example,
+};
+use multi_head::Heads;
+use nalgebra::{DMatrix, dmatrix};
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(moon())
+        .with(norm())
+        .with(cut())
+        .with(compress())
+        .with(absorb())
+        .with(crossing())
+        .with(two_uses())
+}
+
+// By hand: what `moon` asks.
+
+fn moon() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| asked(1, &k_up(0), 1.0))
+        .mistake("other-head", |()| asked(1, &k_up(1), 1.0))
+        .mistake("divided", |()| asked(1, &k_up(0), 2.0))
+        .mistake("of-both", |()| asked(2, &k_up(0), 1.0))
+        .mistake("down-again", |()| {
+            let down = example::toy().unwrap().1.kv_a_proj;
+            asked(1, &down.weight().columns(0, 2).into_owned(), 1.0)
+        })
+        .mistake("keys", |()| asked(1, &DMatrix::identity(2, 2), 1.0))
+}
+
+/// What makes the keys of one head of the worked example: key, key, value, head by head.
+fn k_up(head: usize) -> DMatrix<f32> {
+    let kv_b_proj = example::toy().unwrap().1.kv_b_proj;
+    kv_b_proj.weight().columns(3 * head, 2).into_owned()
+}
+
+/// With the query of head 0; both heads of `moon` ask the same.
+fn asked(token: usize, up: &DMatrix<f32>, divisor: f32) -> Answer {
+    let (x, _, layer) = example::toy().unwrap();
+    let queries = layer.queries(&x, 0).unwrap().nope;
+    let kept = layer.compress(&x, 0).unwrap();
+    let asks = queries.view((token, 0), (1, 2)) * up.transpose();
+    let scores = &asks * kept.columns(0, 2).transpose() / divisor;
+    Answer::of("asks", &asks).and("scores", &scores)
+}
+
+// Implement: the norm.
+
+struct Normed {
+    x: DMatrix<f32>,
+    weight: DMatrix<f32>,
+}
+
+impl Normed {
+    fn draw(draw: &mut Draw) -> Self {
+        let [tokens, width] = [draw.size(1..=3), draw.size(1..=4)];
+        let longer = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let empty = draw.pick(&[false, false, false, true]);
+        let mut x = draw.numbers(tokens, width + longer);
+        if empty {
+            x.row_mut(0).fill(0.0);
+        }
+        draw.show("x", &x);
+        Normed { x, weight: draw.matrix("weight", 1, width) }
+    }
+
+    fn fits(&self) -> bool {
+        self.x.ncols() == self.weight.ncols()
+    }
+
+    fn answer(&self) -> Answer {
+        let norm = RmsNorm::new(self.weight.as_slice().to_vec());
+        Answer::of("normed", norm.forward(&self.x))
+    }
+
+    /// Each entry of `x`, divided by what `by` says of it, times its weight.
+    fn divided(&self, x: &DMatrix<f32>, by: impl Fn(usize, usize) -> f32) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let entry = |row, column| {
+            let scaled: f32 = x[(row, column)] / by(row, column);
+            scaled * self.weight[column]
+        };
+        Answer::of("normed", DMatrix::from_fn(x.nrows(), x.ncols(), entry))
+    }
+
+    /// The mean of a row's squares.
+    fn mean(&self, row: usize) -> f32 {
+        self.x.row(row).norm_squared() / self.x.ncols() as f32
+    }
+}
+
+fn norm() -> Exercise<Normed> {
+    Exercise::implement("norm", Normed::draw, Normed::answer)
+        .step("the mean of each row's squares", |p| {
+            Value::from(DMatrix::from_fn(p.x.nrows(), 1, |row, _| p.mean(row)))
+        })
+        .mistake("mean-taken-off", |p| {
+            let mut x = p.x.clone();
+            for mut row in x.row_iter_mut() {
+                let mean = row.mean();
+                row.add_scalar_mut(-mean);
+            }
+            let centered = Normed { x, weight: p.weight.clone() };
+            centered.divided(&centered.x, |row, _| root(centered.mean(row)))
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, -2.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("sum-of-squares", |p| {
+            p.divided(&p.x, |row, _| root(p.x.row(row).norm_squared()))
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0; -3.0], weight: dmatrix![3.0] })
+        .mistake("no-root", |p| p.divided(&p.x, |row, _| p.mean(row) + RmsNorm::EPS))
+        .hidden_by(|| Normed { x: dmatrix![1.0, -1.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("one-mean-for-all", |p| {
+            let mean = p.x.norm_squared() / p.x.len() as f32;
+            p.divided(&p.x, |_, _| root(mean))
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("down-the-columns", |p| {
+            let tokens = p.x.nrows() as f32;
+            p.divided(&p.x, |_, column| {
+                root(p.x.column(column).norm_squared() / tokens)
+            })
+        })
+        .hidden_by(|| Normed {
+            x: dmatrix![2.0, 2.0; -2.0, 2.0],
+            weight: dmatrix![1.0, 3.0],
+        })
+        .mistake("no-weight", |p| {
+            let weight = DMatrix::repeat(1, p.weight.ncols(), 1.0);
+            Normed { x: p.x.clone(), weight }.answer()
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 1.0] })
+        .mistake("no-eps", |p| p.divided(&p.x, |row, _| p.mean(row).sqrt()))
+        .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("unchecked", |p| {
+            assert!(p.fits(), "nalgebra says so without a name");
+            p.answer()
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
+}
+
+fn root(mean: f32) -> f32 {
+    (mean + RmsNorm::EPS).sqrt()
+}
+
+// Implement: the cut of `kv_b_proj`.
+
+struct Cut {
+    heads: usize,
+    /// Widths of a key and a value of one head.
+    widths: [usize; 2],
+    weight: DMatrix<f32>,
+    bias: Option<DMatrix<f32>>,
+    latents: DMatrix<f32>,
+}
+
+impl Cut {
+    fn draw(draw: &mut Draw) -> Self {
+        let heads = draw.size(1..=3);
+        let widths = [draw.size(1..=3), draw.size(1..=2)];
+        let [rank, tokens] = [draw.size(1..=2), draw.size(1..=2)];
+        draw.show("heads", heads);
+        draw.show("nope_dim, v_dim", widths.to_vec());
+        let width = heads * (widths[0] + widths[1]);
+        let weight = draw.matrix("kv_b_proj", rank, width);
+        let bias = draw.pick(&[false, true]).then(|| draw.matrix("its bias", 1, width));
+        Cut {
+            heads,
+            widths,
+            weight,
+            bias,
+            latents: draw.matrix("latents", tokens, rank),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let [nope_dim, v_dim] = self.widths;
+        let sizes = Sizes { heads: self.heads, nope_dim, rope_dim: 2, v_dim };
+        let bias =
+            self.bias.as_ref().map(|bias| bias.transpose().column(0).into_owned());
+        let up = Linear::new(self.weight.clone(), bias).unwrap();
+        let expanded = layer(sizes, up).and_then(|layer| {
+            let kept =
+                self.latents.clone().resize_horizontally(layer.kept_width(), 0.0);
+            let expanded = layer.expand(kept.as_view()).map_err(|e| e.to_string())?;
+            Ok(Answer::of("k", expanded.k).and("v", expanded.v))
+        });
+        Answer::try_of("refused", expanded)
+    }
+
+    /// The columns of all keys and of all values: `first` of each head, then `second`.
+    fn head_by_head(&self, [first, second]: [usize; 2]) -> [Vec<usize>; 2] {
+        let all = 0..self.weight.ncols();
+        all.partition::<Vec<_>, _>(|column| column % (first + second) < first).into()
+    }
+
+    fn right(&self) -> [Vec<usize>; 2] {
+        self.head_by_head(self.widths)
+    }
+
+    fn once(&self) -> [Vec<usize>; 2] {
+        let middle = self.heads * self.widths[0];
+        [(0..middle).collect(), (middle..self.weight.ncols()).collect()]
+    }
+
+    /// Columns, where feature `f` of head `h` is looked for at `place(h, f)`, values
+    /// after the features of keys.
+    fn at(&self, place: impl Fn(usize, usize) -> usize) -> [Vec<usize>; 2] {
+        let [k, v] = self.widths;
+        [0..k, k..k + v].map(|features| {
+            let of = |h| features.clone().map(move |f| (h, f));
+            (0..self.heads).flat_map(of).map(|(h, f)| place(h, f)).collect()
+        })
+    }
+
+    /// What comes out if the weights are cut so, and the bias so.
+    fn cut(&self, weight: &[Vec<usize>; 2], bias: Option<&[Vec<usize>; 2]>) -> Answer {
+        let [k, v] = [0, 1].map(|part| {
+            let mut made = &self.latents * self.weight.select_columns(&weight[part]);
+            if let (Some(columns), Some(all)) = (bias, &self.bias) {
+                let added = all.select_columns(&columns[part]);
+                for mut row in made.row_iter_mut() {
+                    row += &added;
+                }
+            }
+            made
+        });
+        Answer::of("k", k).and("v", v)
+    }
+}
+
+/// A layer of which only the way up from the latents matters.
+fn layer(sizes: Sizes, kv_b_proj: Linear) -> Result<LatentAttention, String> {
+    let Sizes { heads, rope_dim, v_dim, .. } = sizes;
+    let zeros = |d_in, d_out| Linear::new(DMatrix::zeros(d_in, d_out), None).unwrap();
+    let rank = kv_b_proj.shape().0;
+    let projections = Projections {
+        query: QueryProjection::Full(zeros(1, heads * sizes.qk_dim())),
+        kv_a_proj: zeros(1, rank + rope_dim),
+        kv_a_layernorm: RmsNorm::new(vec![1.0; rank]),
+        kv_b_proj,
+        o_proj: zeros(heads * v_dim, 1),
+    };
+    LatentAttention::new(projections, sizes, THETA).map_err(|e| e.to_string())
+}
+
+const THETA: f64 = 10_000.0;
+
+fn cut() -> Exercise<Cut> {
+    Exercise::implement("cut", Cut::draw, Cut::answer)
+        .mistake("cut-once", |p| p.cut(&p.once(), Some(&p.once())))
+        .hidden_by(one_head)
+        .mistake("values-first", |p| {
+            let [k, v] = p.widths;
+            let [values, keys] = p.head_by_head([v, k]);
+            let columns = [keys, values];
+            p.cut(&columns, Some(&columns))
+        })
+        .hidden_by(|| Cut { weight: dmatrix![2.0, 2.0], bias: None, ..one_head() })
+        .mistake("heads-innermost", |p| {
+            let places = p.at(|head, feature| feature * p.heads + head);
+            p.cut(&places, Some(&places))
+        })
+        .hidden_by(one_head)
+        .mistake("first-head-for-all", |p| {
+            let places = p.at(|_, feature| feature);
+            p.cut(&places, Some(&places))
+        })
+        .hidden_by(one_head)
+        .mistake("bias-lost", |p| p.cut(&p.right(), None))
+        .hidden_by(|| Cut { bias: None, ..one_head() })
+        .mistake("bias-cut-once", |p| p.cut(&p.right(), Some(&p.once())))
+        .hidden_by(one_head)
+}
+
+fn one_head() -> Cut {
+    let (weight, bias) = (dmatrix![2.0, -1.0], Some(dmatrix![0.5, 3.0]));
+    Cut { heads: 1, widths: [1, 1], weight, bias, latents: dmatrix![1.0; 2.0] }
+}
+
+// Implement: what a token leaves behind.
+
+struct Tokens {
+    x: DMatrix<f32>,
+    down: DMatrix<f32>,
+    norm: DMatrix<f32>,
+    rope_dim: usize,
+    start: usize,
+}
+
+impl Tokens {
+    fn draw(draw: &mut Draw) -> Self {
+        let [tokens, model_dim] = [draw.size(1..=3), draw.size(1..=2)];
+        let [rank, rope_dim] = [draw.size(1..=3), 2 * draw.size(1..=2)];
+        let start = draw.size(0..=3);
+        draw.show("lora_rank, rope_dim", vec![rank, rope_dim]);
+        draw.show("start", start);
+        Tokens {
+            x: draw.matrix("x", tokens, model_dim),
+            down: draw.matrix("kv_a_proj", model_dim, rank + rope_dim),
+            norm: draw.matrix("weights of the norm", 1, rank),
+            rope_dim,
+            start,
+        }
+    }
+
+    fn rank(&self) -> usize {
+        self.norm.ncols()
+    }
+
+    fn answer(&self) -> Answer {
+        let sizes = Sizes { heads: 1, nope_dim: 1, rope_dim: self.rope_dim, v_dim: 1 };
+        let linear = |weight| Linear::new(weight, None).unwrap();
+        let projections = Projections {
+            query: QueryProjection::Full(linear(DMatrix::zeros(
+                self.x.ncols(),
+                sizes.qk_dim(),
+            ))),
+            kv_a_proj: linear(self.down.clone()),
+            kv_a_layernorm: RmsNorm::new(self.norm.as_slice().to_vec()),
+            kv_b_proj: linear(DMatrix::zeros(self.rank(), 2)),
+            o_proj: linear(DMatrix::zeros(1, 1)),
+        };
+        let layer = LatentAttention::new(projections, sizes, THETA).unwrap();
+        Answer::of("kept", layer.compress(&self.x, self.start))
+    }
+
+    /// The projection, in its two parts.
+    fn parts(&self) -> [DMatrix<f32>; 2] {
+        let both = &self.x * &self.down;
+        let rank = self.rank();
+        [
+            both.columns(0, rank).into_owned(),
+            both.columns(rank, self.rope_dim).into_owned(),
+        ]
+    }
+
+    fn latents(&self) -> DMatrix<f32> {
+        let norm = RmsNorm::new(self.norm.as_slice().to_vec());
+        norm.forward(&self.parts()[0]).unwrap()
+    }
+
+    /// The right latents beside a key turned so.
+    fn key(&self, turn: Turn) -> Answer {
+        let [_, r] = self.parts();
+        Answer::of("kept", side_by_side(&self.latents(), &turn.of(&r)))
+    }
+
+    fn turn(&self) -> Turn {
+        Turn { start: self.start, step: 1, neighbors: true, sign: 1.0 }
+    }
+}
+
+/// A rotation, and what may go wrong with it.
+#[derive(Clone, Copy)]
+struct Turn {
+    start: usize,
+    step: usize,
+    neighbors: bool,
+    sign: f32,
+}
+
+impl Turn {
+    /// An odd feature at the end stays.
+    fn of(self, x: &DMatrix<f32>) -> DMatrix<f32> {
+        let mut turned = x.clone();
+        let pairs = x.ncols() / 2;
+        for row in 0..x.nrows() {
+            for i in 0..pairs {
+                let (a, b) =
+                    if self.neighbors { (2 * i, 2 * i + 1) } else { (i, i + pairs) };
+                let frequency = THETA.powf(-((2 * i) as f64) / (2 * pairs) as f64);
+                let angle = (self.start + row * self.step) as f64 * frequency;
+                let (sin, cos) = (angle.sin() as f32 * self.sign, angle.cos() as f32);
+                turned[(row, a)] = x[(row, a)] * cos - x[(row, b)] * sin;
+                turned[(row, b)] = x[(row, a)] * sin + x[(row, b)] * cos;
+            }
+        }
+        turned
+    }
+}
+
+fn side_by_side(left: &DMatrix<f32>, right: &DMatrix<f32>) -> DMatrix<f32> {
+    DMatrix::from_fn(left.nrows(), left.ncols() + right.ncols(), |row, column| {
+        match column.checked_sub(left.ncols()) {
+            None => left[(row, column)],
+            Some(column) => right[(row, column)],
+        }
+    })
+}
+
+fn compress() -> Exercise<Tokens> {
+    Exercise::implement("compress", Tokens::draw, Tokens::answer)
+        .step("x [W_DKV | W_KR]", |p| Value::from(&p.x * &p.down))
+        .step("latents, normed", |p| Value::from(p.latents()))
+        .mistake("not-normed", |p| {
+            let [c, r] = p.parts();
+            Answer::of("kept", side_by_side(&c, &p.turn().of(&r)))
+        })
+        .hidden_by(|| Tokens { down: dmatrix![0.0, 3.0, -2.0], ..one_token() })
+        .mistake("normed-together", |p| {
+            let [c, r] = p.parts();
+            let mut weight = p.norm.as_slice().to_vec();
+            weight.resize(p.rank() + p.rope_dim, 1.0);
+            let both = RmsNorm::new(weight).forward(&side_by_side(&c, &r)).unwrap();
+            let (c, r) =
+                (both.columns(0, p.rank()), both.columns(p.rank(), p.rope_dim));
+            let r = p.turn().of(&r.into_owned());
+            Answer::of("kept", side_by_side(&c.into_owned(), &r))
+        })
+        .mistake("not-turned", |p| p.key(Turn { start: 0, step: 0, ..p.turn() }))
+        .hidden_by(one_token)
+        .mistake("start-forgotten", |p| p.key(Turn { start: 0, ..p.turn() }))
+        .hidden_by(one_token)
+        .mistake("all-at-start", |p| p.key(Turn { step: 0, ..p.turn() }))
+        .hidden_by(|| Tokens { start: 3, ..one_token() })
+        .mistake("halves", |p| p.key(Turn { neighbors: false, ..p.turn() }))
+        .hidden_by(|| Tokens { start: 3, ..one_token() })
+        .mistake("backwards", |p| p.key(Turn { sign: -1.0, ..p.turn() }))
+        .hidden_by(one_token)
+        .mistake("key-first", |p| {
+            let [_, r] = p.parts();
+            Answer::of("kept", side_by_side(&p.turn().of(&r), &p.latents()))
+        })
+        .mistake("latent-turned", |p| {
+            let [_, r] = p.parts();
+            let c = p.turn().of(&p.latents());
+            Answer::of("kept", side_by_side(&c, &p.turn().of(&r)))
+        })
+        .hidden_by(one_token)
+}
+
+/// At position 0, with one pair.
+fn one_token() -> Tokens {
+    let down = dmatrix![2.0, 3.0, -2.0];
+    Tokens { x: dmatrix![1.0], down, norm: dmatrix![3.0], rope_dim: 2, start: 0 }
+}
+
+// Implement: the absorbed query.
+
+struct Asked {
+    sizes: Sizes,
+    nope: DMatrix<f32>,
+    rope: DMatrix<f32>,
+    kept: DMatrix<f32>,
+    up: DMatrix<f32>,
+    mask: Mask,
+}
+
+impl Asked {
+    fn draw(draw: &mut Draw) -> Self {
+        let [heads, nope_dim] = [draw.size(1..=2), draw.size(1..=3)];
+        let [rope_dim, v_dim] = [2 * draw.size(1..=2), draw.size(1..=2)];
+        let [rank, keys] = [draw.size(1..=3), draw.size(1..=3)];
+        let queries = draw.size(1..=2).min(keys);
+        let sizes = Sizes { heads, nope_dim, rope_dim, v_dim };
+        let causal = Mask::Causal { offset: keys - queries };
+        let mask = draw.pick(&[Mask::None, causal]);
+        draw.show("sizes", format!("{sizes:?}"));
+        draw.show("mask", format!("{mask:?}"));
+        Asked {
+            sizes,
+            nope: draw.matrix("queries, not turned", queries, heads * nope_dim),
+            rope: draw.matrix("queries, turned", queries, heads * rope_dim),
+            kept: draw.matrix("kept", keys, rank + rope_dim),
+            up: draw.matrix("kv_b_proj", rank, heads * (nope_dim + v_dim)),
+            mask,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let up = Linear::new(self.up.clone(), None).unwrap();
+        let layer = layer(self.sizes, up).unwrap();
+        let q = Queries { nope: self.nope.clone(), rope: self.rope.clone() };
+        let found = layer.attend(&q, self.kept.as_view(), &self.mask, Form::Absorbed);
+        Answer::try_of("refused", found.map(|found| Asked::parts(&found)))
+    }
+
+    fn parts(Heads { context, weights }: &Heads) -> Answer {
+        let name = |head| format!("weights of head {head}");
+        let start = Answer::default();
+        let weights = weights.iter().enumerate();
+        weights
+            .fold(start, |answer, (h, w)| answer.and(&name(h), w))
+            .and("context", context)
+    }
+
+    fn rank(&self) -> usize {
+        self.up.nrows()
+    }
+
+    /// `[q W_UKᵀ | q_r]`, not divided yet, in its two parts.
+    fn asks(&self, head: usize) -> [DMatrix<f32>; 2] {
+        [&self.nope(head) * self.k_up(head).transpose(), self.rope(head)]
+    }
+
+    fn nope(&self, head: usize) -> DMatrix<f32> {
+        let width = self.sizes.nope_dim;
+        self.nope.columns(head * width, width).into_owned()
+    }
+
+    fn rope(&self, head: usize) -> DMatrix<f32> {
+        let width = self.sizes.rope_dim;
+        self.rope.columns(head * width, width).into_owned()
+    }
+
+    fn k_up(&self, head: usize) -> DMatrix<f32> {
+        let Sizes { nope_dim, v_dim, .. } = self.sizes;
+        self.up.columns(head * (nope_dim + v_dim), nope_dim).into_owned()
+    }
+
+    fn v_up(&self, head: usize) -> DMatrix<f32> {
+        let Sizes { nope_dim, v_dim, .. } = self.sizes;
+        self.up.columns(head * (nope_dim + v_dim) + nope_dim, v_dim).into_owned()
+    }
+
+    fn root(&self) -> f32 {
+        (self.sizes.qk_dim() as f32).sqrt()
+    }
+
+    /// What the layer finds if each head asks so.
+    fn found(&self, asks: impl Fn(usize) -> [DMatrix<f32>; 2]) -> Answer {
+        let heads = |h| {
+            let [left, right] = asks(h);
+            let mut scores = side_by_side(&left, &right) * self.kept.transpose();
+            self.mask.hide(&mut scores)?;
+            let weights = softmax(scores);
+            let c = self.kept.columns(0, self.rank());
+            Ok((&weights * c * self.v_up(h), weights))
+        };
+        let heads: Result<Vec<_>, ShapeError> =
+            (0..self.sizes.heads).map(heads).collect();
+        let (contexts, weights): (Vec<_>, Vec<_>) = heads.unwrap().into_iter().unzip();
+        let none = DMatrix::zeros(self.nope.nrows(), 0);
+        let context = contexts.iter().fold(none, |all, one| side_by_side(&all, one));
+        Asked::parts(&Heads { context, weights })
+    }
+
+    fn scaled(&self, root: f32) -> Answer {
+        self.found(|head| self.asks(head).map(|part| part / root))
+    }
+}
+
+fn absorb() -> Exercise<Asked> {
+    Exercise::implement("absorb", Asked::draw, Asked::answer)
+        .step("q W_UKᵀ of head 0", |p| Value::from(&p.asks(0)[0]))
+        .mistake("scaled-by-nope", |p| p.scaled((p.sizes.nope_dim as f32).sqrt()))
+        .hidden_by(one_key)
+        .mistake("scaled-by-rank", |p| p.scaled((p.kept.ncols() as f32).sqrt()))
+        .hidden_by(two_keys)
+        .mistake("scaled-by-value", |p| p.scaled((p.sizes.v_dim as f32).sqrt()))
+        .hidden_by(|| Asked {
+            sizes: Sizes { v_dim: 3, ..two_keys().sizes },
+            up: dmatrix![1.0, 2.0, -1.0, 0.5],
+            ..two_keys()
+        })
+        .mistake("unscaled", |p| p.scaled(1.0))
+        .hidden_by(one_key)
+        .mistake("scaled-in-part", |p| {
+            p.found(|head| {
+                let [asks, rope] = p.asks(head);
+                [asks / p.root(), rope]
+            })
+        })
+        .hidden_by(not_turned)
+        .mistake("transposed", |p| {
+            let root = p.root();
+            p.found(|head| [p.nope(head) * p.k_up(head) / root, p.rope(head) / root])
+        })
+        .hidden_by(two_keys)
+        .mistake("first-head-for-all", |p| {
+            let root = p.root();
+            p.found(|head| {
+                [p.nope(head) * p.k_up(0).transpose() / root, p.rope(head) / root]
+            })
+        })
+        .hidden_by(two_keys)
+        .mistake("turned-part-lost", |p| {
+            p.found(|head| {
+                let [asks, rope] = p.asks(head);
+                [asks / p.root(), rope * 0.0]
+            })
+        })
+        .hidden_by(not_turned)
+        .mistake("turned-part-first", |p| {
+            p.found(|head| {
+                let [asks, rope] = p.asks(head);
+                [rope / p.root(), asks / p.root()]
+            })
+        })
+        .hidden_by(one_key)
+        .mistake("turned-part-of-head-0", |p| {
+            p.found(|head| [&p.asks(head)[0] / p.root(), p.rope(0) / p.root()])
+        })
+        .hidden_by(two_keys)
+}
+
+/// One head, with one feature that is not turned.
+fn two_keys() -> Asked {
+    Asked {
+        sizes: Sizes { heads: 1, nope_dim: 1, rope_dim: 2, v_dim: 1 },
+        nope: dmatrix![1.0],
+        rope: dmatrix![0.5, -1.0],
+        kept: dmatrix![1.0, 0.5, 0.0; -1.0, 1.0, 0.5],
+        up: dmatrix![1.0, 2.0],
+        mask: Mask::None,
+    }
+}
+
+fn one_key() -> Asked {
+    Asked { kept: dmatrix![1.0, 0.5, 0.0], ..two_keys() }
+}
+
+fn not_turned() -> Asked {
+    Asked { rope: dmatrix![0.0, 0.0], ..two_keys() }
+}
+
+// Investigate: where the forms cross.
+
+fn crossing() -> Exercise<()> {
+    Exercise::investigate("crossing", |()| {
+        let more = narrow(128).pair(Form::Absorbed) - narrow(128).pair(Form::Naive);
+        crosses(narrow(256).crossing(), more as f64)
+    })
+    .mistake("in-proportion", |()| {
+        let more = DEEPSEEK.pair(Form::Absorbed) - DEEPSEEK.pair(Form::Naive);
+        crosses(DEEPSEEK.crossing() / 2.0, more as f64 / 4.0)
+    })
+    .mistake("turned-part-in-one", |()| {
+        let Sizes { nope_dim, rope_dim, v_dim, .. } = DEEPSEEK.sizes;
+        let expanding = (nope_dim + rope_dim + v_dim) as f64;
+        crosses(256.0 * expanding / (512.0 - expanding), 256.0 - expanding)
+    })
+}
+
+fn narrow(lora_rank: usize) -> Shape {
+    Shape { lora_rank, ..SCALED }
+}
+
+fn crosses(at: f64, more: f64) -> Answer {
+    let at = at as f32;
+    Answer::of("predicted", at).and("crossing", at).and("more", more as f32)
+}
+
+// Investigate: one reading for two uses.
+
+fn two_uses() -> Exercise<()> {
+    Exercise::investigate("two-uses", |()| moves(|numbers, latents| numbers - latents))
+        .mistake("no-change", |()| moves(|numbers, _| numbers))
+        .mistake("halved", |()| moves(|numbers, _| numbers / 2.0))
+        .mistake("nothing-read", |()| moves(|numbers, latents| numbers - 2.0 * latents))
+}
+
+/// What follows if the absorbed form moves other numbers, given those that it moves and
+/// those of all latents.
+fn moves(numbers: impl Fn(f64, f64) -> f64) -> Answer {
+    let seen = CACHED[CACHED.len() - 1];
+    let [naive, absorbed] =
+        [Form::Naive, Form::Absorbed].map(|form| SCALED.work(form, 1, seen));
+    let numbers = numbers(absorbed.numbers, (seen * SCALED.lora_rank) as f64);
+    let absorbed = Work { numbers, ..absorbed };
+    let machine = Machine::recorded().unwrap();
+    let ratio = machine.milliseconds(naive) / machine.milliseconds(absorbed);
+    let ratio = ratio as f32;
+    Answer::of("predicted", ratio)
+        .and("numbers", (numbers / 1e6) as f32)
+        .and("ratio", ratio)
+}

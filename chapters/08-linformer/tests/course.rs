@@ -1,0 +1,594 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use attention::{Attended, Linear, Mask, attend, scores, softmax};
+use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use grouped_query::{Groups, attend_groups};
+use linformer::attend_condensed;
+use linformer::experiments::{influence, normal, who_uses_which};
+use linformer::measured::squares_of_noise;
+use linformer::{LinformerAttention, Projections, SequenceProjection, Sharing};
+use multi_head::MultiHeadAttended;
+use nalgebra::{DMatrix, dmatrix};
+use std::sync::{Arc, LazyLock};
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(first_sun())
+        .with(cut())
+        .with(one_head())
+        .with(condense_exercise())
+        .with(sharing())
+        .with(stretches())
+        .with(noise())
+}
+
+// By hand: the row of the first `sun`, with sums in place of means.
+
+fn first_sun() -> Exercise<()> {
+    fn sun(
+        by: [f32; 2],
+        score: f32,
+        share: fn(&DMatrix<f32>) -> DMatrix<f32>,
+    ) -> Answer {
+        let pairs = dmatrix![1.0, 1.0, 0.0, 0.0; 0.0, 0.0, 1.0, 1.0];
+        let k = dmatrix![
+            2.0, 0.0, 2.0, 0.0;
+            2.0, 1.0, 0.0, 1.0;
+            4.0, 1.0, 2.0, 1.0;
+            2.0, 0.0, 2.0, 0.0
+        ];
+        let v = dmatrix![10.0, 0.0; 0.0, 10.0; 10.0, 10.0; 10.0, 0.0];
+        let (keys, values) = (&pairs * k * by[0], &pairs * v * by[1]);
+        let scores = dmatrix![1.0, 0.0, 1.0, 0.0] * keys.transpose() * score;
+        let weights = share(&scores);
+        let output = &weights * values;
+        let answer = Answer::of("keys", keys).and("scores", scores);
+        answer.and("weights", weights).and("output", output)
+    }
+    Exercise::by_hand("by-hand", |()| sun([1.0, 1.0], 0.5, softmaxed))
+        .mistake("means", |()| sun([0.5, 0.5], 0.5, softmaxed))
+        .mistake("means-of-values", |()| sun([1.0, 0.5], 0.5, softmaxed))
+        .mistake("unscaled", |()| sun([1.0, 1.0], 1.0, softmaxed))
+        .mistake("over-d-k", |()| sun([1.0, 1.0], 0.25, softmaxed))
+        .mistake("no-exponential", |()| sun([1.0, 1.0], 0.5, |s| s / s.sum()))
+}
+
+fn softmaxed(scores: &DMatrix<f32>) -> DMatrix<f32> {
+    softmax(scores.clone())
+}
+
+// Implement: the product with a projection that is cut.
+
+struct Tokens {
+    /// (k, `n_max`).
+    e: DMatrix<f32>,
+    /// (n, width).
+    tokens: DMatrix<f32>,
+}
+
+impl Tokens {
+    fn draw(draw: &mut Draw) -> Self {
+        let [k, n] = [draw.size(1..=3), draw.size(1..=4)];
+        let more = draw.pick(&[0, 0, 1, 2]);
+        let too_many = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let width = draw.size(1..=4);
+        Tokens {
+            e: draw.matrix("E", k, n + more),
+            tokens: draw.matrix("tokens", n + too_many * (more + 1), width),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let e = SequenceProjection::new(self.e.clone()).unwrap();
+        Answer::of("condensed", e.forward(self.tokens.as_view()))
+    }
+
+    fn fits(&self) -> bool {
+        self.tokens.nrows() <= self.e.ncols()
+    }
+
+    /// The answer where the tokens fit.
+    fn fitting(&self, condensed: impl Fn(usize) -> DMatrix<f32>) -> Answer {
+        if self.fits() {
+            Answer::of("condensed", condensed(self.tokens.nrows()))
+        } else {
+            self.answer()
+        }
+    }
+}
+
+fn cut() -> Exercise<Tokens> {
+    Exercise::implement("cut", Tokens::draw, Tokens::answer)
+        .mistake("not-cut", |p| p.fitting(|_| &p.e * &p.tokens))
+        .hidden_by(full_length)
+        .mistake("last-columns", |p| {
+            p.fitting(|n| p.e.columns(p.e.ncols() - n, n) * &p.tokens)
+        })
+        .hidden_by(full_length)
+        .mistake("rows-cut", |p| {
+            p.fitting(|n| p.e.rows(0, n.min(p.e.nrows())) * &p.tokens)
+        })
+        .hidden_by(full_length)
+        .mistake("padded", |p| {
+            p.fitting(|n| {
+                let last = |row: usize| row.min(n - 1);
+                let padded =
+                    DMatrix::from_fn(p.e.ncols(), p.tokens.ncols(), |row, column| {
+                        p.tokens[(last(row), column)]
+                    });
+                &p.e * padded
+            })
+        })
+        .hidden_by(full_length)
+        .mistake("made-up-for", |p| {
+            p.fitting(|n| {
+                let missing = p.e.ncols() as f32 / n as f32;
+                p.e.columns(0, n) * &p.tokens * missing
+            })
+        })
+        .hidden_by(full_length)
+        .mistake("features", |p| p.fitting(|_| &p.tokens * p.e.transpose()))
+        .hidden_by(|| Tokens { e: dmatrix![2.0], tokens: dmatrix![3.0] })
+        .mistake("truncated", |p| {
+            let n = p.tokens.nrows().min(p.e.ncols());
+            Answer::of("condensed", p.e.columns(0, n) * p.tokens.rows(0, n))
+        })
+        .hidden_by(full_length)
+        .mistake("unchecked", |p| {
+            assert!(p.fits(), "nalgebra says so without a name");
+            p.answer()
+        })
+        .hidden_by(full_length)
+}
+
+fn full_length() -> Tokens {
+    Tokens {
+        e: dmatrix![1.0, 2.0; 0.5, -1.0],
+        tokens: dmatrix![3.0, 1.0, 0.0; 0.0, 2.0, 1.0],
+    }
+}
+
+// Implement: one head.
+
+struct Head {
+    q: DMatrix<f32>,
+    k: DMatrix<f32>,
+    v: DMatrix<f32>,
+    /// (k, `n_max`).
+    e: DMatrix<f32>,
+    f: DMatrix<f32>,
+}
+
+impl Head {
+    fn draw(draw: &mut Draw) -> Self {
+        let [queries, n] = [draw.size(1..=3), draw.size(1..=4)];
+        let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=3)];
+        let k = draw.size(1..=3);
+        let more = draw.pick(&[0, 0, 1]);
+        let too_many = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let tokens = n + too_many * (more + 1);
+        Head {
+            q: draw.matrix("q", queries, d_k),
+            k: draw.matrix("k", tokens, d_k),
+            v: draw.matrix("v", tokens, d_v),
+            e: draw.matrix("E", k, n + more),
+            f: draw.matrix("F", k, n + more),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        self.with(&self.v, &self.e, &self.f)
+    }
+
+    fn with(&self, v: &DMatrix<f32>, e: &DMatrix<f32>, f: &DMatrix<f32>) -> Answer {
+        let [e, f] = [e, f].map(|e| SequenceProjection::new(e.clone()).unwrap());
+        let (q, k, v) = (self.q.as_view(), self.k.as_view(), v.as_view());
+        Head::parts(attend_condensed(q, k, v, &e, &f))
+    }
+
+    fn parts<E: std::fmt::Display>(attended: Result<Attended, E>) -> Answer {
+        let parts = |Attended { output, weights }| {
+            Answer::of("weights", weights).and("output", output)
+        };
+        Answer::try_of("refused", attended.map(parts))
+    }
+
+    /// E or F without the columns of tokens that are not there.
+    fn cut(&self, e: &DMatrix<f32>) -> DMatrix<f32> {
+        e.columns(0, self.k.nrows()).into_owned()
+    }
+
+    /// The answer where the tokens fit, attention to these.
+    fn attending(&self, roles: impl Fn() -> [DMatrix<f32>; 3], mask: &Mask) -> Answer {
+        if self.k.nrows() > self.e.ncols() {
+            return self.answer();
+        }
+        let [q, k, v] = roles();
+        Head::parts(attend(q.as_view(), k.as_view(), v.as_view(), mask))
+    }
+
+    fn condensed(&self) -> [DMatrix<f32>; 3] {
+        [self.q.clone(), self.cut(&self.e) * &self.k, self.cut(&self.f) * &self.v]
+    }
+}
+
+fn one_head() -> Exercise<Head> {
+    Exercise::implement("attend", Head::draw, Head::answer)
+        .step("E k", |p| Value::from(p.cut(&p.e) * &p.k))
+        .step("F v", |p| Value::from(p.cut(&p.f) * &p.v))
+        .mistake("not-condensed", |p| {
+            p.attending(|| [p.q.clone(), p.k.clone(), p.v.clone()], &Mask::None)
+        })
+        .hidden_by(identities)
+        .mistake("softmax-over-n", |p| {
+            if p.k.nrows() > p.e.ncols() {
+                return p.answer();
+            }
+            let map = softmax(scores(p.q.as_view(), p.k.as_view()).unwrap());
+            let weights = map * p.cut(&p.e).transpose();
+            let output = &weights * p.cut(&p.f) * &p.v;
+            Answer::of("weights", weights).and("output", output)
+        })
+        .hidden_by(identities)
+        .mistake("causal", |p| {
+            p.attending(|| p.condensed(), &Mask::Causal { offset: 0 })
+        })
+        .hidden_by(one_row)
+        .mistake("keys-for-values", |p| {
+            let same = |e: &DMatrix<f32>| p.cut(e) * &p.k;
+            p.attending(|| [p.q.clone(), same(&p.e), same(&p.e)], &Mask::None)
+        })
+        .hidden_by(keys_are_values)
+        .mistake("e-for-both", |p| p.with(&p.v, &p.e, &p.e))
+        .hidden_by(identities)
+        .mistake("e-and-f-swapped", |p| p.with(&p.v, &p.f, &p.e))
+        .hidden_by(identities)
+        .mistake("queries-too", |p| {
+            let queries = |q: &DMatrix<f32>| {
+                assert!(q.nrows() <= p.e.ncols(), "too many");
+                p.e.columns(0, q.nrows()) * q
+            };
+            p.attending(
+                || {
+                    let [q, k, v] = p.condensed();
+                    [queries(&q), k, v]
+                },
+                &Mask::None,
+            )
+        })
+        .hidden_by(identities)
+        .mistake("scaled-again", |p| {
+            p.attending(
+                || {
+                    let [q, k, v] = p.condensed();
+                    let root = (q.ncols() as f32).sqrt();
+                    [q / root, k, v]
+                },
+                &Mask::None,
+            )
+        })
+        .hidden_by(one_row)
+}
+
+fn identities() -> Head {
+    let [e, f] = [DMatrix::identity(2, 2), DMatrix::identity(2, 2)];
+    let (q, k) = (dmatrix![1.0, 0.0; 2.0, 1.0], dmatrix![1.0, 2.0; 0.0, 1.0]);
+    Head { q, k, v: dmatrix![1.0; 2.0], e, f }
+}
+
+fn one_row() -> Head {
+    let (q, k) = (dmatrix![1.0, 0.0; 2.0, 1.0], dmatrix![1.0, 2.0; 0.0, 1.0]);
+    let (e, f) = (dmatrix![1.0, -1.0], dmatrix![0.5, 2.0]);
+    Head { q, k, v: dmatrix![1.0; 2.0], e, f }
+}
+
+fn keys_are_values() -> Head {
+    let (q, k) = (dmatrix![1.0, 0.0; 2.0, 1.0], dmatrix![1.0, 2.0; 0.0, 1.0]);
+    let e = dmatrix![1.0, -1.0; 0.5, 2.0];
+    Head { q, v: k.clone(), k, f: e.clone(), e }
+}
+
+// Implement: condensing the columns of every head. The maps of the layer are identities,
+// so that its keys and values are the tokens.
+
+struct Layer {
+    heads: usize,
+    x: DMatrix<f32>,
+    e: Vec<DMatrix<f32>>,
+    f: Vec<DMatrix<f32>>,
+}
+
+impl Layer {
+    fn draw(draw: &mut Draw) -> Self {
+        let [heads, width, n] = [draw.size(1..=3), draw.size(1..=3), draw.size(1..=4)];
+        let k = draw.size(1..=3);
+        let more = draw.pick(&[0, 0, 1]);
+        let own = if draw.pick(&[true, true, false]) { heads } else { 1 };
+        draw.show("heads", heads);
+        let x = draw.matrix("x = q = k = v, all heads", n, heads * width);
+        let mut each = |name: &str| {
+            let one = |h| draw.matrix(&format!("{name} {h}"), k, n + more);
+            (0..own).map(one).collect()
+        };
+        Layer { heads, x, e: each("E"), f: each("F") }
+    }
+
+    fn answer(&self) -> Answer {
+        let identity = || {
+            let width = self.x.ncols();
+            Linear::new(DMatrix::identity(width, width), None).unwrap()
+        };
+        let shared = |all: &[DMatrix<f32>]| {
+            let one = |e: &DMatrix<f32>| SequenceProjection::new(e.clone()).unwrap();
+            all.iter().map(one).map(Arc::new).collect::<Vec<_>>()
+        };
+        let projections = Projections::new(shared(&self.e), shared(&self.f)).unwrap();
+        let groups = Groups::new(self.heads, self.heads).unwrap();
+        let [q, k, v, out] = [identity(), identity(), identity(), identity()];
+        let layer = LinformerAttention::new(q, k, Some(v), out, projections, groups);
+        let found = layer.unwrap().forward(&self.x);
+        let parts = |found: MultiHeadAttended| {
+            Answer::of("output", found.output)
+                .and("weights", side_by_side(&found.weights))
+        };
+        Answer::try_of("refused", found.map(parts))
+    }
+
+    /// As if each head's columns were condensed by what `pick` takes for it.
+    fn each<'a>(
+        &'a self,
+        pick: impl Fn(&'a [DMatrix<f32>], usize) -> &'a DMatrix<f32>,
+    ) -> Answer {
+        let width = self.x.ncols() / self.heads;
+        self.condensed(|all| {
+            let one = |h| {
+                let columns = self.x.columns(h * width, width);
+                pick(all, h).columns(0, self.x.nrows()) * columns
+            };
+            side_by_side(&(0..self.heads).map(one).collect::<Vec<_>>())
+        })
+    }
+
+    /// The rest of the layer, with keys and values condensed like this.
+    fn condensed<'a>(
+        &'a self,
+        by: impl Fn(&'a [DMatrix<f32>]) -> DMatrix<f32>,
+    ) -> Answer {
+        let groups = Groups::new(self.heads, self.heads).unwrap();
+        let (k, v) = (by(&self.e), by(&self.f));
+        let found =
+            attend_groups(&self.x, k.as_view(), v.as_view(), groups, &Mask::None)
+                .unwrap();
+        Answer::of("output", found.context).and("weights", side_by_side(&found.weights))
+    }
+}
+
+fn side_by_side(matrices: &[DMatrix<f32>]) -> DMatrix<f32> {
+    let (rows, width) = matrices[0].shape();
+    DMatrix::from_fn(rows, width * matrices.len(), |r, c| {
+        matrices[c / width][(r, c % width)]
+    })
+}
+
+fn own(all: &[DMatrix<f32>], head: usize) -> &DMatrix<f32> {
+    &all[head % all.len()]
+}
+
+fn condense_exercise() -> Exercise<Layer> {
+    Exercise::implement("condense", Layer::draw, Layer::answer)
+        .mistake("first-for-all", |p| p.each(|all, _| &all[0]))
+        .hidden_by(one_for_all)
+        .mistake("last-first", |p| {
+            p.each(|all, head| &all[all.len() - 1 - head % all.len()])
+        })
+        .hidden_by(one_for_all)
+        .mistake("first-head-alone", |p| {
+            let width = p.x.ncols() / p.e.len();
+            p.condensed(|all| {
+                let cut = all[0].columns(0, p.x.nrows());
+                let mut condensed = cut * &p.x;
+                condensed.columns_range_mut(width..).fill(0.0);
+                condensed
+            })
+        })
+        .hidden_by(one_for_all)
+        .mistake("first-columns-for-all", |p| {
+            let width = p.x.ncols() / p.e.len();
+            p.condensed(|all| {
+                let one = |e: &DMatrix<f32>| {
+                    e.columns(0, p.x.nrows()) * p.x.columns(0, width)
+                };
+                side_by_side(&all.iter().map(one).collect::<Vec<_>>())
+            })
+        })
+        .hidden_by(one_for_all)
+        .mistake("every-other-column", |p| {
+            p.condensed(|all| {
+                let mut condensed = DMatrix::zeros(all[0].nrows(), p.x.ncols());
+                for (column, mut to) in condensed.column_iter_mut().enumerate() {
+                    let cut = own(all, column).columns(0, p.x.nrows());
+                    to.copy_from(&(cut * p.x.column(column)));
+                }
+                condensed
+            })
+        })
+        .hidden_by(one_for_all)
+        .mistake("heads-added", |p| {
+            p.condensed(|all| {
+                let one = |e: &DMatrix<f32>| e.columns(0, p.x.nrows()) * &p.x;
+                all.iter().map(one).reduce(|sum, next| sum + next).unwrap()
+            })
+        })
+        .hidden_by(one_for_all)
+}
+
+fn one_for_all() -> Layer {
+    let (e, f) = (vec![dmatrix![1.0, 2.0]], vec![dmatrix![0.5, -1.0]]);
+    Layer { heads: 2, x: dmatrix![1.0, 0.0; 2.0, 3.0], e, f }
+}
+
+// Implement: who shares what.
+
+const MODES: [Sharing; 4] =
+    [Sharing::None, Sharing::Headwise, Sharing::KeyValue, Sharing::Layerwise];
+
+struct Model {
+    sharing: Sharing,
+    layers: usize,
+    heads: usize,
+}
+
+impl Model {
+    fn draw(draw: &mut Draw) -> Self {
+        let [layers, heads] = [draw.size(1..=3), draw.size(1..=3)];
+        let sharing = draw.pick(&MODES);
+        draw.show("sharing", format!("{sharing:?}"));
+        draw.show("layers", layers);
+        draw.show("heads", heads);
+        Model { sharing, layers, heads }
+    }
+
+    fn answer(&self) -> Answer {
+        self.shared_as(self.sharing)
+    }
+
+    /// The answer for another mode of sharing.
+    fn shared_as(&self, sharing: Sharing) -> Answer {
+        let (layers, heads) = (self.layers, self.heads);
+        let one = SequenceProjection::mean_pooling(1, 1).unwrap();
+        let mut made = 0;
+        let model = Projections::of_model(sharing, layers, heads, || {
+            made += 1;
+            one.clone()
+        });
+        let parts = model.map(|model| {
+            let kept = Projections::parameters(&model);
+            let table = who_uses_which(sharing, layers, heads).unwrap();
+            Model::parts(made, kept, table.map(|number| number as f32))
+        });
+        Answer::try_of("refused", parts)
+    }
+
+    fn parts(made: usize, kept: usize, table: DMatrix<f32>) -> Answer {
+        Answer::of("E and F of each head, by layer", table)
+            .and("matrices in memory", kept)
+            .and("times that next was called", made)
+    }
+
+    /// Every use is a matrix of its own, made by one call or copied from one.
+    fn all_apart(&self, made: usize) -> Answer {
+        let in_a_layer = if self.sharing == Sharing::None { 2 * self.heads } else { 2 };
+        let table = DMatrix::from_fn(self.layers, 2 * self.heads, |layer, column| {
+            (layer * in_a_layer + column % in_a_layer) as f32
+        });
+        Model::parts(made, self.layers * in_a_layer, table)
+    }
+}
+
+fn sharing() -> Exercise<Model> {
+    use Sharing::{Headwise, KeyValue, Layerwise};
+    Exercise::implement("sharing", Model::draw, Model::answer)
+        .mistake("copies", |p| p.all_apart(p.sharing.matrices(p.layers, p.heads)))
+        .hidden_by(|| Model { sharing: Headwise, layers: 2, heads: 2 })
+        .mistake("one-for-all-heads", |p| match p.sharing {
+            Sharing::None => p.shared_as(Headwise),
+            _ => p.answer(),
+        })
+        .hidden_by(|| Model { sharing: Sharing::None, layers: 2, heads: 1 })
+        .mistake("headwise-is-one-a-head", |p| match p.sharing {
+            Headwise => p.shared_as(Sharing::None),
+            _ => p.answer(),
+        })
+        .hidden_by(|| Model { sharing: Headwise, layers: 2, heads: 1 })
+        .mistake("keys-and-values-apart", |p| match p.sharing {
+            KeyValue => p.shared_as(Headwise),
+            _ => p.answer(),
+        })
+        .hidden_by(|| Model { sharing: Headwise, layers: 2, heads: 2 })
+        .mistake("one-for-all-layers", |p| match p.sharing {
+            KeyValue => p.shared_as(Layerwise),
+            _ => p.answer(),
+        })
+        .hidden_by(|| Model { sharing: KeyValue, layers: 1, heads: 2 })
+        .mistake("layerwise-is-one-a-layer", |p| match p.sharing {
+            Layerwise => p.shared_as(KeyValue),
+            _ => p.answer(),
+        })
+        .hidden_by(|| Model { sharing: Layerwise, layers: 1, heads: 2 })
+}
+
+// Investigate: how many pairs leak.
+
+fn stretches() -> Exercise<()> {
+    Exercise::investigate("stretches", |()| leaks([leaking(4), leaking(12)]))
+        .mistake("as-with-three", |()| leaks([leaking(3), leaking(3)]))
+        .mistake("both-ways", |()| leaks([2 * leaking(4), 2 * leaking(12)]))
+        .mistake("itself-too", |()| leaks([leaking(4) + 12, leaking(12) + 12]))
+        .mistake("all-of-the-future", |()| leaks([leaking(1), leaking(1)]))
+        .mistake("one-stretch", |()| leaks([leaking(4) / 4, leaking(12) / 12]))
+}
+
+fn leaks([four, twelve]: [usize; 2]) -> Answer {
+    Answer::of("four", four).and("twelve", twelve)
+}
+
+/// Pairs of an output and a later token that moves it, with `k` stretches of 12 tokens.
+fn leaking(k: usize) -> usize {
+    let n = 12;
+    let e = SequenceProjection::mean_pooling(k, n).unwrap();
+    let seen = DMatrix::from_fn(n, k, |token, row| row <= token / (n / k));
+    let mask = Mask::Allowed(seen);
+    let moved = influence(&normal(n, 4, 5), |x| {
+        let condensed = e.forward(x.as_view())?;
+        let (x, condensed) = (x.as_view(), condensed.as_view());
+        Ok(attend(x, condensed, condensed, &mask)?.output)
+    });
+    let moved = moved.unwrap();
+    let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |later| (i, later)));
+    pairs.filter(|pair| moved[*pair] > 0.0).count()
+}
+
+// Investigate: is noise low in rank?
+
+fn noise() -> Exercise<()> {
+    Exercise::investigate("noise", |()| {
+        guessed(0.25, [0.01, 10.0].map(|d| share(d, f64::sqrt)))
+    })
+    .mistake("even", |()| guessed(0.25, [0.25, 0.25]))
+    .mistake("squares", |()| guessed(0.25, [0.01, 10.0].map(|d| share(d, |s| s))))
+    .mistake("swapped", |()| guessed(0.25, [10.0, 0.01].map(|d| share(d, f64::sqrt))))
+    .mistake("first-alone", |()| guessed(0.25, [0.01, 10.0].map(first)))
+}
+
+fn guessed(guess: f32, [small, large]: [f32; 2]) -> Answer {
+    let answer = Answer::of("guess", vec![guess, guess]);
+    answer.and("small", small).and("large", large)
+}
+
+/// The squares for scores with a deviation of 0.01 and of 10: they take a while.
+static SQUARES: LazyLock<[Vec<f64>; 2]> =
+    LazyLock::new(|| [0.01, 10.0].map(squares_of_noise));
+
+fn squares(deviation: f32) -> &'static [f64] {
+    &SQUARES[usize::from(deviation > 1.0)]
+}
+
+/// What the 128 largest have of the sum of all.
+fn share(deviation: f32, of: fn(f64) -> f64) -> f32 {
+    let sum = |squares: &[f64]| squares.iter().map(|square| of(*square)).sum::<f64>();
+    let squares = squares(deviation);
+    (sum(&squares[..128]) / sum(squares)) as f32
+}
+
+fn first(deviation: f32) -> f32 {
+    let sum: f64 = squares(deviation).iter().map(|square| square.sqrt()).sum();
+    (squares(deviation)[0].sqrt() / sum) as f32
+}

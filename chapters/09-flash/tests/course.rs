@@ -1,0 +1,841 @@
+//! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
+//! has the words.
+
+use attention::{Linear, Mask, attend as attend_whole, scores};
+use exercises::{Answer, Draw, Exercise, Exercises};
+use flash::{CHUNK, Partial, Sight, Tile, attend_tiled, decode, sees, sight};
+use grouped_query::{Groups, attend_groups};
+use nalgebra::{DMatrix, dmatrix};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+#[test]
+fn the_exercises_keep_their_promises() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    println!("{}", exercises::prove(folder, &exercises()).unwrap());
+}
+
+/// What the page says of the strips of `lazy`.
+#[test]
+fn more_than_half_of_the_strips_could_skip() {
+    assert!(STILL.after_the_first > 0.5);
+}
+
+/// In the order of `course.toml`.
+pub fn exercises() -> Exercises {
+    Exercises::new()
+        .with(five_scores())
+        .with(one_tile())
+        .with(merge())
+        .with(sight_exercise())
+        .with(tiled())
+        .with(decode_exercise())
+        .with(lazy())
+}
+
+/// What some keys have given the queries, with its parts in reach: [`Partial`] keeps
+/// them to itself, and mistakes are made inside.
+#[derive(Clone)]
+struct State {
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    weighted: DMatrix<f32>,
+}
+
+impl State {
+    /// Of a tile, measured from what `largest` says of each row.
+    fn of(
+        scores: &DMatrix<f32>,
+        values: &DMatrix<f32>,
+        largest: impl Fn(usize) -> f32,
+    ) -> State {
+        let max: Vec<f32> = (0..scores.nrows()).map(largest).collect();
+        let exps = DMatrix::from_fn(scores.nrows(), scores.ncols(), |row, key| {
+            (scores[(row, key)] - max[row]).exp()
+        });
+        let sum = exps.row_iter().map(|row| row.sum()).collect();
+        State { max, sum, weighted: exps * values }
+    }
+
+    fn right(scores: &DMatrix<f32>, values: &DMatrix<f32>) -> State {
+        State::of(scores, values, |row| scores.row(row).max().max(f32::MIN))
+    }
+
+    /// The sum of both, where `factors` tells for each query by how much the sum and the
+    /// weighted values of either are multiplied, and which maximum is kept.
+    fn merge(&self, other: &State, factors: Factors) -> State {
+        let mut merged = self.clone();
+        for row in 0..self.max.len() {
+            let ([sum, other_sum], [values, other_values], max) =
+                factors(self.max[row], other.max[row]);
+            merged.max[row] = max;
+            merged.sum[row] = self.sum[row] * sum + other.sum[row] * other_sum;
+            let both = self.weighted.row(row) * values
+                + other.weighted.row(row) * other_values;
+            merged.weighted.set_row(row, &both);
+        }
+        merged
+    }
+
+    fn output(&self) -> DMatrix<f32> {
+        let mut output = self.weighted.clone();
+        for (row, sum) in self.sum.iter().enumerate() {
+            output
+                .row_mut(row)
+                .apply(|o| *o = if *sum == 0.0 { 0.0 } else { *o / sum });
+        }
+        output
+    }
+}
+
+/// Of two maxima: what both sums are multiplied by, what both weighted values are, and
+/// the maximum of what comes out.
+type Factors = fn(f32, f32) -> ([f32; 2], [f32; 2], f32);
+
+/// As it should be.
+fn measured(one: f32, two: f32) -> [f32; 2] {
+    let max = one.max(two);
+    [(one - max).exp(), (two - max).exp()]
+}
+
+// By hand: the worked example goes on.
+
+fn five_scores() -> Exercise<()> {
+    fn both(factors: Factors, all: fn(&[State]) -> Answer) -> Answer {
+        let tile = |scores: [f32; 2], values: [f32; 2]| {
+            State::right(
+                &dmatrix![scores[0], scores[1]],
+                &dmatrix![values[0]; values[1]],
+            )
+        };
+        let (one, two) =
+            (tile([1.0, 3.0], [10.0, 20.0]), tile([2.0, 5.0], [30.0, 40.0]));
+        let fifth = State::right(&dmatrix![5.0], &dmatrix![0.0]);
+        let merged = two.merge(&one, factors);
+        all(&[merged.merge(&fifth, factors), merged])
+    }
+    fn parts(state: &State) -> Vec<f32> {
+        vec![state.max[0], state.sum[0], state.weighted[0]]
+    }
+    fn answer(states: &[State]) -> Answer {
+        let answer = Answer::of("swapped", parts(&states[1]));
+        answer.and("fifth", parts(&states[0])).and("output", states[0].output())
+    }
+    Exercise::by_hand("by-hand", |()| both(right, answer))
+        .mistake("not-rescaled", |()| {
+            both(|a, b| ([1.0, 1.0], [1.0, 1.0], a.max(b)), answer)
+        })
+        .mistake("sum-not-rescaled", |()| {
+            both(|a, b| ([1.0, 1.0], measured(a, b), a.max(b)), answer)
+        })
+        .mistake("the-other-one", |()| {
+            let crossed = |a: f32, b: f32| {
+                let [one, two] = measured(a, b);
+                ([two, one], [two, one], a.max(b))
+            };
+            both(crossed, answer)
+        })
+        .mistake("worth-nothing", |()| {
+            let left_out = |states: &[State]| {
+                let answer = Answer::of("swapped", parts(&states[1]));
+                let answer = answer.and("fifth", parts(&states[1]));
+                answer.and("output", states[1].output())
+            };
+            both(right, left_out)
+        })
+        .mistake("average-of-averages", |()| {
+            let averaged = |states: &[State]| {
+                let answer = Answer::of("swapped", parts(&states[1]));
+                let average = states[1].output()[0] / 2.0;
+                answer.and("fifth", parts(&states[0])).and("output", average)
+            };
+            both(right, averaged)
+        })
+}
+
+fn right(one: f32, two: f32) -> ([f32; 2], [f32; 2], f32) {
+    (measured(one, two), measured(one, two), one.max(two))
+}
+
+// Implement: what one tile gives.
+
+/// Scores of which some rows lie far above or below the others, or are hidden.
+fn some_scores(draw: &mut Draw, queries: usize, keys: usize) -> DMatrix<f32> {
+    let mut scores = draw.numbers(queries, keys);
+    for mut row in scores.row_iter_mut() {
+        match draw.pick(&[0.0, 0.0, 0.0, 200.0, -200.0, -20_000.0, f32::NEG_INFINITY]) {
+            f32::NEG_INFINITY if draw.pick(&[false, true]) => {
+                row[0] = f32::NEG_INFINITY;
+            }
+            shift => row.add_scalar_mut(shift),
+        }
+    }
+    scores
+}
+
+struct OneTile {
+    scores: DMatrix<f32>,
+    values: DMatrix<f32>,
+}
+
+impl OneTile {
+    fn draw(draw: &mut Draw) -> Self {
+        let [queries, keys, d_v] =
+            [draw.size(1..=3), draw.size(1..=4), draw.size(1..=2)];
+        let more = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let scores = some_scores(draw, queries, keys);
+        draw.show("scores", &scores);
+        OneTile { scores, values: draw.matrix("values", keys + more, d_v) }
+    }
+
+    fn answer(&self) -> Answer {
+        let part = Partial::of(self.scores.clone(), self.values.as_view());
+        Answer::of("output", part.map(|part| part.output()))
+    }
+
+    /// The answer where there is a value for each key.
+    fn state(&self, state: impl Fn() -> State) -> Answer {
+        if self.values.nrows() == self.scores.ncols() {
+            Answer::of("output", state().output())
+        } else {
+            self.answer()
+        }
+    }
+
+    fn from(&self, largest: impl Fn(usize) -> f32) -> Answer {
+        self.state(|| State::of(&self.scores, &self.values, &largest))
+    }
+
+    fn ordinary() -> Self {
+        OneTile { scores: dmatrix![1.0, 2.0; 2.0, 1.0], values: dmatrix![1.0; 4.0] }
+    }
+}
+
+fn one_tile() -> Exercise<OneTile> {
+    Exercise::implement("tile", OneTile::draw, OneTile::answer)
+        .mistake("no-maximum", |p| p.from(|_| 0.0))
+        .hidden_by(OneTile::ordinary)
+        .mistake("finite-start", |p| p.from(|row| p.scores.row(row).max().max(-1e4)))
+        .hidden_by(OneTile::ordinary)
+        .mistake("from-zero", |p| p.from(|row| p.scores.row(row).max().max(0.0)))
+        .hidden_by(OneTile::ordinary)
+        .mistake("one-maximum-for-all", |p| p.from(|_| p.scores.max().max(f32::MIN)))
+        .hidden_by(OneTile::ordinary)
+        .mistake("nan-where-all-is-hidden", |p| p.from(|row| p.scores.row(row).max()))
+        .hidden_by(OneTile::ordinary)
+        .mistake("divided", |p| {
+            p.state(|| {
+                let part = State::right(&p.scores, &p.values);
+                State { weighted: part.output(), ..part }
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("values-not-weighted", |p| {
+            p.state(|| {
+                let part = State::right(&p.scores, &p.values);
+                let seen = p.scores.map(|s| f32::from(u8::from(s.is_finite())));
+                State { weighted: seen * &p.values, ..part }
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("unchecked", |p| {
+            assert_eq!(p.values.nrows(), p.scores.ncols(), "nalgebra says so");
+            p.answer()
+        })
+        .hidden_by(OneTile::ordinary)
+}
+
+// Implement: merging.
+
+struct Tiles {
+    scores: Vec<DMatrix<f32>>,
+    values: Vec<DMatrix<f32>>,
+}
+
+impl Tiles {
+    fn draw(draw: &mut Draw) -> Self {
+        let [tiles, queries] = [draw.size(1..=3), draw.size(1..=2)];
+        let d_v = draw.size(1..=2);
+        let more = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let (mut scores, mut values) = (Vec::new(), Vec::new());
+        for tile in 0..tiles {
+            let keys = draw.size(1..=3);
+            let odd = if tile == 1 { more } else { 0 };
+            let of_tile = some_scores(draw, queries + odd, keys);
+            draw.show(&format!("scores {tile}"), &of_tile);
+            scores.push(of_tile);
+            values.push(draw.matrix(&format!("values {tile}"), keys, d_v));
+        }
+        Tiles { scores, values }
+    }
+
+    fn answer(&self) -> Answer {
+        let parts = self.scores.iter().zip(&self.values);
+        let mut parts = parts.map(|(scores, values)| {
+            Partial::of(scores.clone(), values.as_view()).unwrap()
+        });
+        let first = parts.next().unwrap();
+        let all = parts.try_fold(first, |all, next| all.merge(&next));
+        Answer::of("output", all.map(|all| all.output()))
+    }
+
+    /// Whether all tiles are about the same queries.
+    fn fits(&self) -> bool {
+        self.scores.iter().all(|s| s.nrows() == self.scores[0].nrows())
+    }
+
+    fn states(&self) -> Vec<State> {
+        let tiles = self.scores.iter().zip(&self.values);
+        tiles.map(|(scores, values)| State::right(scores, values)).collect()
+    }
+
+    fn with(&self, factors: Factors) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let states = self.states().into_iter();
+        let all = states.reduce(|all, next| all.merge(&next, factors)).unwrap();
+        Answer::of("output", all.output())
+    }
+}
+
+fn merge() -> Exercise<Tiles> {
+    Exercise::implement("merge", Tiles::draw, Tiles::answer)
+        .mistake("sum-not-rescaled", |p| {
+            p.with(|a, b| {
+                let [one, two] = measured(a, b);
+                ([1.0, two], [one, two], a.max(b))
+            })
+        })
+        .hidden_by(falling)
+        .mistake("values-not-rescaled", |p| {
+            p.with(|a, b| {
+                let [one, two] = measured(a, b);
+                ([one, two], [1.0, two], a.max(b))
+            })
+        })
+        .hidden_by(falling)
+        .mistake("not-rescaled", |p| {
+            p.with(|a, b| {
+                let [_, two] = measured(a, b);
+                ([1.0, two], [1.0, two], a.max(b))
+            })
+        })
+        .hidden_by(falling)
+        .mistake("other-not-rescaled", |p| {
+            p.with(|a, b| {
+                let [one, _] = measured(a, b);
+                ([one, 1.0], [one, 1.0], a.max(b))
+            })
+        })
+        .hidden_by(rising)
+        .mistake("added", |p| p.with(|a, b| ([1.0; 2], [1.0; 2], a.max(b))))
+        .hidden_by(equal)
+        .mistake("of-the-tile", |p| {
+            p.with(|a, b| {
+                let keep = (a - b).exp();
+                ([keep, 1.0], [keep, 1.0], b)
+            })
+        })
+        .hidden_by(rising)
+        .mistake("upside-down", |p| {
+            p.with(|a, b| {
+                let factors = measured(a, b).map(f32::recip);
+                (factors, factors, a.max(b))
+            })
+        })
+        .hidden_by(equal)
+        .mistake("maximum-not-kept", |p| {
+            p.with(|a, b| (measured(a, b), measured(a, b), a))
+        })
+        .hidden_by(falling)
+        .mistake("averaged", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let states = p.states();
+            let sum = states.iter().map(State::output).reduce(|sum, next| sum + next);
+            Answer::of("output", sum.unwrap() / states.len() as f32)
+        })
+        .hidden_by(equal)
+        .mistake("unchecked", |p| {
+            assert!(p.fits(), "nalgebra says so without a name");
+            p.answer()
+        })
+        .hidden_by(equal)
+}
+
+fn two_tiles(first: f32, second: f32) -> Tiles {
+    let scores = vec![dmatrix![first, first - 1.0], dmatrix![second, second - 1.0]];
+    Tiles { scores, values: vec![dmatrix![1.0; 2.0], dmatrix![3.0; -4.0]] }
+}
+
+fn rising() -> Tiles {
+    two_tiles(1.0, 3.0)
+}
+
+fn falling() -> Tiles {
+    two_tiles(3.0, 1.0)
+}
+
+fn equal() -> Tiles {
+    two_tiles(2.0, 2.0)
+}
+
+// Implement: what a mask leaves of a tile.
+
+struct Corner {
+    mask: Mask,
+    queries: Range<usize>,
+    keys: Range<usize>,
+}
+
+fn some_mask(draw: &mut Draw, queries: usize, keys: usize) -> Mask {
+    match draw.pick(&["causal", "causal", "causal", "none", "allowed"]) {
+        "causal" => {
+            let offset = draw.size(0..=3);
+            draw.show("mask", format!("Causal {{ offset: {offset} }}"));
+            Mask::Causal { offset }
+        }
+        "none" => {
+            draw.show("mask", "None");
+            Mask::None
+        }
+        _ => {
+            let allowed = draw.flags(queries, keys);
+            draw.show("mask: Allowed, with 1 for true", allowed.clone());
+            Mask::Allowed(allowed)
+        }
+    }
+}
+
+impl Corner {
+    fn draw(draw: &mut Draw) -> Self {
+        let mut range = |name: &str| {
+            let (start, length) = (draw.size(0..=5), draw.size(0..=3));
+            draw.show(name, format!("{start}..{}", start + length));
+            start..start + length
+        };
+        let [queries, keys] = [range("queries"), range("keys")];
+        let mask = some_mask(draw, queries.end, keys.end);
+        Corner { mask, queries, keys }
+    }
+
+    fn answer(&self) -> Answer {
+        Corner::says(sight(&self.mask, &self.queries, &self.keys))
+    }
+
+    fn says(sight: Sight) -> Answer {
+        Answer::of("sight", format!("{sight:?}"))
+    }
+
+    /// Of a causal mask, from two pairs of a query and a key: one that tells whether any
+    /// pair is seen, one that tells whether all are.
+    fn pairs(&self, pairs: fn([usize; 2], [usize; 2]) -> [[usize; 2]; 2]) -> Answer {
+        let ends = |range: &Range<usize>| [range.start, range.end.wrapping_sub(1)];
+        let nothing = self.queries.is_empty() || self.keys.is_empty();
+        if nothing || !matches!(self.mask, Mask::Causal { .. }) {
+            return self.answer();
+        }
+        let [any, all] = pairs(ends(&self.queries), ends(&self.keys))
+            .map(|[query, key]| sees(&self.mask, query, key));
+        Corner::says(match (any, all) {
+            (_, true) => Sight::All,
+            (true, false) => Sight::Part,
+            (false, false) => Sight::Nothing,
+        })
+    }
+
+    fn instead(&self, of: Sight, says: Sight) -> Answer {
+        let right = sight(&self.mask, &self.queries, &self.keys);
+        Corner::says(if right == of { says } else { right })
+    }
+}
+
+fn sight_exercise() -> Exercise<Corner> {
+    Exercise::implement("sight", Corner::draw, Corner::answer)
+        .mistake("corners-swapped", |p| p.pairs(|q, k| [[q[0], k[1]], [q[1], k[0]]]))
+        .hidden_by(one_pair)
+        .mistake("first-pair", |p| p.pairs(|q, k| [[q[0], k[0]], [q[0], k[1]]]))
+        .hidden_by(one_pair)
+        .mistake("last-pair", |p| p.pairs(|q, k| [[q[1], k[0]], [q[1], k[1]]]))
+        .hidden_by(one_pair)
+        .mistake("whole-tiles", |p| p.pairs(|q, k| [[q[0], k[0]], [q[0], k[0]]]))
+        .hidden_by(one_pair)
+        .mistake("one-too-far", |p| {
+            p.pairs(|q, k| [[q[1] + 1, k[0]], [q[0], k[1] + 1]])
+        })
+        .hidden_by(unmasked_pair)
+        .mistake("offset-ignored", |p| match p.mask {
+            Mask::Causal { .. } => {
+                Corner::says(sight(&Mask::Causal { offset: 0 }, &p.queries, &p.keys))
+            }
+            _ => p.answer(),
+        })
+        .hidden_by(one_pair)
+        .mistake("never-skipped", |p| p.instead(Sight::Nothing, Sight::Part))
+        .hidden_by(one_pair)
+        .mistake("always-looked-up", |p| p.instead(Sight::All, Sight::Part))
+        .hidden_by(|| Corner {
+            mask: Mask::Causal { offset: 0 },
+            queries: 0..2,
+            keys: 0..2,
+        })
+}
+
+fn one_pair() -> Corner {
+    Corner { mask: Mask::Causal { offset: 0 }, queries: 2..3, keys: 1..2 }
+}
+
+fn unmasked_pair() -> Corner {
+    Corner { mask: Mask::None, ..one_pair() }
+}
+
+// Implement: attention in tiles.
+
+struct Asked {
+    q: DMatrix<f32>,
+    k: DMatrix<f32>,
+    v: DMatrix<f32>,
+    mask: Mask,
+    tile: Tile,
+}
+
+impl Asked {
+    fn draw(draw: &mut Draw) -> Self {
+        let [n, m] = [draw.size(1..=4), draw.size(1..=5)];
+        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=2)];
+        let tile = Tile { queries: draw.size(1..=3), keys: draw.size(1..=3) };
+        let short = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        draw.show("tile", format!("{} queries, {} keys", tile.queries, tile.keys));
+        let mask = some_mask(draw, n, m);
+        Asked {
+            q: draw.matrix("q", n, d_k),
+            k: draw.matrix("k", m, d_k),
+            v: draw.matrix("v", m - short, d_v),
+            mask,
+            tile,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let (q, k, v) = (self.q.as_view(), self.k.as_view(), self.v.as_view());
+        Answer::of("output", attend_tiled(q, k, v, &self.mask, self.tile))
+    }
+
+    fn fits(&self) -> bool {
+        self.v.nrows() == self.k.nrows()
+    }
+
+    /// As if these pairs of a query and a key were seen.
+    fn seeing(&self, sees: impl Fn(usize, usize) -> bool) -> Answer {
+        let allowed = DMatrix::from_fn(self.q.nrows(), self.k.nrows(), sees);
+        self.attending(&self.k, &self.v, &Mask::Allowed(allowed))
+    }
+
+    fn attending(&self, k: &DMatrix<f32>, v: &DMatrix<f32>, mask: &Mask) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let whole = attend_whole(self.q.as_view(), k.as_view(), v.as_view(), mask);
+        Answer::of("output", whole.map(|attended| attended.output))
+    }
+
+    fn sees(&self, query: usize, key: usize) -> bool {
+        sees(&self.mask, query, key)
+    }
+
+    /// Keys, filled up with zeros to whole tiles.
+    fn padded(&self) -> usize {
+        self.k.nrows().next_multiple_of(self.tile.keys)
+    }
+
+    /// The tile of a query and a key: its first of either.
+    fn corner(&self, query: usize, key: usize) -> (usize, usize) {
+        let Tile { queries, keys } = self.tile;
+        (query / queries * queries, key / keys * keys)
+    }
+
+    /// What each tile makes of the queries, one mask for all of them.
+    fn per_tile(&self) -> Vec<DMatrix<f32>> {
+        let tiles = (0..self.k.nrows()).step_by(self.tile.keys);
+        let one = |start: usize| {
+            let keys = start..(start + self.tile.keys).min(self.k.nrows());
+            let (k, v) =
+                (self.k.rows(start, keys.len()), self.v.rows(start, keys.len()));
+            let (k, v) = (k.into_owned(), v.into_owned());
+            let seen = DMatrix::from_fn(self.q.nrows(), keys.len(), |query, key| {
+                self.sees(query, start + key)
+            });
+            let mask = Mask::Allowed(seen);
+            attend_whole(self.q.as_view(), k.as_view(), v.as_view(), &mask)
+                .unwrap()
+                .output
+        };
+        tiles.map(one).collect()
+    }
+}
+
+fn tiled() -> Exercise<Asked> {
+    Exercise::implement("tiled", Asked::draw, Asked::answer)
+        .mistake("padded-with-zeros", |p| {
+            let (m, padded) = (p.k.nrows(), p.padded());
+            let fill =
+                |matrix: &DMatrix<f32>| matrix.clone().resize_vertically(padded, 0.0);
+            let seen = |query, key| key >= m || p.sees(query, key);
+            let allowed = DMatrix::from_fn(p.q.nrows(), padded, seen);
+            p.attending(&fill(&p.k), &fill(&p.v), &Mask::Allowed(allowed))
+        })
+        .hidden_by(whole_tiles)
+        .mistake("last-left-out", |p| {
+            let whole = p.k.nrows() / p.tile.keys * p.tile.keys;
+            p.seeing(|query, key| key < whole && p.sees(query, key))
+        })
+        .hidden_by(whole_tiles)
+        .mistake("mask-of-the-first-tile", |p| {
+            p.seeing(|query, key| {
+                let (first_query, first_key) = p.corner(query, key);
+                p.sees(query - first_query, key - first_key)
+            })
+        })
+        .hidden_by(whole_tiles)
+        .mistake("mask-by-tile", |p| {
+            p.seeing(|query, key| {
+                let (first_query, first_key) = p.corner(query, key);
+                p.sees(first_query, first_key)
+            })
+        })
+        .hidden_by(whole_tiles)
+        .mistake("part-is-all", |p| {
+            p.seeing(|query, key| {
+                let (first_query, first_key) = p.corner(query, key);
+                let queries =
+                    first_query..(first_query + p.tile.queries).min(p.q.nrows());
+                let keys = first_key..(first_key + p.tile.keys).min(p.k.nrows());
+                queries.into_iter().any(|q| keys.clone().any(|k| p.sees(q, k)))
+            })
+        })
+        .hidden_by(whole_tiles)
+        .mistake("averaged", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let tiles = p.per_tile();
+            let count = tiles.len() as f32;
+            let sum = tiles.into_iter().reduce(|sum, next| sum + next).unwrap();
+            Answer::of("output", sum / count)
+        })
+        .hidden_by(one_key)
+        .mistake("last-tile-alone", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            Answer::of("output", p.per_tile().pop().unwrap())
+        })
+        .hidden_by(one_key)
+        .mistake("unchecked", |p| {
+            assert!(p.fits(), "nalgebra says so without a name");
+            p.answer()
+        })
+        .hidden_by(whole_tiles)
+}
+
+fn whole_tiles() -> Asked {
+    let (q, k) = (dmatrix![1.0, 0.0; 2.0, 1.0], dmatrix![1.0, 2.0; 0.0, 1.0]);
+    let tile = Tile { queries: 2, keys: 1 };
+    Asked { q, k, v: dmatrix![1.0; 2.0], mask: Mask::None, tile }
+}
+
+fn one_key() -> Asked {
+    let (q, k) = (dmatrix![1.0, 0.0; 2.0, 1.0], dmatrix![1.0, 2.0]);
+    let tile = Tile { queries: 2, keys: 2 };
+    Asked { q, k, v: dmatrix![3.0], mask: Mask::None, tile }
+}
+
+// Implement: decoding. The keys repeat, so that there can be more than a chunk of them.
+
+struct Token {
+    q: DMatrix<f32>,
+    k: DMatrix<f32>,
+    v: DMatrix<f32>,
+    groups: Groups,
+}
+
+impl Token {
+    fn draw(draw: &mut Draw) -> Self {
+        let [kv_heads, size] = [draw.size(1..=2), draw.size(1..=2)];
+        let [d, keys] = [draw.size(1..=2), draw.size(1..=3)];
+        let longer = draw.pick(&[0, 0, 0, CHUNK]);
+        let queries = draw.pick(&[1, 1, 1, 1, 1, 1, 2]);
+        draw.show("heads", kv_heads * size);
+        draw.show("kv heads", kv_heads);
+        let first = draw.matrix("the first CHUNK keys, all alike", 1, kv_heads * d);
+        let value = draw.matrix("and their values", 1, kv_heads * d);
+        draw.show("how many of these", longer);
+        let k = draw.matrix("the keys after them", keys, kv_heads * d);
+        let v = draw.matrix("and values", keys, kv_heads * d);
+        let repeated = |row: &DMatrix<f32>, last: &DMatrix<f32>| {
+            DMatrix::from_fn(longer + keys, last.ncols(), |key, column| {
+                if key < longer { row[column] } else { last[(key - longer, column)] }
+            })
+        };
+        Token {
+            q: draw.matrix("q", queries, kv_heads * size * d),
+            k: repeated(&first, &k),
+            v: repeated(&value, &v),
+            groups: Groups::new(kv_heads * size, kv_heads).unwrap(),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let (k, v) = (self.k.as_view(), self.v.as_view());
+        Answer::of("output", decode(&self.q, k, v, self.groups))
+    }
+
+    /// Chapter 5's attention to some of the keys.
+    fn among(&self, q: &DMatrix<f32>, keys: Range<usize>) -> DMatrix<f32> {
+        let rows =
+            |matrix: &DMatrix<f32>| matrix.rows(keys.start, keys.len()).into_owned();
+        let (k, v) = (rows(&self.k), rows(&self.v));
+        attend_groups(q, k.as_view(), v.as_view(), self.groups, &Mask::None)
+            .unwrap()
+            .context
+    }
+
+    fn chunks(&self) -> Vec<Range<usize>> {
+        let m = self.k.nrows();
+        (0..m).step_by(CHUNK).map(|start| start..(start + CHUNK).min(m)).collect()
+    }
+
+    fn instead(&self, output: impl Fn() -> DMatrix<f32>) -> Answer {
+        if self.q.nrows() == 1 { Answer::of("output", output()) } else { self.answer() }
+    }
+
+    /// The columns of each head taken from another one.
+    fn heads(&self, of: &DMatrix<f32>, from: impl Fn(usize) -> usize) -> DMatrix<f32> {
+        let width = of.ncols() / self.groups.heads();
+        DMatrix::from_fn(1, of.ncols(), |_, column| {
+            of[from(column / width) * width + column % width]
+        })
+    }
+}
+
+fn decode_exercise() -> Exercise<Token> {
+    Exercise::implement("decode", Token::draw, Token::answer)
+        .mistake("first-chunk", |p| {
+            p.instead(|| p.among(&p.q, p.chunks().swap_remove(0)))
+        })
+        .hidden_by(one_chunk)
+        .mistake("last-chunk", |p| {
+            p.instead(|| p.among(&p.q, p.chunks().pop().unwrap()))
+        })
+        .hidden_by(one_chunk)
+        .mistake("averaged", |p| {
+            p.instead(|| {
+                let chunks = p.chunks();
+                let count = chunks.len() as f32;
+                let each = chunks.into_iter().map(|keys| p.among(&p.q, keys));
+                each.reduce(|sum, next| sum + next).unwrap() / count
+            })
+        })
+        .hidden_by(one_chunk)
+        .mistake("heads-dealt-out", |p| {
+            p.instead(|| {
+                let (size, kv_heads) = (p.groups.size(), p.groups.kv_heads());
+                let q = p.heads(&p.q, |head| head % size * kv_heads + head / size);
+                let found = p.among(&q, 0..p.k.nrows());
+                p.heads(&found, |head| head % kv_heads * size + head / kv_heads)
+            })
+        })
+        .hidden_by(one_chunk)
+        .mistake("by-columns", |p| {
+            p.instead(|| {
+                let found = p.among(&p.q, 0..p.k.nrows());
+                let size = p.groups.size();
+                let width = found.ncols() / p.groups.heads();
+                DMatrix::from_fn(1, found.ncols(), |_, column| {
+                    let (group, at) =
+                        (column / (size * width), column % (size * width));
+                    found[group * size * width + at % size * width + at / size]
+                })
+            })
+        })
+        .hidden_by(one_chunk)
+        .mistake("unchecked", |p| {
+            let found = p.among(&p.q, 0..p.k.nrows());
+            Answer::of("output", found)
+        })
+        .hidden_by(one_chunk)
+}
+
+fn one_chunk() -> Token {
+    let groups = Groups::new(1, 1).unwrap();
+    let (q, k) = (dmatrix![1.0, 2.0], dmatrix![0.5, 1.0; 1.0, -1.0]);
+    Token { q, k, v: dmatrix![3.0, 1.0; 2.0, 4.0], groups }
+}
+
+// Investigate: how often no query of a strip rises.
+
+fn lazy() -> Exercise<()> {
+    Exercise::investigate("lazy", |()| skips(independent(), STILL.after_the_first))
+        .mistake("as-if-independent", |()| skips(independent(), independent()))
+        .mistake("one-query", |()| skips(0.95, STILL.after_the_first))
+        .mistake("any-rises", |()| {
+            skips(1.0 - independent(), 1.0 - STILL.after_the_first)
+        })
+        .mistake("first-tile-too", |()| skips(independent(), STILL.of_all))
+        .mistake("query-by-query", |()| skips(independent(), STILL.by_query))
+}
+
+fn skips(independent: f32, measured: f32) -> Answer {
+    Answer::of("independent", independent).and("measured", measured)
+}
+
+/// If each of 64 queries rises in one tile of twenty.
+fn independent() -> f32 {
+    0.95_f32.powi(64)
+}
+
+struct Still {
+    /// The share of tiles after the first in which none of a strip's queries rises.
+    after_the_first: f32,
+    /// The same with the first tile, in which all rise.
+    of_all: f32,
+    /// The share of queries that do not rise, by tiles after the first.
+    by_query: f32,
+}
+
+static STILL: LazyLock<Still> = LazyLock::new(still);
+
+fn still() -> Still {
+    let (layer, x) = (minilm::Layer::load(3).unwrap(), minilm::passage().unwrap());
+    let [q, k] = [&layer.q_proj, &layer.k_proj].map(|map| {
+        let linear = Linear::new(map.weight.clone(), map.bias.clone()).unwrap();
+        linear.forward(&x).unwrap()
+    });
+    let (width, n) = (layer.head_dim(), x.nrows());
+    let (mut still, mut strips, mut queries, mut asked) = (0, 0, 0, 0);
+    for head in 0..layer.heads {
+        let columns = |m: &DMatrix<f32>| m.columns(head * width, width).into_owned();
+        let (q, k) = (columns(&q), columns(&k));
+        let scores = scores(q.as_view(), k.as_view()).unwrap();
+        for strip in (0..n / 64).map(|strip| scores.rows(strip * 64, 64)) {
+            for start in (16..n).step_by(16) {
+                let tile = start..(start + 16).min(n);
+                let rises = strip.row_iter().filter(|row| {
+                    let highest = row.columns(start, tile.len()).max();
+                    highest > row.columns(0, start).max()
+                });
+                let rises = rises.count();
+                still += usize::from(rises == 0);
+                strips += 1;
+                queries += 64 - rises;
+                asked += 64;
+            }
+        }
+    }
+    let tiles = n.div_ceil(16) as f32;
+    let after_the_first = still as f32 / strips as f32;
+    let of_all = after_the_first * (tiles - 1.0) / tiles;
+    Still { after_the_first, of_all, by_query: queries as f32 / asked as f32 }
+}
