@@ -207,6 +207,23 @@ pub fn facts() -> Result<String> {
             }
         }
     }
+    let speed = |batch, name: &str| -> Result<f64> {
+        let rows = experiments::question(batch)?.rows();
+        let of = rows.iter().find(|row| row.mechanism == name);
+        Ok(of.map_or(f64::NAN, |row| row.tokens_per_second))
+    };
+    let times = |from: f64, to: f64| format!("{:.1}", to / from);
+    for batch in [1, 8] {
+        let (many, one) = (speed(batch, "multi-head")?, speed(batch, "multi-query")?);
+        fact(&format!("gain_{batch}"), times(many, one))?;
+    }
+    fact("gain_own", times(speed(1, "8 kv heads")?, speed(1, "multi-query")?))?;
+    fact("gib", format!("{:.1} GiB", machine.memory / 1024.0_f64.powi(3)))?;
+    let gemma = experiments::model("Gemma-3-27B")?;
+    let without = Model { window: None, ..gemma.clone() };
+    let share = gemma.cache(32_768) / without.cache(32_768);
+    fact("gemma_share", format!("{:.0} %", 100.0 * share))?;
+    fact("gemma_without", bytes(2.0 * without.cache(32_768)))?;
     // Where weights and caches weigh the same in a step.
     let setting = one.setting;
     let step = |batch| model.step(&Setting { batch, ..setting });
@@ -267,10 +284,12 @@ fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Resul
     let prompts = experiments::prompts()?;
     for timed in decoding.iter().chain(&prompts) {
         let key = timed.case.replace("decode_", "d_").replace("prompt_", "p_");
-        fact(&format!("{key}_ms"), format!("{:.1}", timed.milliseconds))?;
         fact(&format!("{key}_over"), format!("{:.1}", over(timed)))?;
     }
-    let worst = decoding.iter().map(over).fold(0.0, f64::max);
-    fact("decode_worst", format!("{worst:.1}"))?;
+    if let Some(latent) = decoding.iter().find(|timed| timed.name == "latent") {
+        let reading = latent.work.bytes / machine.bandwidth;
+        let over = machine.seconds(latent.work) / reading;
+        fact("latent_sums_over_reading", format!("{over:.1}"))?;
+    }
     Ok(())
 }
