@@ -202,7 +202,8 @@ impl Model {
     /// Weights that a step reads, if `used` experts of each layer are: all but the table
     /// that tokens enter by, of which it reads a row a token.
     fn read(&self, used: f64) -> f64 {
-        let attention = (self.layers * self.mechanism.weights(self.model_dim)) as f64;
+        let attention =
+            self.layers as f64 * self.mechanism.weights(self.model_dim) as f64;
         let leave = (self.vocab * self.model_dim) as f64;
         let rest = self.feed_forward.weights(self.model_dim, used);
         attention + rest + leave + self.small as f64
