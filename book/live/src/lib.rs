@@ -13,6 +13,7 @@ use attention::figures::{
     Hidden, masked_map, scaling_among, temperature_of, who_looks_at_whom,
 };
 use chapter_cli::Tensors;
+use choosing::figures::ceiling_with;
 use figures::Figure;
 use grouped_query::figures::groups_of;
 use latent::figures::one_vector_of;
@@ -85,6 +86,12 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
                 _ => Some(request.input("layer")?),
             };
             errors_of(layer, request.input("k")?)
+        }
+        "choosing::ceiling" => {
+            let shape = ["heads", "kv_heads", "layers", "context"];
+            let [heads, kv_heads, layers, context] = shape.map(|name| request.input(name));
+            let machine = request.input::<String>("machine")?;
+            ceiling_with(heads?, kv_heads?, layers?, context?, &machine)
         }
         other => bail!("there is no live figure `{other}`"),
     }

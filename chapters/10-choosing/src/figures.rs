@@ -51,7 +51,8 @@ pub fn ceiling_with(
         ..question.model.clone()
     };
     if shape != question.model {
-        question.model = Model { name: "This shape".into(), ..shape };
+        let name = format!("{layers} layers of {heads} heads on {kv_heads} kv heads");
+        question.model = Model { name, ..shape };
     }
     question.setting.context = context;
     question.machine =
