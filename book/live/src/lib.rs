@@ -89,7 +89,8 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
         }
         "choosing::ceiling" => {
             let shape = ["heads", "kv_heads", "layers", "context"];
-            let [heads, kv_heads, layers, context] = shape.map(|name| request.input(name));
+            let [heads, kv_heads, layers, context] =
+                shape.map(|name| request.input(name));
             let machine = request.input::<String>("machine")?;
             ceiling_with(heads?, kv_heads?, layers?, context?, &machine)
         }

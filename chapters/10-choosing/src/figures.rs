@@ -29,7 +29,7 @@ pub fn ceiling() -> Result<Figure> {
 /// [`ceiling`] for a decoder of Llama's kind with another shape, on a machine by name.
 ///
 /// # Errors
-/// When there is no such machine, or nothing fits it.
+/// When the groups would differ in size, there is no such machine, or nothing fits it.
 pub fn ceiling_with(
     heads: u64,
     kv_heads: u64,
@@ -37,26 +37,37 @@ pub fn ceiling_with(
     context: u64,
     machine: &str,
 ) -> Result<Figure> {
-    let mut question = experiments::question(1)?;
-    let width = 128;
-    let model_dim = heads * width;
-    let kv_heads = kv_heads.min(heads);
-    let shape = Model {
+    if !heads.is_multiple_of(kv_heads) {
+        anyhow::bail!("{heads} query heads cannot share {kv_heads} key/value heads");
+    }
+    let (head_dim, llama) = (128, [32, 8, 32]);
+    let model_dim = heads * head_dim;
+    let name = if [heads, kv_heads, layers] == llama {
+        "Llama-3-8B".to_owned()
+    } else {
+        format!("{layers} layers of {heads} heads on {kv_heads} kv heads")
+    };
+    let model = Model {
+        name,
         model_dim,
         layers,
-        mechanism: Mechanism::Shared { heads, kv_heads, qk_dim: width, v_dim: width },
+        window: None,
+        mechanism: Mechanism::Shared {
+            heads,
+            kv_heads,
+            qk_dim: head_dim,
+            v_dim: head_dim,
+        },
         // Three and a half times as wide as a token, as in Llama-3-8B.
         feed_forward: FeedForward::dense(layers, model_dim * 7 / 2),
+        vocab: 128_256,
+        tied: false,
         small: (2 * layers + 1) * model_dim,
-        ..question.model.clone()
     };
-    if shape != question.model {
-        let name = format!("{layers} layers of {heads} heads on {kv_heads} kv heads");
-        question.model = Model { name, ..shape };
-    }
-    question.setting.context = context;
-    question.machine =
+    let machine =
         machines::find(machine).with_context(|| format!("no machine `{machine}`"))?;
+    let setting = Setting { context, batch: 1, weight_bytes: 2.0, cache_bytes: 2.0 };
+    let question = Question { model, machine, setting };
     ceiling_of(&question)
 }
 
@@ -101,8 +112,8 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
         title: "The cache decides how many fit, and so how fast".into(),
         caption: format!(
             "A line ends where memory is full, and the smaller the cache, the later. {} on {}, \
-             {} tokens each. So many sequences fit: {}. The mechanism that the model has is \
-             marked *.",
+             {} tokens each. So many sequences fit: {}. A star marks what \
+             the model has.",
             model.name,
             machine.name,
             thousands(setting.context),
