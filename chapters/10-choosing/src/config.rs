@@ -142,7 +142,7 @@ impl Config<'_> {
         Ok(match self.kind {
             "mistral" | "mixtral" | "qwen3_moe" => true,
             "qwen2" | "qwen2_moe" | "qwen3" => {
-                layer >= self.from_zero("max_window_layers", 28)?
+                layer >= self.or_zero("max_window_layers", 28)?
             }
             "gemma2" => layer.is_multiple_of(2),
             "gemma3_text" => !(layer + 1).is_multiple_of(self.or(
@@ -183,7 +183,7 @@ impl Config<'_> {
             "qwen3_moe" => (dim("moe_intermediate_size")?, 0),
             _ => {
                 let one = dim("moe_intermediate_size")?;
-                (one, one * self.from_zero("n_shared_experts", 0)?)
+                (one, one * self.or_zero("n_shared_experts", 0)?)
             }
         };
         let dense_dim = if dense_layers > 0 { dim("intermediate_size")? } else { 0 };
@@ -210,7 +210,7 @@ impl Config<'_> {
             }
             "deepseek_v2" | "deepseek_v3" => {
                 let every = self.or("moe_layer_freq", 1 << 16, Some(1))?;
-                let first = self.from_zero("first_k_dense_replace", 0)?;
+                let first = self.or_zero("first_k_dense_replace", 0)?;
                 layer >= first && layer.is_multiple_of(every)
             }
             _ => true,
@@ -260,16 +260,15 @@ impl Config<'_> {
 
     /// A count of at least one and at most `most`, if the key is there and not null.
     fn count(&self, key: &'static str, most: u64) -> Result<Option<u64>, ConfigError> {
-        match self.keys.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_u64().filter(|&n| (1..=most).contains(&n)) {
-                Some(count) => Ok(Some(count)),
-                None => {
-                    let value = shorten(&value.to_string());
-                    Err(ConfigError::Count { key, value, most })
-                }
-            },
-        }
+        let Some(value) = self.keys.get(key).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let count = value.as_u64().filter(|count| (1..=most).contains(count));
+        let refused = || {
+            let value = shorten(&value.to_string());
+            ConfigError::Count { key, value, most }
+        };
+        count.map(Some).ok_or_else(refused)
     }
 
     fn or(
@@ -287,7 +286,7 @@ impl Config<'_> {
     }
 
     /// A count that may be 0.
-    fn from_zero(&self, key: &'static str, absent: u64) -> Result<u64, ConfigError> {
+    fn or_zero(&self, key: &'static str, absent: u64) -> Result<u64, ConfigError> {
         match self.keys.get(key).and_then(Value::as_u64) {
             Some(0) => Ok(0),
             _ => self.or(key, MOST_HEADS, Some(absent)),

@@ -114,11 +114,9 @@ pub fn prompt() -> Result<String> {
     for Timed { name, work, milliseconds, .. } in experiments::prompts()? {
         let roof = machine.seconds(work) * 1e3;
         let billions = work.multiply_adds / 1e9;
-        let times = milliseconds / roof;
-        writeln!(
-            text,
-            "{name:<17}{billions:>9.1}{roof:>6.0}{milliseconds:>7.0}{times:>5.1}"
-        )?;
+        let (times, took) =
+            (milliseconds / roof, thousands(milliseconds.round() as u64));
+        writeln!(text, "{name:<17}{billions:>9.1}{roof:>6.0}{took:>7}{times:>5.1}")?;
     }
     Ok(text)
 }

@@ -95,7 +95,7 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
         let mark = if variant.mechanism == model.mechanism { "*" } else { "" };
         chart = chart.line(&format!("{name}{mark}"), hue(variant.mechanism), points);
         let (most_said, fastest) = (thousands(most), thousands(speed(most) as u64));
-        said.push(format!("{name} {most_said} ({fastest} tokens/s)"));
+        said.push(format!("{name}: {most_said} ({fastest} tokens/s)"));
         told.push(format!(
             "{name} ends at {most_said} sequences and {fastest} tokens a second"
         ));
@@ -214,11 +214,12 @@ fn beside_roofs(all: &[Timed], what: &str) -> Result<(Words, Bars)> {
 /// # Errors
 /// When the model's slices cannot be read.
 pub fn capstone() -> Result<Figure> {
-    let mut families: Vec<(&str, Hue, Vec<(f64, f64)>)> = vec![
-        ("grouped", Hue::GroupedQuery, Vec::new()),
-        ("latent", Hue::Latent, Vec::new()),
-        ("Linformer", Hue::Linformer, Vec::new()),
+    let families = [
+        ("grouped", Hue::GroupedQuery),
+        ("latent", Hue::Latent),
+        ("Linformer", Hue::Linformer),
     ];
+    let mut points: [Vec<(f64, f64)>; 3] = Default::default();
     let mut list = Vec::new();
     // Where nothing is shared, cut off, or averaged, nothing is lost.
     let whole = [
@@ -239,7 +240,7 @@ pub fn capstone() -> Result<Figure> {
             other => other.kept().unwrap_or(0),
         };
         let error = f64::from(variant.run()?.error);
-        families[family].2.push((kept as f64, error));
+        points[family].push((kept as f64, error));
         list.push(format!("{} {error:.2} at {kept}", variant.name()));
     }
     let words = Words {
@@ -260,7 +261,7 @@ pub fn capstone() -> Result<Figure> {
         Axis::linear("numbers kept a token").range(0.0, 800.0),
         Axis::linear("relative error").range(0.0, 1.0),
     );
-    for (name, hue, points) in families {
+    for ((name, hue), points) in families.into_iter().zip(points) {
         chart = chart.line(name, hue, points);
     }
     Ok(Figure::draw("capstone", words, &chart)?)
