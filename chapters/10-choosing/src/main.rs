@@ -204,7 +204,7 @@ impl Ask {
             (None, window) => window,
         };
         if model != before {
-            model.name = "your shape".to_owned();
+            "your shape".clone_into(&mut model.name);
         }
         Ok(model)
     }
