@@ -206,8 +206,15 @@ pub fn draw(
     Ok(())
 }
 
-/// The folder with the figures of all chapters, where it was when this was compiled.
+/// The folder with the figures of all chapters. A chapter of a workspace of its own, as the
+/// course makes them, draws beside itself and leaves the book's figures alone.
 fn images() -> Result<PathBuf> {
+    let chapter = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let around = chapter.as_deref().and_then(Path::parent);
+    if let Some(own) = around.filter(|folder| folder.join("Cargo.toml").is_file()) {
+        return Ok(own.join("images"));
+    }
+    // Where the book was when this was compiled.
     let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let Ok(book) = book.canonicalize() else {
         let book = brief_path(&book);

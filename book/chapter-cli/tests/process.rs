@@ -4,7 +4,9 @@ mod common;
 
 use assert_cmd::Command;
 use common::{Folder, layer_and, zeros};
+use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::Stdio;
 
 /// Cargo puts examples beside the folder of the tests, and builds both.
@@ -109,4 +111,27 @@ fn a_full_disk_is_an_error() {
     assert_eq!(ran.status.code(), Some(1));
     let stderr = String::from_utf8(ran.stderr).unwrap();
     assert!(stderr.starts_with("error: No space left"), "{stderr}");
+}
+
+/// As in the folder that the course makes: `my/Cargo.toml` is a workspace.
+#[test]
+fn a_chapter_of_ones_own_draws_beside_itself() {
+    let folder = Folder::new();
+    let my = folder.path("my");
+    fs::create_dir_all(my.join("00-scale")).unwrap();
+    fs::write(my.join("Cargo.toml"), "[workspace]\n").unwrap();
+    let ran = Command::new(scale())
+        .arg("plots")
+        .env("CARGO_MANIFEST_DIR", my.join("00-scale"))
+        .assert()
+        .success();
+    let said = String::from_utf8(ran.get_output().stdout.clone()).unwrap();
+    for line in said.lines() {
+        let file = line.strip_prefix("wrote ").unwrap();
+        assert!(
+            Path::new(file).starts_with(&my) && Path::new(file).is_file(),
+            "{line}"
+        );
+    }
+    assert!(my.join("images/00-scale").is_dir(), "{said}");
 }
