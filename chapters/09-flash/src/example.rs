@@ -71,6 +71,7 @@ pub fn traffic() -> Result<String> {
         let (keys, queries) = (moved(Order::KeysStay), moved(Order::QueriesStay));
         let whole = millions(experiments::moved_with_matrix(n, d));
         let memory = thousands(memory as u64);
+        let stays = thousands(stays as u64);
         writeln!(text, "{memory:>7} {stays:>6} {keys:>9} {queries:>8} {whole:>7}")?;
     }
     Ok(text)
@@ -115,6 +116,7 @@ pub fn beside() -> Result<String> {
             let ms = |side: &str| recorded.milliseconds(&format!("{side}_{case}"), n);
             let (ours, theirs) = (ms("ours")?, ms("pytorch")?);
             let ratio = experiments::ratio(case, n)?;
+            let n = thousands(n as u64);
             writeln!(text, "{n:>6}  {case:<6} {ours:>7.1} {theirs:>8.1} {ratio:>6.2}")?;
         }
     }
@@ -152,6 +154,11 @@ pub fn decoding() -> Result<String> {
     Ok(text)
 }
 
+/// 1077.6 as 1,078, and 16.5 as 16, as `{:.0}` rounds.
+pub(crate) fn rounded(number: f64) -> String {
+    thousands(number.round_ties_even() as u64)
+}
+
 /// The memory that a pass asks for.
 ///
 /// # Errors
@@ -162,7 +169,8 @@ pub fn memory() -> Result<String> {
     for n in LENGTHS {
         let (flash, matrix) =
             (recorded.milliseconds("flash", n)?, recorded.milliseconds("matrix", n)?);
-        writeln!(text, "{:>6} {flash:>12.0} {matrix:>17.0}", thousands(n as u64))?;
+        let [flash, matrix] = [flash, matrix].map(rounded);
+        writeln!(text, "{:>6} {flash:>12} {matrix:>17}", thousands(n as u64))?;
     }
     Ok(text)
 }
@@ -317,9 +325,10 @@ pub fn facts() -> Result<String> {
     for n in [8192, 16384] {
         for case in ["flash", "matrix"] {
             let mib = memory.milliseconds(case, n)?;
-            fact(&format!("memory_{case}_{n}"), format!("{mib:.0}"))?;
+            fact(&format!("memory_{case}_{n}"), rounded(mib))?;
         }
     }
-    fact("score_matrix_mib", ((16384_usize.pow(2) * 4) >> 20).to_string())?;
+    fact("score_matrix_mib", thousands((16384_u64.pow(2) * 4) >> 20))?;
+    fact("score_matrix_over_answer", (16384 / 64).to_string())?;
     Ok(text)
 }

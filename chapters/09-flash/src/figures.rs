@@ -1,6 +1,6 @@
 //! The chapter's figures, one function each.
 
-use crate::example::RISE_TILE;
+use crate::example::{RISE_TILE, rounded};
 use crate::experiments::{
     self, BESIDE, DECODE, LENGTHS, Order, Stopped, TILES, TIMED, VERSIONS, Visit,
     WALKED,
@@ -49,14 +49,18 @@ pub fn memory() -> Result<Figure> {
         caption: format!(
             "Attention in tiles needs memory in proportion to the tokens. What a pass of \
              eight heads of 64 adds to the memory of its process, measured by the \
-             operating system: {:.0} MiB against {:.0} MiB at 16,384 tokens, when the \
+             operating system: {} MiB against {} MiB at 16,384 tokens, when the \
              other keeps one head’s matrix at a time.",
-            flash[last].1, matrix[last].1,
+            rounded(flash[last].1),
+            rounded(matrix[last].1),
         ),
         alt: format!(
             "Two lines on log scales over 1,024 to 16,384 tokens. One matrix at a time \
-             climbs from {:.0} to {:.0} MiB, tiles from {:.0} to {:.0}.",
-            matrix[0].1, matrix[last].1, flash[0].1, flash[last].1,
+             climbs from {} to {} MiB, tiles from {} to {}.",
+            rounded(matrix[0].1),
+            rounded(matrix[last].1),
+            rounded(flash[0].1),
+            rounded(flash[last].1),
         ),
     };
     let plot = Chart::new(Axis::log2("tokens"), Axis::log("added memory, MiB"))
