@@ -9,19 +9,19 @@ use attention::experiments::Recorded;
 /// Models by name, each with its `config.json`: the keys that say what it costs, with the
 /// values that its authors published.
 pub const MODELS: [(&str, &str); 13] = [
-    ("Llama-2-7B", include_str!("../configs/Llama-2-7B.json")),
-    ("Llama-3-8B", include_str!("../configs/Llama-3-8B.json")),
-    ("Llama-3.1-70B", include_str!("../configs/Llama-3.1-70B.json")),
-    ("Mistral-7B", include_str!("../configs/Mistral-7B.json")),
-    ("Mixtral-8x7B", include_str!("../configs/Mixtral-8x7B.json")),
-    ("Gemma-2B", include_str!("../configs/Gemma-2B.json")),
-    ("Gemma-2-9B", include_str!("../configs/Gemma-2-9B.json")),
-    ("Gemma-3-27B", include_str!("../configs/Gemma-3-27B.json")),
-    ("Qwen2.5-7B", include_str!("../configs/Qwen2.5-7B.json")),
-    ("Qwen3-8B", include_str!("../configs/Qwen3-8B.json")),
-    ("Qwen3-30B-A3B", include_str!("../configs/Qwen3-30B-A3B.json")),
-    ("DeepSeek-V2-Lite", include_str!("../configs/DeepSeek-V2-Lite.json")),
-    ("DeepSeek-V3", include_str!("../configs/DeepSeek-V3.json")),
+    ("Llama-2-7B", include_str!("configs/Llama-2-7B.json")),
+    ("Llama-3-8B", include_str!("configs/Llama-3-8B.json")),
+    ("Llama-3.1-70B", include_str!("configs/Llama-3.1-70B.json")),
+    ("Mistral-7B", include_str!("configs/Mistral-7B.json")),
+    ("Mixtral-8x7B", include_str!("configs/Mixtral-8x7B.json")),
+    ("Gemma-2B", include_str!("configs/Gemma-2B.json")),
+    ("Gemma-2-9B", include_str!("configs/Gemma-2-9B.json")),
+    ("Gemma-3-27B", include_str!("configs/Gemma-3-27B.json")),
+    ("Qwen2.5-7B", include_str!("configs/Qwen2.5-7B.json")),
+    ("Qwen3-8B", include_str!("configs/Qwen3-8B.json")),
+    ("Qwen3-30B-A3B", include_str!("configs/Qwen3-30B-A3B.json")),
+    ("DeepSeek-V2-Lite", include_str!("configs/DeepSeek-V2-Lite.json")),
+    ("DeepSeek-V3", include_str!("configs/DeepSeek-V3.json")),
 ];
 
 /// The model of that name, whatever the case of its letters.

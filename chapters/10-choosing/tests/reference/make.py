@@ -113,7 +113,7 @@ def main():
             config = AutoConfig.for_model(kind, **random_config(kind, rng))
             written = json.loads(config.to_json_string(use_diff=True))
             found.append({"config": written, **ask(config)})
-    for file in sorted((HERE / "../../configs").glob("*.json")):
+    for file in sorted((HERE / "../../src/configs").glob("*.json")):
         keys = json.loads(file.read_text())
         kind = keys.pop("model_type")
         found.append({"file": file.name, **ask(AutoConfig.for_model(kind, **keys))})
