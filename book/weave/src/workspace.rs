@@ -25,6 +25,7 @@ pub(crate) struct Workspace {
 }
 
 /// What the manifest of a crate says.
+#[derive(Default)]
 pub(crate) struct Crate {
     /// As paths in the prose write it, but with hyphens.
     pub name: String,
@@ -33,7 +34,7 @@ pub(crate) struct Crate {
     /// The crates of the workspace that it needs, other than for its tests.
     pub needs: Vec<String>,
     /// Its exercises, once somebody has asked for them.
-    syllabus: OnceLock<Result<Option<Chapter>, Problem>>,
+    pub syllabus: OnceLock<Result<Option<Chapter>, Problem>>,
 }
 
 impl Workspace {
@@ -216,5 +217,5 @@ fn read_manifest(manifest: &Path, folder: PathBuf) -> Result<Crate> {
     let dependencies = table.get("dependencies").and_then(toml::Value::as_table);
     let needs = dependencies.into_iter().flat_map(toml::Table::keys);
     let needs = needs.map(|name| name.replace('_', "-")).collect();
-    Ok(Crate { name, folder, needs, syllabus: OnceLock::new() })
+    Ok(Crate { name, folder, needs, ..Crate::default() })
 }
