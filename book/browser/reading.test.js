@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { launch, open as openPage, pages, serveBook } from "./book.js";
-import { cardOf, fileOf, hashIn } from "./cards.js";
+import { cardOf, cover, coverOf, fileOf, hashIn } from "./cards.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const themes = ["light", "rust", "coal", "navy", "ayu"];
@@ -305,11 +305,13 @@ test("the whole book prints, with every figure, formula and row of code", async 
   await close();
 });
 
-test("the card of every page is drawn from what the page says now", async () => {
+test("the card of every page, and the cover, are drawn from what the pages say now", async () => {
   const tab = await browser.newPage();
   for (const page of pages) {
     const { hash } = await cardOf(tab, book.origin, page);
     assert.equal(hashIn(readFileSync(fileOf(page))), hash, `${page}: npm run cards`);
   }
+  const { hash } = await coverOf(tab, book.origin);
+  assert.equal(hashIn(readFileSync(cover)), hash, "cover: npm run cards");
   await tab.close();
 });

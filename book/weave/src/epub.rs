@@ -24,6 +24,9 @@ const STYLE: &str = include_str!("epub/style.css");
 /// outputs.
 const FONTS: [&str; 2] = ["maths.woff2", "code.woff2"];
 
+/// What a shelf of books shows, if the book has it: `npm run cards` draws it.
+const COVER: &str = "images/cover.png";
+
 const CONTAINER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
   <rootfiles>
@@ -82,7 +85,17 @@ fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
         add(&mut zip, name, CompressionMethod::Deflated, content)
     };
     add("META-INF/container.xml", CONTAINER.as_bytes())?;
-    add("book/package.opf", package(&built.book, &chapters, &fonts).as_bytes())?;
+    let cover = root.join(COVER);
+    let cover = cover.is_file().then(|| fs::read(&cover)).transpose()?;
+    let cover_item = match cover {
+        Some(_) => item("cover", "cover.png", "image/png", "cover-image"),
+        None => String::new(),
+    };
+    let package = package(&built.book, &chapters, &fonts, &cover_item);
+    add("book/package.opf", package.as_bytes())?;
+    if let Some(image) = cover {
+        add("book/cover.png", &image)?;
+    }
     add("book/nav.xhtml", contents(&built.book, &chapters).as_bytes())?;
     add("book/style.css", STYLE.as_bytes())?;
     for font in &fonts {
@@ -112,7 +125,12 @@ fn add<W: Write + Seek>(
     Ok(zip.write_all(content)?)
 }
 
-fn package(book: &BookConfig, chapters: &[Chapter], fonts: &[&str]) -> String {
+fn package(
+    book: &BookConfig,
+    chapters: &[Chapter],
+    fonts: &[&str],
+    cover: &str,
+) -> String {
     let title = html::text(book.title.as_deref().unwrap_or("A book"));
     let language = book.language.as_deref().unwrap_or("en");
     let description = html::text(book.description.as_deref().unwrap_or_default());
@@ -156,7 +174,7 @@ fn package(book: &BookConfig, chapters: &[Chapter], fonts: &[&str]) -> String {
          \x20   <dc:rights>Text and figures: CC BY 4.0. Code: MIT or Apache-2.0.</dc:rights>\n\
          \x20   <meta property=\"dcterms:modified\">{}</meta>\n\
          \x20 </metadata>\n\
-         \x20 <manifest>\n{}{}{fonts}{items}\x20 </manifest>\n\
+         \x20 <manifest>\n{}{}{cover}{fonts}{items}\x20 </manifest>\n\
          \x20 <spine>\n{spine}\x20 </spine>\n\
          </package>\n",
         identifier(&title),

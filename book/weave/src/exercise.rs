@@ -79,7 +79,7 @@ pub(crate) fn list(workspace: &Workspace) -> Result<String, Fault> {
     Ok(format!(r#"<ol class="course">{chapters}</ol>"#))
 }
 
-fn chapter(workspace: &Workspace, krate: &str) -> Result<Chapter, Fault> {
+fn chapter<'a>(workspace: &'a Workspace, krate: &str) -> Result<&'a Chapter, Fault> {
     let folder = workspace.folder(krate)?;
     let file = folder.join(syllabus::FILE);
     let found = workspace.crates().find(|one| one.name == krate);

@@ -36,6 +36,15 @@ pub(crate) fn folder_of(site: &str) -> &str {
     place.find('/').map_or("/", |at| &place[at..])
 }
 
+/// The finished page of a chapter whose prose lies at `path`.
+pub(crate) fn file_of(path: &Path) -> PathBuf {
+    if path.file_stem().is_some_and(|stem| stem == "README") {
+        path.with_file_name("index.html")
+    } else {
+        path.with_extension("html")
+    }
+}
+
 /// Completes the pages of `book`, which lie in `folder`, and lists those that somebody may
 /// look for.
 ///
@@ -87,12 +96,7 @@ pub(crate) struct Page {
 
 impl Page {
     fn of(chapter: &Chapter) -> Option<Page> {
-        let path = chapter.path.as_ref()?;
-        let file = if path.file_stem()? == "README" {
-            path.with_file_name("index.html")
-        } else {
-            path.with_extension("html")
-        };
+        let file = file_of(chapter.path.as_ref()?);
         let number =
             chapter.number.as_ref().map(|n| format!("{n} ")).unwrap_or_default();
         Some(Page { file, name: format!("{number}{}", chapter.name) })

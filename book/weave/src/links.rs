@@ -1,16 +1,21 @@
 //! Every link of the finished pages leads somewhere.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use mdbook_core::book::Chapter;
 use mdbook_driver::MDBook;
+use rayon::prelude::*;
 use scraper::{Html, Selector};
 
-use crate::report::{Problem, Report, did_you_mean};
+use crate::{
+    finish,
+    report::{Problem, Report, did_you_mean},
+};
 
 /// A finished page: where its prose stands, what can be linked to, what it links to.
 struct Page {
@@ -25,22 +30,12 @@ struct Page {
 /// # Errors
 /// A [`Report`] of the dead ones, or a page that cannot be read.
 pub(crate) fn check(root: &Path, book: &MDBook, finished: &Path) -> Result<()> {
-    let mut pages = HashMap::new();
-    for chapter in book.book.chapters() {
-        let (Some(path), Some(source)) = (&chapter.path, &chapter.source_path) else {
-            continue;
-        };
-        let source = book.config.book.src.join(source);
-        let html = if path.file_stem().is_some_and(|stem| stem == "README") {
-            path.with_file_name("index.html")
-        } else {
-            path.with_extension("html")
-        };
-        let text = fs::read_to_string(finished.join(&html))
-            .with_context(|| format!("cannot read the page {}", html.display()))?;
-        let prose = fs::read_to_string(root.join(&source))?;
-        pages.insert(html, read_page(&text, source, prose));
-    }
+    let prose = &book.config.book.src;
+    let chapters: Vec<&Chapter> = book.book.chapters().collect();
+    let pages: BTreeMap<PathBuf, Page> = chapters
+        .par_iter()
+        .filter_map(|chapter| open(root, prose, chapter, finished).transpose())
+        .collect::<Result<_>>()?;
     let dead = pages.iter().flat_map(|(html, page)| {
         let links = page.links.iter();
         links.filter_map(|link| {
@@ -51,6 +46,24 @@ pub(crate) fn check(root: &Path, book: &MDBook, finished: &Path) -> Result<()> {
         })
     });
     Ok(Report::check(dead.collect())?)
+}
+
+/// The finished page of a chapter, by its place in the book; nothing for a draft.
+fn open(
+    root: &Path,
+    prose: &Path,
+    chapter: &Chapter,
+    finished: &Path,
+) -> Result<Option<(PathBuf, Page)>> {
+    let (Some(path), Some(source)) = (&chapter.path, &chapter.source_path) else {
+        return Ok(None);
+    };
+    let html = finish::file_of(path);
+    let source = prose.join(source);
+    let text = fs::read_to_string(finished.join(&html))
+        .with_context(|| format!("cannot read the page {}", html.display()))?;
+    let prose = fs::read_to_string(root.join(&source))?;
+    Ok(Some((html, read_page(&text, source, prose))))
 }
 
 fn read_page(html: &str, source: PathBuf, prose: String) -> Page {
@@ -72,7 +85,7 @@ fn read_page(html: &str, source: PathBuf, prose: String) -> Page {
 fn dead(
     link: &str,
     from: &Path,
-    pages: &HashMap<PathBuf, Page>,
+    pages: &BTreeMap<PathBuf, Page>,
     finished: &Path,
 ) -> Option<String> {
     if has_scheme(link) {

@@ -183,6 +183,7 @@ mod tests {
             name: name.into(),
             folder: name.into(),
             needs: needs.iter().map(|&name| name.into()).collect(),
+            ..Crate::default()
         };
         let [low, mid, high] =
             [named("low", &[]), named("mid", &["low"]), named("high", &["low", "mid"])];

@@ -28,25 +28,25 @@ impl Symbols {
         let mut symbols = Symbols::default();
         let mut next = 0;
         for Row { latex, names } in rows(page) {
-            let keys: Vec<String> =
-                (next..).map(|n| format!("{section}{n}")).take(latex.len()).collect();
-            next += latex.len();
-            for (latex, key) in latex.iter().zip(&keys) {
+            // Several symbols and as many names are pairs; otherwise what stands in one row
+            // is one thing.
+            let pairs = latex.len() == names.len() || names.is_empty();
+            let key = |place: usize| {
+                let place = if pairs { place } else { 0 };
+                format!("{section}{}", next + place)
+            };
+            for (place, latex) in latex.iter().enumerate() {
                 if let Some(formula) = one_element(latex) {
-                    symbols.formulas.push((formula, key.clone()));
+                    symbols.formulas.push((formula, key(place)));
                 }
             }
-            // One symbol may have several names; several symbols have one each.
-            let pairs = match keys.as_slice() {
-                [only] => names.iter().map(|name| (name, only)).collect(),
-                several if several.len() == names.len() => {
-                    names.iter().zip(several).collect()
-                }
-                _ => Vec::new(),
-            };
-            let pairs =
-                pairs.into_iter().map(|(name, key)| (html::text(name), key.clone()));
-            symbols.names.extend(pairs);
+            if !latex.is_empty() {
+                let names = names.iter().enumerate();
+                symbols
+                    .names
+                    .extend(names.map(|(place, name)| (html::text(name), key(place))));
+            }
+            next += latex.len();
         }
         symbols.names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         symbols
@@ -215,6 +215,8 @@ mod tests {
 | $d_h$ | width | | `head_dim`, `d_k` |
 | $Q$ | queries | $n \\times d_h$ | `q` |
 | $n$ | length | | `cache.len()` |
+| $E$, $F$ | mixes | | `mix` |
+| $x$, $y$ | no name | | |
 
 | symbol | elsewhere |
 |---|---|
@@ -245,6 +247,14 @@ mod tests {
         assert!(
             formula("Q_H").starts_with(r#"<math><msub><mi data-symbol="5.3">Q</mi>"#)
         );
+    }
+
+    #[test]
+    fn symbols_that_share_a_name_are_one_thing() {
+        let marked = r#"<mi data-symbol="5.5">"#;
+        assert_eq!(formula("E F").matches(marked).count(), 2);
+        assert_eq!(code("mix"), r#"<span data-symbol="5.5">mix</span>"#);
+        assert!(formula("x y").contains("5.7") && formula("x y").contains("5.8"));
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use mdbook_core::{
-    book::{Book, BookItem, Chapter},
+    book::{Book, Chapter},
     config::Config,
 };
 use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
+use rayon::prelude::*;
 
 use crate::{
     coverage::{self, Use},
@@ -70,23 +71,36 @@ fn weave(
 ) -> anyhow::Result<Woven> {
     let repository = config.html_config().and_then(|html| html.git_repository_url);
     let workspace = Workspace::open(root, repository)?;
-    let mut pages: Vec<PathBuf> = Vec::new();
+    let chapters: Vec<(PathBuf, &Chapter)> = book
+        .chapters()
+        .filter_map(|chapter| {
+            let source = chapter.source_path.as_ref()?;
+            Some((config.book.src.join(source), chapter))
+        })
+        .collect();
+    let woven: Vec<WovenPage> = chapters
+        .par_iter()
+        .map(|(file, chapter)| weave_page(&workspace, live, file, chapter))
+        .collect();
+    let pages: Vec<PathBuf> = chapters.into_iter().map(|(file, _)| file).collect();
+    let mut texts = HashMap::new();
     let mut uses = Vec::new();
     let mut formulas = 0;
     let mut problems = Vec::new();
-    book.for_each_mut(|item| {
-        let BookItem::Chapter(chapter) = item else { return };
-        let Some(source) = &chapter.source_path else { return };
-        let file = config.book.src.join(source);
-        let page = weave_page(&workspace, live, &file, chapter);
-        chapter.content = page.markdown;
+    for (file, page) in pages.iter().zip(woven) {
+        texts.insert(file, page.markdown);
         uses.extend(page.uses);
         formulas += page.formulas;
         problems.extend(page.problems);
-        pages.push(file);
-    });
+    }
     problems.extend(coverage::check(&workspace, &uses, &pages));
     Report::check(problems)?;
+    book.for_each_chapter_mut(|chapter| {
+        let Some(source) = &chapter.source_path else { return };
+        if let Some(text) = texts.get(&config.book.src.join(source)) {
+            chapter.content.clone_from(text);
+        }
+    });
     let summary = summary(pages.len(), &uses, formulas);
     Ok(Woven { book, summary })
 }

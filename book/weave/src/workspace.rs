@@ -1,11 +1,10 @@
 //! The folders of the book: crates by name, their sources, snapshots and drawings.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use anyhow::{Context, Result};
@@ -22,10 +21,11 @@ pub(crate) struct Workspace {
     /// Where its files can be read online, as book.toml says.
     pub repository: Option<String>,
     crates: BTreeMap<String, Crate>,
-    sources: RefCell<HashMap<PathBuf, Result<Rc<Source>, Problem>>>,
+    sources: Mutex<HashMap<PathBuf, Result<Arc<Source>, Problem>>>,
 }
 
 /// What the manifest of a crate says.
+#[derive(Default)]
 pub(crate) struct Crate {
     /// As paths in the prose write it, but with hyphens.
     pub name: String,
@@ -33,6 +33,8 @@ pub(crate) struct Crate {
     pub folder: PathBuf,
     /// The crates of the workspace that it needs, other than for its tests.
     pub needs: Vec<String>,
+    /// Its exercises, once somebody has asked for them.
+    pub syllabus: OnceLock<Result<Option<Chapter>, Problem>>,
 }
 
 impl Workspace {
@@ -57,7 +59,7 @@ impl Workspace {
             one.needs.retain(|name| names.contains(name));
         }
         let repository = repository.map(|url| url.trim_end_matches('/').to_owned());
-        let (root, sources) = (root.to_owned(), RefCell::default());
+        let (root, sources) = (root.to_owned(), Mutex::default());
         Ok(Workspace { root, repository, crates, sources })
     }
 
@@ -66,18 +68,25 @@ impl Workspace {
         self.crates.values()
     }
 
-    /// The exercises of a crate; nothing if it has none.
+    /// The exercises of a crate, which are read once; nothing if it has none.
     ///
     /// # Errors
     /// When its `course.toml` asks for something that makes no sense.
-    pub(crate) fn syllabus(&self, krate: &Crate) -> Result<Option<Chapter>, Fault> {
-        Chapter::open(&self.root.join(&krate.folder)).map_err(|e| {
-            let file = krate.folder.join(syllabus::FILE);
-            // The file's path is in the error, and is told anyway.
-            let message = e.chain().skip(1).map(ToString::to_string);
-            let message = message.collect::<Vec<_>>().join(": ");
-            Fault::There(Problem { file, line: 1, message })
-        })
+    pub(crate) fn syllabus<'a>(
+        &self,
+        krate: &'a Crate,
+    ) -> Result<Option<&'a Chapter>, Fault> {
+        let read = || {
+            Chapter::open(&self.root.join(&krate.folder)).map_err(|e| {
+                let file = krate.folder.join(syllabus::FILE);
+                // The file's path is in the error, and is told anyway.
+                let message = e.chain().skip(1).map(ToString::to_string);
+                let message = message.collect::<Vec<_>>().join(": ");
+                Problem { file, line: 1, message }
+            })
+        };
+        let known = krate.syllabus.get_or_init(read).as_ref();
+        known.map(Option::as_ref).map_err(|problem| Fault::There(problem.clone()))
     }
 
     /// The folder of a crate.
@@ -112,7 +121,7 @@ impl Workspace {
     ///
     /// # Errors
     /// When there is no such crate, or its file cannot be parsed.
-    pub(crate) fn root_source(&self, krate: &str) -> Result<Rc<Source>, Fault> {
+    pub(crate) fn root_source(&self, krate: &str) -> Result<Arc<Source>, Fault> {
         let src = self.folder(krate)?.join("src");
         let library = src.join("lib.rs");
         let is_library = self.root.join(&library).is_file();
@@ -127,7 +136,7 @@ impl Workspace {
         &self,
         krate: &str,
         name: &'a str,
-    ) -> Result<(Rc<Source>, &'a str), Fault> {
+    ) -> Result<(Arc<Source>, &'a str), Fault> {
         let folder = self.folder(krate)?;
         if let Some((group @ ("tests" | "benches"), inside)) = name.split_once("::")
             && let Some((file, item)) = inside.split_once("::")
@@ -153,10 +162,10 @@ impl Workspace {
     }
 
     /// The parsed file at `path`; each is read once.
-    fn source(&self, path: &Path) -> Result<Rc<Source>, Fault> {
-        let mut sources = self.sources.borrow_mut();
+    fn source(&self, path: &Path) -> Result<Arc<Source>, Fault> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let read = || match fs::read_to_string(self.root.join(path)) {
-            Ok(text) => Source::parse(path, text).map(Rc::new),
+            Ok(text) => Source::parse(path, text).map(Arc::new),
             Err(e) => {
                 let message = format!("cannot be read: {e}");
                 Err(Problem { file: path.to_owned(), line: 1, message })
@@ -208,5 +217,5 @@ fn read_manifest(manifest: &Path, folder: PathBuf) -> Result<Crate> {
     let dependencies = table.get("dependencies").and_then(toml::Value::as_table);
     let needs = dependencies.into_iter().flat_map(toml::Table::keys);
     let needs = needs.map(|name| name.replace('_', "-")).collect();
-    Ok(Crate { name, folder, needs })
+    Ok(Crate { name, folder, needs, ..Crate::default() })
 }

@@ -169,6 +169,18 @@ fn an_unknown_snapshot() {
 }
 
 #[test]
+fn an_output_that_a_phone_would_cut() {
+    let file = "chapters/01-softmax/tests/snapshots/outputs__three_scores.snap";
+    let fits = "é".repeat(46);
+    let text = format!("---\n---\n{fits}\n{fits}!\n");
+    check(
+        |book| book.write(file, &text),
+        &["chapters/01-softmax/tests/snapshots/outputs__three_scores.snap:4: 47 \
+             characters side by side: on a phone there is room for 46"],
+    );
+}
+
+#[test]
 fn a_snapshot_name_in_two_files() {
     let twin = "chapters/01-softmax/tests/snapshots/laws__three_scores.snap";
     check(

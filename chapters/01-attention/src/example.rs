@@ -180,10 +180,12 @@ pub fn shuffled() -> Result<String> {
     let place = |token: &str| words.iter().position(|w| *w == token).unwrap_or(0);
     let weight = shuffled.weights[(place("it"), place("animal"))];
     let moved = (&shuffled.output - expected).amax();
+    let (first, second) = words.split_at(n / 2);
     Ok(format!(
-        "{}\n\nit → animal in this order: {weight:.2}\n\
-         largest change of any output, followed to its new place: {moved:.5}\n",
-        words.join(" "),
+        "{}\n{}\n\nit → animal in this order: {weight:.2}\n\
+         largest change of any output,\nfollowed to its new place: {moved:.5}\n",
+        first.join(" "),
+        second.join(" "),
     ))
 }
 
@@ -208,11 +210,10 @@ pub fn cost() -> Result<String> {
 pub fn softmax_versions() -> Result<String> {
     let recorded = Recorded::read()?;
     let plain = recorded.milliseconds("softmax_by_rows", 1024)?;
-    let mut text =
-        String::from("version                                    ms   speedup\n");
+    let mut text = String::from("version                        ms   speedup\n");
     for (case, words) in experiments::VERSIONS {
         let ms = recorded.milliseconds(case, 1024)?;
-        writeln!(text, "{words:<38} {ms:>6.2} {:>8.1}x", plain / ms)?;
+        writeln!(text, "{words:<26} {ms:>6.2} {:>8.1}x", plain / ms)?;
     }
     Ok(text)
 }
@@ -229,7 +230,7 @@ pub fn wrong_axis() -> Result<String> {
     let same = softmax_by_rows(DMatrix::zeros(3, 3)).transpose();
     Ok(with_sums("softmax down the columns", &wrong)
         + "\n"
-        + &with_sums("hidden: all scores equal, as many queries as keys", &same))
+        + &with_sums("hidden: equal scores, 3 queries and 3 keys", &same))
 }
 
 /// The toy's causal weights when the mask comes after softmax, or hides with a 0.
@@ -262,17 +263,16 @@ pub fn scales() -> Result<String> {
     let width = real.x.ncols() as f32;
     let scales = [
         ("none", 1.0),
-        ("√d_k = √32, the right one", d_k.sqrt()),
+        ("√d_k = √32", d_k.sqrt()),
         ("√model_dim = √384", width.sqrt()),
         ("d_k = 32", d_k),
     ];
-    let mut text =
-        String::from("scores divided by            it → animal   largest / mean\n");
+    let mut text = String::from("divided by        it → animal     max / mean\n");
     for (words, divisor) in scales {
         let weights = softmax(&raw / divisor);
         let ratio = weights.row(row).max() * weights.ncols() as f32;
         let weight = weights[(row, animal)];
-        writeln!(text, "{words:<28} {weight:>11.2} {ratio:>16.1}")?;
+        writeln!(text, "{words:<17} {weight:>11.2} {ratio:>14.1}")?;
     }
     Ok(text)
 }

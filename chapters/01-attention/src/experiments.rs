@@ -222,10 +222,10 @@ fn worst_error(exp: impl Fn(f32) -> f32) -> f64 {
 
 /// The four softmaxes that the benchmark times, by name and in words.
 pub const VERSIONS: [(&str, &str); 4] = [
-    ("softmax_by_rows", "row by row, f32::exp"),
-    ("columns_std_exp", "down the columns, f32::exp"),
-    ("columns_series", "down the columns, exp_nonpositive"),
-    ("softmax", "the same for this processor's vectors"),
+    ("softmax_by_rows", "rows, f32::exp"),
+    ("columns_std_exp", "columns, f32::exp"),
+    ("columns_series", "columns, exp_nonpositive"),
+    ("softmax", "the processor's vectors"),
 ];
 
 /// What `cargo bench -p attention -- --record` wrote down last.

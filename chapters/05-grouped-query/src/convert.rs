@@ -94,7 +94,7 @@ pub fn convert(
         let _ = writeln!(stderr, "warning: {}", printable(&warning));
     }
     let to = printable(&arguments.output.to_string_lossy());
-    writeln!(stdout, "wrote {to}: {count} tensors pooled, {kept} kept")?;
+    writeln!(stdout, "wrote {to}\n{count} tensors pooled, {kept} kept")?;
     writeln!(stdout, "in config.json, set num_key_value_heads to {kv_heads}")?;
     Ok(())
 }

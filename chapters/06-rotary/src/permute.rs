@@ -98,7 +98,7 @@ pub fn permute(
         let _ = writeln!(stderr, "warning: {}", printable(&warning));
     }
     let to = printable(&arguments.output.to_string_lossy());
-    writeln!(stdout, "wrote {to}: {count} tensors permuted, {kept} kept")?;
+    writeln!(stdout, "wrote {to}\n{count} tensors permuted, {kept} kept")?;
     Ok(())
 }
 
