@@ -63,8 +63,8 @@ pub fn experts() -> Result<String> {
 /// # Errors
 /// When the model's slices cannot be read.
 pub fn capstone() -> Result<String> {
-    let mut text = String::from("            numbers        multiply-  step\n");
-    text += "            learned  kept  adds, 10⁶   KiB error\n";
+    let mut text = String::from("            numbers      multiply-  step\n");
+    text += "            learned kept adds, 10⁶   KiB error\n";
     for variant in VARIANTS {
         let run = variant.run()?;
         let kept = run.kept.map_or("–".into(), |kept| thousands(kept as u64));
@@ -73,7 +73,7 @@ pub fn capstone() -> Result<String> {
             if run.error < 1e-5 { "0.00".into() } else { format!("{:.2}", run.error) };
         writeln!(
             text,
-            "{:<11}{:>8}{kept:>6}{:>11}{step:>6}{error:>6}",
+            "{:<11}{:>8}{kept:>5}{:>10}{step:>6}{error:>6}",
             variant.name(),
             thousands(run.parameters as u64),
             run.multiply_adds / 1_000_000,
@@ -126,8 +126,8 @@ pub fn prompt() -> Result<String> {
 /// # Errors
 /// When one of them cannot be read.
 pub fn models() -> Result<String> {
-    let mut text = String::from("                             cache of    32,768\n");
-    text += "                  kv heads   a token    tokens\n";
+    let mut text = String::from("                          cache of   32,768\n");
+    text += "                kv heads   a token   tokens\n";
     for (name, _) in MODELS {
         let model = experiments::model(name)?;
         let heads = match model.mechanism {
@@ -136,7 +136,7 @@ pub fn models() -> Result<String> {
         };
         let token = bytes(2.0 * (model.layers * model.mechanism.kept()) as f64);
         let text_of = bytes(2.0 * model.cache(32_768));
-        writeln!(text, "{name:<17}{heads:>7}{token:>10}{text_of:>10}")?;
+        writeln!(text, "{name:<16}{heads:>7}{token:>10}{text_of:>10}")?;
     }
     Ok(text)
 }
