@@ -35,9 +35,33 @@ pub fn run<C: Chapter>(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> u8 {
-    let done = match parse::<C>(args) {
-        Ok(Asked::Own(name, arguments)) => C::obey(&name, &arguments, stdout, stderr),
-        Ok(Asked::Common(command)) => obey::<C>(&command, stdout, stderr),
+    let asked = parse::<C>(args);
+    answer(asked, stdout, stderr, |asked, stdout, stderr| match asked {
+        Asked::Own(name, arguments) => C::obey(&name, &arguments, stdout, stderr),
+        Asked::Common(command) => obey::<C>(&command, stdout, stderr),
+    })
+}
+
+/// [`run`] for a program with a command line of its own, of which `obey` does what it says.
+pub fn run_own<P: clap::Parser>(
+    args: impl IntoIterator<Item = OsString>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+    obey: impl FnOnce(&P, &mut dyn Write) -> Result<()>,
+) -> u8 {
+    let asked = P::try_parse_from(args);
+    answer(asked, stdout, stderr, |asked, stdout, _| obey(&asked, stdout))
+}
+
+/// Does what was asked, or says in one line why not, and gives the exit code.
+fn answer<A>(
+    asked: Result<A, clap::Error>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+    obey: impl FnOnce(A, &mut dyn Write, &mut dyn Write) -> Result<()>,
+) -> u8 {
+    let done = match asked {
+        Ok(asked) => obey(asked, stdout, stderr),
         // --help and --version are errors to clap alone.
         Err(help) if !help.use_stderr() => {
             write!(stdout, "{}", help.render()).map_err(Into::into)
@@ -152,19 +176,30 @@ fn obey<C: Chapter>(
 ) -> Result<()> {
     match &command.command {
         None => Ok(writeln!(stdout, "{}", C::example()?.trim_end())?),
-        Some(Command::Plots { out }) => plots::<C>(out.as_deref(), stdout),
+        Some(Command::Plots { out }) => {
+            draw(C::FOLDER, &C::figures()?, out.as_deref(), stdout)
+        }
         Some(Command::Forward(arguments)) => forward::<C>(arguments, stdout, stderr),
     }
 }
 
-fn plots<C: Chapter>(out: Option<&Path>, stdout: &mut dyn Write) -> Result<()> {
+/// Draws `figures` into `out`, or else into the chapter's own folder in the book's
+/// `images/`, and says which files it wrote.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn draw(
+    folder: &str,
+    figures: &[figures::Figure],
+    out: Option<&Path>,
+    stdout: &mut dyn Write,
+) -> Result<()> {
     let folder = match out {
         Some(folder) => folder.to_path_buf(),
-        None => images()?.join(C::FOLDER),
+        None => images()?.join(folder),
     };
-    let figures = C::figures()?;
-    figures::save(&folder, &figures).context("cannot draw")?;
-    for figure in &figures {
+    figures::save(&folder, figures).context("cannot draw")?;
+    for figure in figures {
         let file = folder.join(format!("{}.svg", figure.name()));
         writeln!(stdout, "wrote {}", one_line(&brief_path(&file)))?;
     }

@@ -25,7 +25,7 @@ mod results;
 mod tensors;
 pub mod testing;
 
-pub use command::{main, run};
+pub use command::{draw, main, run, run_own};
 pub use output::Destination;
 pub use raw::RawTensor;
 pub use tensors::{LinearTensors, Stack, TensorError, Tensors};

@@ -39,7 +39,7 @@ impl Destination {
     ///
     /// # Errors
     /// When it cannot be written; then what was there is still there.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
         self.write_parts([bytes])
     }
 

@@ -168,7 +168,13 @@ pub(crate) fn verdict(
             tell_smallest(example);
         }
         Finding::Panicked { message, place, example } => {
-            let text = format!("`{}` panics in line {}:", place.file, place.line);
+            let text = match place.file.split_once("/registry/src/") {
+                Some((_, file)) => {
+                    let file = file.split_once('/').map_or(file, |(_, file)| file);
+                    format!("A function that yours calls panics, in `{file}`:")
+                }
+                None => format!("`{}` panics in line {}:", place.file, place.line),
+            };
             anstream::println!("{}", wrapped(&text, 2));
             anstream::println!("{}", wrapped(message, 4));
             tell_smallest(example);
@@ -208,7 +214,7 @@ fn tell_right(
     if !predictions.is_empty() {
         anstream::println!("\n  What you predicted, beside what is so:\n");
         for pair in predictions {
-            show_pair(pair);
+            show_prediction(pair);
         }
     }
     let progress = crate::progress::Progress::read(course)?;
@@ -331,6 +337,19 @@ fn show_pair(pair: &Pair) {
         (None, Some(got)) => vec![("got", got)],
         (None, None) => Vec::new(),
     };
+    show_columns(&columns);
+}
+
+/// A prediction is never wrong, and seldom the same.
+fn show_prediction(pair: &Pair) {
+    anstream::println!("    {}", bold(&pair.name));
+    let column = |title, table: &Option<_>| Some((title, lines(table.as_ref()?, None)));
+    let columns = [column("you said", &pair.got), column("it is", &pair.expected)];
+    show_columns(&columns.into_iter().flatten().collect::<Vec<_>>());
+}
+
+/// Side by side, if they are narrow enough.
+fn show_columns(columns: &[(&str, Vec<String>)]) {
     let widths: Vec<usize> = columns
         .iter()
         .map(|(title, lines)| {
@@ -340,7 +359,7 @@ fn show_pair(pair: &Pair) {
         .collect();
     if widths.iter().sum::<usize>() + 3 * widths.len() + 6 > WIDTH {
         // Too wide to stand side by side.
-        for (title, lines) in &columns {
+        for (title, lines) in columns {
             anstream::println!("      {}", dim(title));
             for line in lines {
                 anstream::println!("      {line}");

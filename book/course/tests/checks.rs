@@ -123,6 +123,13 @@ fn a_sheet_is_read_as_a_reader_writes_it() {
     assert!(said.contains("output ≠") && !said.contains("9.4"), "{said}");
     let said = told("[0, 2, 2]", "[0.063, 0.468, 0.468]", "[5.3, 9.4]");
     assert!(said.contains("✓ attention/by-hand"), "{said}");
+    // A prediction is never wrong, and stands beside what is so.
+    let sheet = "01-attention/answers/temperature.toml";
+    reader.write(sheet, "predicted = 3.5\nfactor = 1.68\n");
+    let output = reader.command().args(["check", "temperature"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("you said   it is") && said.contains("3.5"), "{said}");
+    assert!(!said.contains("the same"), "{said}");
 }
 
 /// Ends a program that does not end by itself.

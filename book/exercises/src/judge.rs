@@ -103,6 +103,16 @@ impl Trial<'_> {
         all.map(|which| (which, explained(which)))
             .max_by_key(|(_, explained)| *explained)
             .filter(|(_, explained)| 2 * explained > wrong.len())
+            .filter(|(which, explained)| self.spared_by(*which, cases) < *explained)
+    }
+
+    /// Cases that the mistake gets wrong and `mine` does not. A mistake that would have
+    /// done more harm than there is only happens to give the same here and there.
+    fn spared_by(self, which: usize, cases: &[Choices]) -> usize {
+        let wrong = |case: &&Choices| {
+            !self.agree(&self.oracle.mistaken(which, case), &self.oracle.answer(case))
+        };
+        cases.iter().filter(wrong).filter(|case| self.right(case)).count()
     }
 
     fn makes(self, which: usize, case: &[u32]) -> bool {
@@ -217,6 +227,15 @@ mod tests {
         };
         assert_eq!(mistake, "left-alone");
         assert!((1..80).contains(&left), "{left} cases are left");
+    }
+
+    #[test]
+    fn a_mistake_that_would_have_done_more_harm_is_not_named() {
+        // Left alone where the first number is 4, which says little of the other cases.
+        let found = finding(|x| {
+            Answer::of("y", if x[0] == 4.0 { x.clone() } else { x.transpose() })
+        });
+        assert!(matches!(found, Finding::Wrong { .. }), "{found:?}");
     }
 
     #[test]

@@ -8,12 +8,15 @@
 mod page;
 
 use anyhow::{Context, Result, bail};
+use attention::Mask;
 use attention::experiments::{OPENING, Place, Real};
 use attention::figures::{
     Hidden, masked_map, scaling_among, temperature_of, who_looks_at_whom,
 };
 use chapter_cli::Tensors;
+use choosing::figures::ceiling_with;
 use figures::Figure;
+use flash::{Tile, figures::walk_with};
 use grouped_query::figures::groups_of;
 use latent::figures::one_vector_of;
 use linformer::figures::errors_of;
@@ -85,6 +88,23 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
                 _ => Some(request.input("layer")?),
             };
             errors_of(layer, request.input("k")?)
+        }
+        "flash::walk" => {
+            let [queries, keys, step] =
+                ["queries", "keys", "step"].map(|name| request.input(name));
+            let mask = match &*request.input::<String>("mask")? {
+                "none" => Mask::None,
+                "causal" => Mask::Causal { offset: 0 },
+                other => bail!("mask: `{other}` does not fit"),
+            };
+            walk_with(Tile { queries: queries?, keys: keys? }, mask, step?)
+        }
+        "choosing::ceiling" => {
+            let shape = ["heads", "kv_heads", "layers", "context"];
+            let [heads, kv_heads, layers, context] =
+                shape.map(|name| request.input(name));
+            let machine = request.input::<String>("machine")?;
+            ceiling_with(heads?, kv_heads?, layers?, context?, &machine)
         }
         other => bail!("there is no live figure `{other}`"),
     }

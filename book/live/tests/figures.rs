@@ -136,14 +136,14 @@ fn every_value_of_every_control_changes_the_figure_or_is_refused_in_words() {
                         fits_the_page(&label, figure.svg());
                     }
                     Err(error) => {
-                        assert_eq!(
-                            listed.name, "grouped_query::groups",
-                            "{label}: {error}"
-                        );
-                        assert!(
-                            error.to_string().contains("heads"),
-                            "{label}: {error}"
-                        );
+                        let said = match &*listed.name {
+                            "grouped_query::groups" => &["heads"][..],
+                            "choosing::ceiling" => &["heads", "does not fit"],
+                            _ => &[],
+                        };
+                        let error = error.to_string();
+                        let refused = said.iter().any(|said| error.contains(said));
+                        assert!(refused, "{label}: {error}");
                     }
                 }
             }

@@ -45,14 +45,19 @@ fn anchor(exercise: &str) -> String {
     format!("exercise-{exercise}")
 }
 
-/// The chapters with their exercises, each linked to where it stands.
+/// The chapters in reading order with their exercises, each linked to where it stands.
 ///
 /// # Errors
 /// When a `course.toml` cannot be read.
 pub(crate) fn list(workspace: &Workspace) -> Result<String, Fault> {
-    let mut chapters = String::new();
+    let mut all = Vec::new();
     for krate in workspace.crates() {
-        let Some(chapter) = workspace.syllabus(krate)? else { continue };
+        all.extend(workspace.syllabus(krate)?);
+    }
+    // Crates come by their names, chapters by their numbers.
+    all.sort_by(|one, other| one.folder.cmp(&other.folder));
+    let mut chapters = String::new();
+    for chapter in all {
         let exercises = chapter.exercises.iter().map(|exercise| {
             format!(
                 r#"<li data-exercise="{id}"><a href="{page}#{anchor}">{title}</a> <span class="kind">{kind}</span></li>"#,

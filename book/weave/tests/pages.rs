@@ -223,6 +223,17 @@ fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
     );
     let page = "book/src/01-softmax.md";
     book.replace(page, "A function:", "{{#exercise softmax::shares}}\n\n{{#course}}");
+    book.write(
+        "chapters/02-scaled-softmax/course.toml",
+        "[[exercise]]\nname = \"scaled\"\nkind = \"implement\"\ntitle = \"B\"\n\
+         section = \"the-whole\"\nbody = \"softmax\"\nhints = [\"a\", \"b\", \"c\"]\n",
+    );
+    let second = "book/src/02-scaled-softmax.md";
+    book.replace(
+        second,
+        "## The whole",
+        "## The whole\n\n{{#exercise scaled_softmax::scaled}}",
+    );
     book.weave_well();
     let html = std::fs::read_to_string(book.root().join("target/book/01-softmax.html"));
     let html = html.unwrap();
@@ -236,6 +247,9 @@ fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
     ] {
         assert!(html.contains(wanted), "{wanted}");
     }
+    // In the order of chapters, and not of the crates' names.
+    let at = |krate: &str| html.find(&format!(r#"<li data-chapter="{krate}">"#));
+    assert!(at("softmax") < at("scaled-softmax"), "{html}");
     // Boxes to tick are the script's: a page without it has no broken ones.
     assert!(!html.contains(r#"<input type="checkbox" data"#));
 }

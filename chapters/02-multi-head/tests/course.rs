@@ -167,6 +167,11 @@ fn check() -> Exercise<Shared> {
             if_allowed(allowed, || p.width / p.heads)
         })
         .hidden_by(|| Shared { width: 4, heads: 4 })
+        .mistake("no-width", |p| {
+            let allowed = p.heads > 0 && p.width > 0 && p.width.is_multiple_of(p.heads);
+            if_allowed(allowed, || p.width / p.heads)
+        })
+        .hidden_by(|| Shared { width: 6, heads: 3 })
         .mistake("heads-for-width", |p| {
             let allowed = p.heads > 0 && p.width.is_multiple_of(p.heads);
             if_allowed(allowed, || p.heads)
@@ -294,15 +299,15 @@ impl Asked {
 }
 
 fn parts_of(found: Result<Heads, LayerError>) -> Answer {
-    let parts = |Heads { context, weights }: Heads| {
-        let weights = weights.into_iter().enumerate();
-        weights
-            .fold(Answer::default(), |answer, (h, weights)| {
-                answer.and(&format!("weights of head {h}"), weights)
-            })
-            .and("context", context)
-    };
+    let parts = |Heads { context, weights }| maps_of(weights).and("context", context);
     Answer::try_of("refused", found.map(parts))
+}
+
+fn maps_of(weights: Vec<DMatrix<f32>>) -> Answer {
+    let weights = weights.into_iter().enumerate();
+    weights.fold(Answer::default(), |answer, (h, weights)| {
+        answer.and(&format!("weights of head {h}"), weights)
+    })
 }
 
 fn split() -> Exercise<Asked> {
@@ -334,6 +339,18 @@ fn split() -> Exercise<Asked> {
             })
         })
         .hidden_by(one_head)
+        .mistake("last-head", |p| {
+            p.cut_and_join(in_columns, |heads| heads[heads.len() - 1].clone())
+        })
+        .hidden_by(one_head)
+        .mistake("last-head-first", |p| {
+            p.cut_and_join(in_columns, |heads| {
+                side_by_side(&heads.iter().rev().cloned().collect::<Vec<_>>())
+            })
+        })
+        .hidden_by(one_head)
+        .mistake("joined-in-turns", |p| p.cut_and_join(in_columns, every_so_many_back))
+        .hidden_by(one_column_a_head)
         .mistake("mean-in-every-place", |p| {
             p.joined(|context| averaged(context, p.heads))
         })
@@ -346,6 +363,10 @@ fn split() -> Exercise<Asked> {
                 side_by_side,
             )
         })
+        .hidden_by(one_head)
+        .mistake("keys-of-head-0", |p| p.where_it_fits(|| keys_of_head_0(p)))
+        .hidden_by(one_head)
+        .mistake("one-map", |p| p.where_it_fits(|| one_map(p)))
         .hidden_by(one_head)
         .mistake("root-of-the-layers-width", |p| {
             p.where_it_fits(|| {
@@ -411,6 +432,20 @@ fn side_by_side_from_rows(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
     let (n, width) = heads[0].shape();
     let below = below_one_another(heads).transpose();
     DMatrix::from_row_slice(n, width * heads.len(), below.as_slice())
+}
+
+fn keys_of_head_0(p: &Asked) -> Heads {
+    let width = p.k.ncols() / p.heads;
+    let first = |i, j| p.k[(i, j % width)];
+    let k = DMatrix::from_fn(p.k.nrows(), p.k.ncols(), first);
+    attend_heads(&p.q, &k, &p.v, p.heads, &p.mask).unwrap()
+}
+
+/// The mean over the heads in place of each head's weights.
+fn one_map(p: &Asked) -> Heads {
+    let Heads { context, weights } = p.right();
+    let mean = weights.iter().sum::<DMatrix<f32>>() / p.heads as f32;
+    Heads { context, weights: vec![mean; p.heads] }
 }
 
 /// One softmax over the keys of all heads.
@@ -500,7 +535,7 @@ impl Run {
 
     fn parts(attended: Result<MultiHeadAttended, LayerError>) -> Answer {
         let parts = |MultiHeadAttended { output, weights }| {
-            parts_of(Ok(Heads { context: output, weights }))
+            maps_of(weights).and("output", output)
         };
         Answer::try_of("refused", attended.map(parts))
     }
@@ -522,6 +557,24 @@ impl Run {
         }
         let Heads { context, weights } = self.found(&self.mask);
         Run::parts(Ok(MultiHeadAttended { output: mix(&context), weights }))
+    }
+
+    /// With queries, keys and values in other roles, or among another number of heads.
+    fn attended(
+        &self,
+        roles: impl Fn([DMatrix<f32>; 3]) -> [DMatrix<f32>; 3],
+        heads: usize,
+    ) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let layer = self.layer();
+        let Projected { q, k, v } = layer.project(&self.x, &self.context).unwrap();
+        let [q, k, v] = roles([q, k, v]);
+        let found = attend_heads(&q, &k, &v, heads, &self.mask);
+        Run::parts(found.and_then(|Heads { context, weights }| {
+            Ok(MultiHeadAttended { output: layer.o_proj().forward(&context)?, weights })
+        }))
     }
 
     fn forward(&self, context: &DMatrix<f32>) -> DMatrix<f32> {
@@ -566,6 +619,23 @@ fn forward() -> Exercise<Run> {
             Run::parts(Ok(MultiHeadAttended { output, weights }))
         })
         .hidden_by(identity_after)
+        .mistake("keys-ask", |p| p.attended(|[q, k, v]| [k, q, v], p.heads))
+        .hidden_by(identity_after)
+        .mistake("values-as-keys", |p| p.attended(|[q, k, v]| [q, v, k], p.heads))
+        .mistake("one-head", |p| p.attended(|parts| parts, 1))
+        .hidden_by(identity_after)
+        .mistake("mixed-before", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let Projected { q, k, v } = p.layer().project(&p.x, &p.context).unwrap();
+            let found = attend_heads(&q, &k, &p.forward(&v), p.heads, &p.mask);
+            Run::parts(found.map(|Heads { context: output, weights }| {
+                MultiHeadAttended { output, weights }
+            }))
+        })
+        .hidden_by(identity_after)
+        .mistake("x-added", |p| p.mixed(|found| p.forward(found) + &p.x))
         .mistake("looks-at-itself", |p| Run::parts(p.layer().forward(&p.x, &p.mask)))
         .hidden_by(identity_after)
         .mistake("roles-swapped", |p| {

@@ -313,7 +313,12 @@ impl LowRank {
     /// # Errors
     /// When the model's slice cannot be read.
     pub fn of(layer: usize) -> Result<Self> {
-        let layer = Layer::load(layer)?;
+        Ok(Self::new(Layer::load(layer)?))
+    }
+
+    /// The same for a layer that has been read.
+    #[must_use]
+    pub fn new(layer: Layer) -> Self {
         let (k, v) = (&layer.k_proj.weight, &layer.v_proj.weight);
         // W Wᵀ has the same left vectors and is half as wide.
         let square = (k * k.transpose() + v * v.transpose()).cast::<f64>();
@@ -321,11 +326,25 @@ impl LowRank {
         let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
         order.sort_by(|&a, &b| eigenvalues[b].total_cmp(&eigenvalues[a]));
         let directions = eigenvectors.select_columns(&order).cast::<f32>();
-        Ok(LowRank { layer, directions })
+        LowRank { layer, directions }
     }
 
-    /// The relative error of the heads' output when keys and values are made from a
-    /// latent of this width, which is the best that any such latent does for the weights.
+    /// Keys and values of all heads, made from a latent of this width, which is the best
+    /// that any such latent does for the weights.
+    ///
+    /// # Errors
+    /// When the weights do not make a layer.
+    pub fn keys_and_values(&self, rank: usize) -> Result<[DMatrix<f32>; 2]> {
+        let down = self.directions.columns(0, rank.min(self.directions.ncols()));
+        let latents = &self.layer.x * down;
+        let raised = |linear: &chapter_cli::LinearTensors| {
+            let up = Linear::new(down.tr_mul(&linear.weight), linear.bias.clone())?;
+            up.forward(&latents)
+        };
+        Ok([raised(&self.layer.k_proj)?, raised(&self.layer.v_proj)?])
+    }
+
+    /// The relative error of the heads' output with [`LowRank::keys_and_values`].
     ///
     /// # Errors
     /// When the weights do not make a layer.
@@ -333,13 +352,7 @@ impl LowRank {
         let whole = grouped(&self.layer, self.layer.heads, Pooling::Mean)?;
         let projected = whole.project(&self.layer.x, &self.layer.x)?;
         let expected = heads_of(&whole, &self.layer.x)?.context;
-        let down = self.directions.columns(0, rank.min(self.directions.ncols()));
-        let latents = &self.layer.x * down;
-        let raised = |linear: &chapter_cli::LinearTensors| {
-            let up = Linear::new(down.tr_mul(&linear.weight), linear.bias.clone())?;
-            up.forward(&latents)
-        };
-        let (k, v) = (raised(&self.layer.k_proj)?, raised(&self.layer.v_proj)?);
+        let [k, v] = self.keys_and_values(rank)?;
         let (k, v) = (k.as_view(), v.as_view());
         let found = attend_groups(&projected.q, k, v, whole.groups(), &Mask::None)?;
         Ok(relative_error(&found.context, &expected))

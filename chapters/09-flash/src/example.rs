@@ -5,7 +5,7 @@ use crate::experiments::{
     self, BESIDE, CACHED, DECODE, LENGTHS, Mistake, Order, TILES, TIMED, VERSIONS,
 };
 use crate::kernel::Tuning;
-use crate::{CHUNK, Partial, Sight, Tile};
+use crate::{CHUNK, Partial, Sight};
 use anyhow::Result;
 use attention::Mask;
 use attention::example::grouped as thousands;
@@ -322,11 +322,4 @@ pub fn facts() -> Result<String> {
     }
     fact("score_matrix_mib", ((16384_usize.pow(2) * 4) >> 20).to_string())?;
     Ok(text)
-}
-
-/// The tiles of a causal pass over 16 tokens, four by four.
-#[must_use]
-pub fn small_walk() -> Vec<experiments::Visit> {
-    let tile = Tile { queries: 4, keys: 4 };
-    experiments::walk(16, 16, &Mask::Causal { offset: 0 }, tile)
 }

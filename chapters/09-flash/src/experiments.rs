@@ -1,7 +1,8 @@
 //! What the chapter measures: the data behind its figures and numbers.
 
 use crate::kernel::{Exp, Tuning, Vectors};
-use crate::{Sight, Tile, attend, attend_tiled, attend_tuned, sight, steps};
+use crate::{Partial, Sight, Tile};
+use crate::{attend, attend_tiled, attend_tuned, hide, sight, steps};
 use anyhow::Result;
 use attention::experiments::Recorded;
 use attention::{Linear, Mask, attend as attend_whole, scores};
@@ -36,6 +37,59 @@ pub fn walk(n: usize, m: usize, mask: &Mask, tile: Tile) -> Vec<Visit> {
         })
     });
     visits.collect()
+}
+
+/// Queries, and keys, of the walk that the chapter draws.
+pub const WALKED: usize = 16;
+
+/// A walk that was stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stopped {
+    /// All tiles, in order.
+    pub visits: Vec<Visit>,
+    /// What they are seen through.
+    pub mask: Mask,
+    /// How many have been merged.
+    pub step: usize,
+    /// The queries of the last of them.
+    pub now: Range<usize>,
+    /// For each query that has met a key, its largest score so far and the sum of the
+    /// exponentials measured from it.
+    pub held: Vec<Option<[f32; 2]>>,
+}
+
+/// Walks over random scores of [`WALKED`] queries and keys as [`attend_tiled`] does, and
+/// stops after `step` tiles, at least one, or at the end.
+///
+/// # Errors
+/// When the mask has another shape.
+pub fn stopped(tile: Tile, mask: Mask, step: usize) -> Result<Stopped> {
+    let (q, k) = (normal(WALKED, 8, 1), normal(WALKED, 8, 2));
+    let values = DMatrix::zeros(WALKED, 1);
+    let scores = scores(q.as_view(), k.as_view())?;
+    let visits = walk(WALKED, WALKED, &mask, tile);
+    let (mut done, mut now, mut held) = (0, 0..0, vec![None; WALKED]);
+    let mut found = Partial::nothing(0, 1);
+    for visit in visits.iter().filter(|visit| visit.sight != Sight::Nothing) {
+        if done == step.max(1) {
+            break;
+        }
+        let (queries, keys) = (visit.queries.clone(), visit.keys.clone());
+        if now != queries {
+            found = Partial::nothing(queries.len(), 1);
+            now = queries.clone();
+        }
+        let shape = (queries.len(), keys.len());
+        let mut scores = scores.view((queries.start, keys.start), shape).into_owned();
+        hide(&mask, &queries, &keys, &mut scores);
+        let values = values.rows(keys.start, keys.len());
+        found = found.merge(&Partial::of(scores, values)?)?;
+        for (query, (max, sum)) in queries.zip(found.max.iter().zip(found.sum.iter())) {
+            held[query] = Some([*max, *sum]);
+        }
+        done += 1;
+    }
+    Ok(Stopped { visits, mask, step: done, now, held })
 }
 
 /// Who moves, and who waits beside the processor.

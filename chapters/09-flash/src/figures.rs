@@ -1,15 +1,18 @@
 //! The chapter's figures, one function each.
 
-use crate::Sight;
-use crate::example::{RISE_TILE, small_walk};
+use crate::example::RISE_TILE;
 use crate::experiments::{
-    self, BESIDE, DECODE, LENGTHS, Order, TILES, TIMED, VERSIONS, Visit,
+    self, BESIDE, DECODE, LENGTHS, Order, Stopped, TILES, TIMED, VERSIONS, Visit,
+    WALKED,
 };
+use crate::{Sight, Tile, sees};
 use anyhow::Result;
+use attention::Mask;
 use figures::{
     Anchor, Area, Axis, Bars, Canvas, Chart, Diagram, Figure, FigureError, Hue, Paint,
     Pen, Plot, SMALL, Slot, TEXT, Table, Type, Words, at,
 };
+use std::cmp::Ordering;
 
 /// All of them, in the order in which the chapter shows them.
 ///
@@ -99,29 +102,86 @@ pub fn merge() -> Result<Figure> {
     Ok(Figure::draw("merge", words, &diagram)?)
 }
 
-/// The tiles of a small causal pass with the order in which they are computed.
+/// A walk over tiles, stopped after some of them.
 struct TileWalk {
-    visits: Vec<Visit>,
+    walk: Stopped,
+    /// Tiles next to each other in a row.
+    columns: usize,
 }
 
-impl TileWalk {
-    /// Tiles a side.
-    fn side(&self) -> usize {
-        self.visits.len().isqrt()
-    }
+/// Side of the square of all tiles, in pixels.
+const SIDE: f64 = 256.0;
 
+impl TileWalk {
     /// Its place, what the mask leaves, and the number of the tile among those computed.
-    fn cells(&self) -> impl Iterator<Item = (usize, usize, &Visit, Option<usize>)> {
-        let (side, mut computed) = (self.side(), 0);
-        self.visits.iter().enumerate().map(move |(i, visit)| {
+    fn cells(&self) -> impl Iterator<Item = (Area, &Visit, Option<usize>)> {
+        let mut computed = 0;
+        self.walk.visits.iter().enumerate().map(move |(i, visit)| {
             let number = (visit.sight != Sight::Nothing).then(|| {
                 computed += 1;
                 computed
             });
-            (i / side, i % side, visit, number)
+            let pixels = SIDE / WALKED as f64;
+            let area = Area {
+                x: LEFT + (i % self.columns * visit.keys.len()) as f64 * pixels,
+                y: TOP + visit.queries.start as f64 * pixels,
+                width: visit.keys.len() as f64 * pixels,
+                height: visit.queries.len() as f64 * pixels,
+            };
+            (area, visit, number)
         })
     }
+
+    /// Fills what the mask leaves of a tile.
+    fn fill(
+        &self,
+        canvas: &Canvas,
+        area: Area,
+        visit: &Visit,
+        opacity: f64,
+    ) -> Result<(), FigureError> {
+        let (height, width) = (
+            area.height / visit.queries.len() as f64,
+            area.width / visit.keys.len() as f64,
+        );
+        for (row, query) in visit.queries.clone().enumerate() {
+            let seen =
+                visit.keys.clone().filter(|&key| sees(&self.walk.mask, query, key));
+            let (y, width) =
+                (area.y + row as f64 * height, seen.count() as f64 * width);
+            let area = Area { x: area.x, y, width, height };
+            canvas.fill(area, Paint::Hue(Hue::Flash), opacity)?;
+        }
+        Ok(())
+    }
+
+    /// Beside each query, what is held of it.
+    fn held(&self, canvas: &Canvas) -> Result<(), FigureError> {
+        let (max, sum) = (LEFT + SIDE + 62.0, LEFT + SIDE + 112.0);
+        let small = Type::new(SMALL, Paint::MutedInk, Anchor::End);
+        canvas.words("max", at(max, TOP - 14.0), small)?;
+        canvas.words("sum", at(sum, TOP - 14.0), small)?;
+        let height = SIDE / WALKED as f64;
+        for (query, held) in self.walk.held.iter().enumerate() {
+            let y = TOP + (query as f64 + 0.5) * height;
+            let now = self.walk.now.contains(&query);
+            let ink = if now { Paint::Ink } else { Paint::MutedInk };
+            let words = Type::new(SMALL, ink, Anchor::End);
+            let words = if now { words.bold() } else { words };
+            let [first, second] = match held {
+                Some([max, sum]) => [format!("{max:.2}"), format!("{sum:.2}")],
+                None => ["–".to_owned(), "–".to_owned()],
+            };
+            canvas.words(&first.replace('-', "−"), at(max, y), words)?;
+            canvas.words(&second, at(sum, y), words)?;
+        }
+        Ok(())
+    }
 }
+
+/// Where the square begins.
+const LEFT: f64 = 34.0;
+const TOP: f64 = 34.0;
 
 impl Plot for TileWalk {
     fn title(&self) -> &'static str {
@@ -129,54 +189,45 @@ impl Plot for TileWalk {
     }
 
     fn height(&self, _: f64) -> f64 {
-        320.0
+        TOP + SIDE + 10.0
     }
 
     fn paint(&self, canvas: &Canvas) -> Result<(), FigureError> {
-        let cell = 290.0 / self.side() as f64;
-        let (left, top) = ((canvas.width() - 290.0) / 2.0 + 20.0, 24.0);
         let small = |anchor| Type::new(SMALL, Paint::MutedInk, anchor);
-        canvas.words("keys", at(left + 145.0, 10.0), small(Anchor::Middle))?;
         canvas.words(
-            "queries",
-            at(left - 12.0, top + 165.0),
-            small(Anchor::Upwards),
+            "keys",
+            at(LEFT + SIDE / 2.0, TOP - 14.0),
+            small(Anchor::Middle),
         )?;
-        for (row, column, visit, number) in self.cells() {
-            let (x, y) = (left + column as f64 * cell, top + row as f64 * cell);
-            let area = Area { x, y, width: cell, height: cell };
-            let fill = Paint::Hue(Hue::Flash);
-            let rows = visit.queries.len();
-            match visit.sight {
-                Sight::All => canvas.fill(area, fill, 0.45)?,
-                // A step a query: on the diagonal, it sees up to itself.
-                Sight::Part => {
-                    let step = cell / rows as f64;
-                    for query in 0..rows {
-                        let width = step * (query + 1) as f64;
-                        let y = y + query as f64 * step;
-                        canvas.fill(Area { x, y, width, height: step }, fill, 0.45)?;
-                    }
-                }
-                Sight::Nothing => {}
-            }
+        let middle = at(LEFT - 14.0, TOP + SIDE / 2.0);
+        canvas.words("queries", middle, small(Anchor::Upwards))?;
+        for (area, visit, number) in self.cells() {
+            let opacity = match number.map(|number| number.cmp(&self.walk.step)) {
+                Some(Ordering::Less) => 0.3,
+                Some(Ordering::Equal) => 0.75,
+                _ => 0.08,
+            };
+            self.fill(canvas, area, visit, opacity)?;
             canvas.outline(area, Pen::new(Paint::Grid, 1.0))?;
-            let words = Type::new(TEXT, Paint::Ink, Anchor::Middle);
+            let center = area.center();
             match number {
                 Some(number) => {
-                    let words = words.bold().rimmed();
-                    canvas.words(&number.to_string(), area.center(), words)?;
+                    let words = Type::new(TEXT, Paint::Ink, Anchor::Middle).rimmed();
+                    let now = number == self.walk.step;
+                    let words = if now { words.bold() } else { words };
+                    canvas.words(&number.to_string(), center, words)?;
                 }
-                None => {
-                    canvas.words("skipped", area.center(), small(Anchor::Middle))?;
+                None if area.width > 50.0 => {
+                    canvas.words("skipped", center, small(Anchor::Middle))?;
                 }
+                None => {}
             }
         }
-        Ok(())
+        self.held(canvas)
     }
 
     fn table(&self) -> Table {
-        let row = |(_, _, visit, number): (usize, usize, &Visit, Option<usize>)| {
+        let row = |(_, visit, number): (Area, &Visit, Option<usize>)| {
             let range =
                 |r: &std::ops::Range<usize>| format!("{} to {}", r.start, r.end - 1);
             let done = match (visit.sight, number) {
@@ -193,32 +244,51 @@ impl Plot for TileWalk {
     }
 }
 
-/// Which tiles a causal pass computes, and in which order.
+/// Which tiles a causal pass computes, in which order, and what it holds after six.
 ///
 /// # Errors
 /// When it cannot be drawn.
 pub fn walk() -> Result<Figure> {
-    let plot = TileWalk { visits: small_walk() };
-    let skipped = plot.cells().filter(|cell| cell.3.is_none()).count();
-    let masked = plot.visits.iter().filter(|v| v.sight == Sight::Part).count();
+    let tile = Tile { queries: 4, keys: 4 };
+    walk_with(tile, Mask::Causal { offset: 0 }, 6)
+}
+
+/// [`walk`] with other tiles and another mask, stopped after `step` tiles, or at the end.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub fn walk_with(tile: Tile, mask: Mask, step: usize) -> Result<Figure> {
+    let causal = matches!(mask, Mask::Causal { .. });
+    let walk = experiments::stopped(tile, mask, step)?;
+    let count = |sight| walk.visits.iter().filter(|visit| visit.sight == sight).count();
+    let (all, skipped) = (walk.visits.len(), count(Sight::Nothing));
+    let (computed, masked) = (all - skipped, count(Sight::Part));
+    let (step, now) = (walk.step, walk.now.clone());
+    let (first, last) = (now.start, now.end - 1);
+    let columns = WALKED / tile.keys.clamp(1, WALKED);
+    let Tile { queries, keys } = tile;
+    let begins = if causal {
+        "Queries stay, keys pass, and what lies above the diagonal is skipped."
+    } else {
+        "Queries stay while keys pass, and then the next queries come."
+    };
     let words = Words {
-        title: "Tiles that the mask hides are not visited".into(),
+        title: "A few numbers a query are all that is held".into(),
         caption: format!(
-            "Queries stay, keys pass, and what lies above the diagonal is skipped. \
-             {} tiles of 4 queries by 4 keys, causal: {} are computed in this order, \
-             {skipped} are skipped, and only the {masked} on the diagonal have a mask to \
-             apply.",
-            plot.visits.len(),
-            plot.visits.len() - skipped,
+            "{begins} {WALKED} queries and keys in tiles of {queries} by {keys}{}: {computed} of \
+             {all} tiles are computed, {skipped} skipped, and {masked} have a mask to apply. \
+             Tile {step} has just been merged into what is held of queries {first} to {last}: \
+             the largest score so far, the sum of exponentials measured from it, and the \
+             weighted values, which are not shown.",
+            if causal { ", causal" } else { "" },
         ),
         alt: format!(
-            "A square of four by four tiles. Row by row, the tiles up to the diagonal are \
-             numbered 1 to {}; those on the diagonal are filled as stairs; the {skipped} \
-             above it say skipped.",
-            plot.visits.len() - skipped,
+            "A square of tiles, numbered row by row from 1 to {computed}; {skipped} say \
+             skipped or are blank. Tile {step} is the darkest. Beside the square, a \
+             maximum and a sum for each query up to {last}, and dashes for those after it."
         ),
     };
-    Ok(Figure::draw("walk", words, &plot)?)
+    Ok(Figure::draw("walk", words, &TileWalk { walk, columns })?)
 }
 
 /// What moves between memory and a fast memory.

@@ -2,6 +2,7 @@
 
 use attention::{Mask, scores};
 use chapter_cli::testing::assert_close;
+use flash::experiments::{WALKED, stopped};
 use flash::kernel::{Exp, Tuning, Vectors};
 use flash::{
     Align, CHUNK, Partial, Sight, Tile, attend, attend_causal, attend_tiled,
@@ -280,6 +281,30 @@ fn heads_of_every_usual_width_agree() {
             let (q, k, v) = (q.clone(), k.clone(), v.clone());
             let case = Case { q, k, v, groups, mask };
             assert_close("output", &case.found(), &case.expected(), TOLERANCE);
+        }
+    }
+}
+
+/// The walk that the chapter draws ends with what a whole row gives, whatever its tiles.
+#[test]
+fn a_walk_ends_with_the_whole_row() {
+    for mask in [Mask::None, Mask::Causal { offset: 0 }] {
+        let whole = Tile { queries: WALKED, keys: WALKED };
+        let whole = stopped(whole, mask.clone(), usize::MAX).unwrap().held;
+        for (queries, keys) in [(1, 1), (2, 8), (4, 4), (8, 2), (3, 5)] {
+            let tile = Tile { queries, keys };
+            let walk = stopped(tile, mask.clone(), usize::MAX).unwrap();
+            for (found, wanted) in walk.held.iter().zip(&whole) {
+                let ([max, sum], [wanted_max, wanted_sum]) =
+                    (found.unwrap(), wanted.unwrap());
+                assert_eq!(max, wanted_max);
+                assert!(
+                    (sum - wanted_sum).abs() < 1e-5 * wanted_sum,
+                    "{sum} {wanted_sum}"
+                );
+            }
+            let begun = stopped(tile, mask.clone(), 0).unwrap();
+            assert_eq!((begun.step, begun.now), (1, 0..queries));
         }
     }
 }

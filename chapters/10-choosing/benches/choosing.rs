@@ -1,0 +1,124 @@
+//! Times one token over a long cache, and a long prompt, for every mechanism of the book in
+//! the fastest code that it has; and what the machine can do at best. All of them use all
+//! cores.
+//!
+//!     cargo bench -p choosing               print the times
+//!     cargo bench -p choosing -- --record   and keep them in benches/recorded.csv
+
+use attention::Mask;
+use chapter_cli::bench::{Bench, timed};
+use choosing::experiments::{
+    CACHED, HEAD_DIM, HEADS, KV_HEADS, PRODUCT, PROMPT, READ_MIB, ROWS,
+};
+use decoding::experiments::normal;
+use grouped_query::{Groups, attend_groups};
+use latent::experiments::{SCALED, scaled_layer};
+use latent::{Form, cores};
+use linformer::experiments::random;
+use nalgebra::DMatrix;
+use std::hint::black_box;
+use std::time::Duration;
+
+fn main() -> anyhow::Result<()> {
+    let mut bench = Bench::start();
+    machine(&mut bench);
+    decoding(&mut bench)?;
+    prompts(&mut bench)?;
+    Ok(bench.finish(env!("CARGO_MANIFEST_DIR"))?)
+}
+
+/// How fast memory is read, and how fast products are computed, by all cores.
+fn machine(bench: &mut Bench) {
+    let numbers = vec![1.0_f32; READ_MIB << 18];
+    let parts = 64;
+    let part = numbers.len() / parts;
+    let read = || {
+        timed(|| {
+            let sums = cores::share_out(parts, part, |share| {
+                sum(&numbers[share.start * part..share.end * part])
+            });
+            sums.iter().sum::<f32>()
+        })
+    };
+    let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
+    let product = || timed(|| &a * &b);
+    bench.measure(&[("read", READ_MIB, &read), ("product", PRODUCT, &product)]);
+}
+
+fn sum(numbers: &[f32]) -> f32 {
+    let mut sums = [0.0; 64];
+    for chunk in numbers.chunks_exact(64) {
+        for (sum, number) in sums.iter_mut().zip(chunk) {
+            *sum += number;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// One token over a cache of keys and values, or of latents.
+fn decoding(bench: &mut Bench) -> anyhow::Result<()> {
+    let q = normal(1, HEADS * HEAD_DIM, 1);
+    let caches = KV_HEADS.map(|kv_heads| {
+        let width = kv_heads * HEAD_DIM;
+        (kv_heads, normal(CACHED, width, 2), normal(CACHED, width, 3))
+    });
+    let one = |i: usize| {
+        let (kv_heads, k, v): &(usize, DMatrix<f32>, DMatrix<f32>) = &caches[i];
+        let groups = Groups::new(HEADS, *kv_heads).expect("they divide");
+        timed(|| flash::decode(&q, k.as_view(), v.as_view(), groups).expect("they fit"))
+    };
+    let names = KV_HEADS.map(|kv_heads| format!("decode_{kv_heads}"));
+    let runs: [_; 4] = std::array::from_fn(|i| move || one(i));
+
+    let layer = scaled_layer()?;
+    let asked = layer.queries(&normal(1, 64, 5), CACHED)?;
+    let kept = normal(CACHED, SCALED.kept(), 6);
+    let latent = || timed(|| layer.attend_one(&asked, kept.as_view(), Form::Absorbed));
+
+    let mut cases: Vec<(&str, usize, &dyn Fn() -> Duration)> =
+        vec![("decode_latent", CACHED, &latent)];
+    for (name, run) in names.iter().zip(&runs) {
+        cases.push((name, CACHED, run));
+    }
+    bench.measure(&cases);
+    Ok(())
+}
+
+/// A prompt at once. All but Linformer are causal.
+fn prompts(bench: &mut Bench) -> anyhow::Result<()> {
+    let width = HEADS * HEAD_DIM;
+    let (q, k, v) =
+        (normal(PROMPT, width, 1), normal(PROMPT, width, 2), normal(PROMPT, width, 3));
+    let causal = Mask::Causal { offset: 0 };
+    let all = Groups::new(HEADS, HEADS)?;
+    let (keys, values) = (k.as_view(), v.as_view());
+    let matrix = || timed(|| attend_groups(&q, keys, values, all, &causal));
+    let tiles = || timed(|| flash::attend(&q, keys, values, all, &causal));
+    let one = Groups::new(HEADS, 1)?;
+    let (first, second) = (k.columns(0, HEAD_DIM), v.columns(0, HEAD_DIM));
+    let tiles_of_one = || timed(|| flash::attend(&q, first, second, one, &causal));
+
+    let layer = scaled_layer()?;
+    let asked = layer.queries(&normal(PROMPT, 64, 5), 0)?;
+    let kept = normal(PROMPT, SCALED.kept(), 6);
+    let latent = |form| timed(|| layer.attend(&asked, kept.as_view(), &causal, form));
+    let (naive, absorbed) = (|| latent(Form::Naive), || latent(Form::Absorbed));
+
+    let (e, f) = (random(ROWS, PROMPT, 7)?, random(ROWS, PROMPT, 8)?);
+    let linformer = || {
+        timed(|| {
+            let condensed = (e.forward(keys), f.forward(values));
+            let (k, v) = (condensed.0.expect("it fits"), condensed.1.expect("it fits"));
+            black_box(attend_groups(&q, k.as_view(), v.as_view(), all, &Mask::None))
+        })
+    };
+    bench.measure(&[
+        ("prompt_matrix", PROMPT, &matrix),
+        ("prompt_flash_16", PROMPT, &tiles),
+        ("prompt_flash_1", PROMPT, &tiles_of_one),
+        ("prompt_latent", PROMPT, &naive),
+        ("prompt_absorbed", PROMPT, &absorbed),
+        ("prompt_linformer", PROMPT, &linformer),
+    ]);
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! What the chapter prints: each function is one block of output in the book, and
+//! `cargo run -p choosing` shows the first of them.
+
+use crate::calculator::{self, bytes, variants};
+use crate::capstone::{self, VARIANTS, Variant};
+use crate::experiments::{self, MODELS, Timed};
+use crate::{Mechanism, Model, Setting, touched};
+use anyhow::Result;
+use attention::example::grouped as thousands;
+use std::fmt::Write;
+
+/// The worked example: Llama-3-8B on one machine, eight sequences, with every mechanism.
+///
+/// # Errors
+/// None that can happen: the names are in the lists.
+pub fn worked() -> Result<String> {
+    Ok(experiments::question(8)?.table())
+}
+
+/// The same for a single sequence.
+///
+/// # Errors
+/// None that can happen: the names are in the lists.
+pub fn one_sequence() -> Result<String> {
+    Ok(experiments::question(1)?.table())
+}
+
+/// One layer of Llama-3-8B with each mechanism.
+///
+/// # Errors
+/// None that can happen: the name is in the list.
+pub fn layers() -> Result<String> {
+    let model = experiments::model("Llama-3-8B")?;
+    let mut text = String::from("            numbers  multiply-adds   weights\n");
+    text += "               kept         a pair  millions\n";
+    for (name, Model { mechanism, model_dim, .. }) in variants(&model) {
+        let weights = mechanism.weights(model_dim) as f64 / 1e6;
+        let (kept, pair) = (thousands(mechanism.kept()), thousands(mechanism.pair()));
+        writeln!(text, "{name:<11}{kept:>8}{pair:>15}{weights:>10.1}")?;
+    }
+    Ok(text)
+}
+
+/// How many experts of a layer are read, by batch: `DeepSeek-V3` and `Mixtral-8x7B`.
+///
+/// # Errors
+/// None that can happen: the names are in the list.
+pub fn experts() -> Result<String> {
+    let mut text = String::from("sequences  Mixtral-8x7B  DeepSeek-V3\n");
+    let models =
+        [experiments::model("Mixtral-8x7B")?, experiments::model("DeepSeek-V3")?];
+    let [few, many] = models.map(|model| model.feed_forward);
+    writeln!(text, "experts    {:>12}{:>13}", few.experts, many.experts)?;
+    for batch in [1, 4, 16, 64, 256] {
+        let [few, many] = [few, many].map(|f| touched(f.experts, f.chosen, batch));
+        writeln!(text, "{batch:>9}  {few:>12.1}{many:>13.1}")?;
+    }
+    Ok(text)
+}
+
+/// The small fixed model through every variant.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn capstone() -> Result<String> {
+    let mut text = String::from("            numbers        multiply-  step\n");
+    text += "            learned  kept  adds, 10⁶   KiB error\n";
+    for variant in VARIANTS {
+        let run = variant.run()?;
+        let kept = run.kept.map_or("–".into(), |kept| thousands(kept as u64));
+        let step = run.step_bytes.map_or("–".into(), |b| thousands((b >> 10) as u64));
+        let error =
+            if run.error < 1e-5 { "0.00".into() } else { format!("{:.2}", run.error) };
+        writeln!(
+            text,
+            "{:<11}{:>8}{kept:>6}{:>11}{step:>6}{error:>6}",
+            variant.name(),
+            thousands(run.parameters as u64),
+            run.multiply_adds / 1_000_000,
+        )?;
+    }
+    Ok(text)
+}
+
+/// One token over a long cache: what was timed beside what no program can beat.
+///
+/// # Errors
+/// When it was not recorded.
+pub fn decode() -> Result<String> {
+    let machine = experiments::recorded_machine()?;
+    let mut text = String::from("             read,     roof, ms       took\n");
+    text += "              MiB  memory   sums    ms   x\n";
+    for Timed { name, work, milliseconds, .. } in experiments::decoding()? {
+        let reading = work.bytes / machine.bandwidth * 1e3;
+        let computing = 2.0 * work.multiply_adds / machine.flops * 1e3;
+        let times = milliseconds / (machine.seconds(work) * 1e3);
+        writeln!(
+            text,
+            "{name:<11}{:>6.1}{reading:>8.2}{computing:>7.2}{milliseconds:>6.2}{times:>4.1}",
+            work.bytes / 1024.0 / 1024.0
+        )?;
+    }
+    Ok(text)
+}
+
+/// A prompt at once, beside what no program can beat.
+///
+/// # Errors
+/// When it was not recorded.
+pub fn prompt() -> Result<String> {
+    let machine = experiments::recorded_machine()?;
+    let mut text = String::from("                 multiply-  roof   took\n");
+    text += "                 adds, 10⁹    ms     ms    x\n";
+    for Timed { name, work, milliseconds, .. } in experiments::prompts()? {
+        let roof = machine.seconds(work) * 1e3;
+        let billions = work.multiply_adds / 1e9;
+        let (times, took) =
+            (milliseconds / roof, thousands(milliseconds.round() as u64));
+        writeln!(text, "{name:<17}{billions:>9.1}{roof:>6.0}{took:>7}{times:>5.1}")?;
+    }
+    Ok(text)
+}
+
+/// What current models chose.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn models() -> Result<String> {
+    let mut text = String::from("                             cache of    32,768\n");
+    text += "                  kv heads   a token    tokens\n";
+    for (name, _) in MODELS {
+        let model = experiments::model(name)?;
+        let heads = match model.mechanism {
+            Mechanism::Shared { kv_heads, .. } => kv_heads.to_string(),
+            Mechanism::Latent { .. } => "latent".to_owned(),
+        };
+        let token = bytes(2.0 * (model.layers * model.mechanism.kept()) as f64);
+        let text_of = bytes(2.0 * model.cache(32_768));
+        writeln!(text, "{name:<17}{heads:>7}{token:>10}{text_of:>10}")?;
+    }
+    Ok(text)
+}
+
+/// A cache that is computed from the wrong key of `config.json`: query heads in place of
+/// key/value heads, and what `DeepSeek`'s files call key/value heads.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn misread() -> Result<String> {
+    let mut text = String::from("cache of a token  right    wrong  times\n");
+    for name in ["Llama-2-7B", "Llama-3-8B", "Gemma-2B", "DeepSeek-V3"] {
+        let model = experiments::model(name)?;
+        let bytes_of =
+            |mechanism: Mechanism| 2.0 * (model.layers * mechanism.kept()) as f64;
+        let (right, wrong) = (bytes_of(model.mechanism), bytes_of(misread_as(&model)));
+        writeln!(
+            text,
+            "{name:<13}{:>10} {:>8} {:>6.1}",
+            bytes(right),
+            bytes(wrong),
+            wrong / right
+        )?;
+    }
+    Ok(text)
+}
+
+/// The mechanism as if every query head had a key and a value of its own.
+fn misread_as(model: &Model) -> Mechanism {
+    let all = variants(model);
+    all.iter()
+        .map(|(_, model)| model.mechanism)
+        .max_by_key(|m| m.kept())
+        .unwrap_or(model.mechanism)
+}
+
+/// The numbers that the prose quotes.
+///
+/// # Errors
+/// When a model or a recording cannot be read.
+pub fn facts() -> Result<String> {
+    let mut text = String::new();
+    let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
+    let one = experiments::question(1)?;
+    let (model, machine) = (&one.model, &one.machine);
+    fact("llama_parameters", format!("{:.2} billion", model.parameters() / 1e9))?;
+    fact("llama_gb", format!("{:.1} GB", 2.0 * model.parameters() / 1e9))?;
+    fact("llama_exact", thousands(model.parameters() as u64))?;
+    fact("deepseek_exact", {
+        thousands(experiments::model("DeepSeek-V3")?.parameters() as u64)
+    })?;
+    for (question, batch) in [(one.clone(), 1), (experiments::question(8)?, 8)] {
+        for row in question.rows() {
+            let name = row.mechanism.replace([' ', '-'], "_");
+            let name = name.trim_start_matches(char::is_numeric).trim_matches('_');
+            fact(
+                &format!("{name}_speed_{batch}"),
+                thousands(row.tokens_per_second as u64),
+            )?;
+            if batch == 1 {
+                fact(&format!("{name}_token"), bytes(row.cache_bytes_per_token))?;
+                fact(&format!("{name}_sequence"), bytes(row.cache_bytes_per_sequence))?;
+                let fit =
+                    row.sequences_that_fit.map_or("any".into(), |n| n.to_string());
+                fact(&format!("{name}_fit"), fit)?;
+            }
+        }
+    }
+    let speed = |batch, name: &str| -> Result<f64> {
+        let rows = experiments::question(batch)?.rows();
+        let of = rows.iter().find(|row| row.mechanism == name);
+        Ok(of.map_or(f64::NAN, |row| row.tokens_per_second))
+    };
+    let times = |from: f64, to: f64| format!("{:.1}", to / from);
+    for batch in [1, 8] {
+        let (many, one) = (speed(batch, "multi-head")?, speed(batch, "multi-query")?);
+        fact(&format!("gain_{batch}"), times(many, one))?;
+    }
+    fact("gain_own", times(speed(1, "8 kv heads")?, speed(1, "multi-query")?))?;
+    fact("gib", format!("{:.1} GiB", machine.memory / 1024.0_f64.powi(3)))?;
+    let gemma = experiments::model("Gemma-3-27B")?;
+    let without = Model { window: None, ..gemma.clone() };
+    let share = gemma.cache(32_768) / without.cache(32_768);
+    fact("gemma_share", format!("{:.0} %", 100.0 * share))?;
+    fact("gemma_without", bytes(2.0 * without.cache(32_768)))?;
+    // Where weights and caches weigh the same in a step.
+    let setting = one.setting;
+    let step = |batch| model.step(&Setting { batch, ..setting });
+    let weights = step(1).bytes - 2.0 * model.cache(setting.context);
+    fact("weights_read", format!("{:.1} GB", weights / 1e9))?;
+    let even = weights / (2.0 * model.cache(setting.context));
+    fact("even_batch", format!("{even:.0}"))?;
+    let share = 1.0 - weights / step(1).bytes;
+    fact("cache_share_1", format!("{:.0} %", 100.0 * share))?;
+    fact("ridge", format!("{:.0}", machine.flops / 2.0 / machine.bandwidth))?;
+    // No step of this model is limited by arithmetic, however large the batch.
+    let full = machine.sequences(model, &setting).unwrap_or(1);
+    let row = |batch| experiments::question(batch).map(|q| q.rows());
+    fact("full_batch", full.to_string())?;
+    let own = |rows: Vec<calculator::Row>| rows.into_iter().find(|row| row.own);
+    if let Some(row) = own(row(full)?) {
+        fact("full_speed", thousands(row.tokens_per_second as u64))?;
+        fact("full_limit", row.limited_by.to_owned())?;
+    }
+    fact("prefill_seconds", {
+        let ms = 2.0 * model.prefill(setting.context) / machine.flops * 1e3;
+        format!("{ms:.0} ms")
+    })?;
+    capstone_facts(&mut fact)?;
+    timed_facts(&mut fact)?;
+    Ok(text)
+}
+
+fn capstone_facts(
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let error = |variant: Variant| variant.run().map(|run| format!("{:.2}", run.error));
+    fact("error_6", error(Variant::GroupedQuery { kv_heads: 6 })?)?;
+    fact("error_1", error(Variant::MultiQuery)?)?;
+    fact("error_latent_256", error(Variant::Latent { rank: 256 })?)?;
+    fact("error_latent_128", error(Variant::Latent { rank: 128 })?)?;
+    fact("error_k_256", error(Variant::Linformer { k: 256 })?)?;
+    fact("error_k_128", error(Variant::Linformer { k: 128 })?)?;
+    fact("error_rotary", error(Variant::Rotary)?)?;
+    let own = Variant::MultiHead.parameters();
+    let linformer = Variant::Linformer { k: 256 }.parameters();
+    fact(
+        "linformer_more",
+        format!("{:.0} %", 100.0 * (linformer as f64 / own as f64 - 1.0)),
+    )?;
+    let kept = |k: usize| 2 * capstone::HEADS * 32 * k / capstone::TOKENS;
+    fact("k_256_a_token", kept(256).to_string())?;
+    Ok(())
+}
+
+fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
+    let machine = experiments::recorded_machine()?;
+    fact("bandwidth", format!("{:.0} GB/s", machine.bandwidth / 1e9))?;
+    fact("gflops", format!("{:.0}", machine.flops / 1e9))?;
+    fact("machine_ridge", format!("{:.1}", machine.flops / 2.0 / machine.bandwidth))?;
+    let over = |t: &Timed| t.milliseconds / (machine.seconds(t.work) * 1e3);
+    let decoding = experiments::decoding()?;
+    let prompts = experiments::prompts()?;
+    for timed in decoding.iter().chain(&prompts) {
+        let key = timed.case.replace("decode_", "d_").replace("prompt_", "p_");
+        fact(&format!("{key}_over"), format!("{:.1}", over(timed)))?;
+    }
+    if let Some(latent) = decoding.iter().find(|timed| timed.name == "latent") {
+        let reading = latent.work.bytes / machine.bandwidth;
+        let over = machine.seconds(latent.work) / reading;
+        fact("latent_sums_over_reading", format!("{over:.1}"))?;
+    }
+    Ok(())
+}

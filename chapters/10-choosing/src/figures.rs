@@ -1,0 +1,315 @@
+//! The chapter's figures, one function each.
+
+use crate::calculator::{self, Question, bytes, variants};
+use crate::capstone::{HEADS, TOKENS, VARIANTS, Variant};
+use crate::experiments::{self, MODELS, Timed};
+use crate::machines;
+use crate::{FeedForward, Mechanism, Model, Setting};
+use anyhow::{Context, Result};
+use attention::example::grouped as thousands;
+use figures::{Axis, Bars, Chart, Figure, Hue, Words};
+use std::fmt::Write;
+
+/// All of them, in the order in which the chapter shows them.
+///
+/// # Errors
+/// When a model or the recording cannot be read.
+pub fn all() -> Result<Vec<Figure>> {
+    Ok(vec![ceiling()?, decode()?, prompt()?, capstone()?, models()?])
+}
+
+/// The most tokens a second against the batch, for the chapter's question.
+///
+/// # Errors
+/// None that can happen: the names are in the lists.
+pub fn ceiling() -> Result<Figure> {
+    ceiling_of(&experiments::question(1)?)
+}
+
+/// [`ceiling`] for a decoder of Llama's kind with another shape, on a machine by name.
+///
+/// # Errors
+/// When the groups would differ in size, there is no such machine, or nothing fits it.
+pub fn ceiling_with(
+    heads: u64,
+    kv_heads: u64,
+    layers: u64,
+    context: u64,
+    machine: &str,
+) -> Result<Figure> {
+    if !heads.is_multiple_of(kv_heads) {
+        anyhow::bail!("{heads} query heads cannot share {kv_heads} key/value heads");
+    }
+    let (head_dim, llama) = (128, [32, 8, 32]);
+    let model_dim = heads * head_dim;
+    let name = if [heads, kv_heads, layers] == llama {
+        "Llama-3-8B".to_owned()
+    } else {
+        format!("{layers} layers of {heads} heads on {kv_heads} kv heads")
+    };
+    let model = Model {
+        name,
+        model_dim,
+        layers,
+        window: None,
+        mechanism: Mechanism::Shared {
+            heads,
+            kv_heads,
+            qk_dim: head_dim,
+            v_dim: head_dim,
+        },
+        // Three and a half times as wide as a token, as in Llama-3-8B.
+        feed_forward: FeedForward::dense(layers, model_dim * 7 / 2),
+        vocab: 128_256,
+        tied: false,
+        small: (2 * layers + 1) * model_dim,
+    };
+    let machine =
+        machines::find(machine).with_context(|| format!("no machine `{machine}`"))?;
+    let setting = Setting { context, batch: 1, weight_bytes: 2.0, cache_bytes: 2.0 };
+    let question = Question { model, machine, setting };
+    ceiling_of(&question)
+}
+
+/// [`ceiling`] for any question. Lines end where memory is full.
+///
+/// # Errors
+/// When not a single sequence fits with any mechanism.
+pub fn ceiling_of(question: &Question) -> Result<Figure> {
+    let Question { model, machine, setting } = question;
+    let mut chart = Chart::new(
+        Axis::log2("sequences at once"),
+        Axis::log("tokens a second, at most"),
+    );
+    let (mut said, mut told) = (Vec::new(), Vec::new());
+    for (name, variant) in variants(model) {
+        let setting = |batch| Setting { batch, ..*setting };
+        let most = machine.sequences(&variant, &setting(1)).unwrap_or(0).min(1 << 14);
+        if most == 0 {
+            continue;
+        }
+        let speed = |batch| machine.ceiling(&variant, &setting(batch));
+        let batches = (0..).map(|i| 1 << i).take_while(|batch| *batch < most);
+        let points = batches.chain([most]).map(|b| (b as f64, speed(b)));
+        let points: Vec<(f64, f64)> = points.collect();
+        let mark = if variant.mechanism == model.mechanism { "*" } else { "" };
+        chart = chart.line(&format!("{name}{mark}"), hue(variant.mechanism), points);
+        let (most_said, fastest) = (thousands(most), thousands(speed(most) as u64));
+        said.push(format!("{name}: {most_said} ({fastest} tokens/s)"));
+        told.push(format!(
+            "{name} ends at {most_said} sequences and {fastest} tokens a second"
+        ));
+    }
+    if said.is_empty() {
+        anyhow::bail!(
+            "{} with {} tokens of context does not fit into {}",
+            model.name,
+            thousands(setting.context),
+            machine.name
+        );
+    }
+    let words = Words {
+        title: "The cache decides how many fit, and so how fast".into(),
+        caption: format!(
+            "A line ends where memory is full, and the smaller the cache, the later. {} on {}, \
+             {} tokens each. So many sequences fit: {}. A star marks what \
+             the model has.",
+            model.name,
+            machine.name,
+            thousands(setting.context),
+            said.join(", "),
+        ),
+        alt: format!(
+            "Rising lines on log scales, close together at one sequence. {}.",
+            told.join("; ")
+        ),
+    };
+    Ok(Figure::draw("ceiling", words, &chart)?)
+}
+
+/// The color of a mechanism through the book.
+fn hue(mechanism: Mechanism) -> Hue {
+    match mechanism {
+        Mechanism::Shared { heads, kv_heads, .. } if heads == kv_heads => {
+            Hue::MultiHead
+        }
+        Mechanism::Shared { kv_heads: 1, .. } => Hue::MultiQuery,
+        Mechanism::Shared { .. } => Hue::GroupedQuery,
+        Mechanism::Latent { .. } => Hue::Latent,
+    }
+}
+
+/// One token over a long cache, beside the roofs.
+///
+/// # Errors
+/// When it was not recorded.
+pub fn decode() -> Result<Figure> {
+    let all = experiments::decoding()?;
+    let (words, bars) = beside_roofs(&all, "decode")?;
+    Ok(Figure::draw("decode", words, &bars)?)
+}
+
+/// A prompt at once, beside the roofs.
+///
+/// # Errors
+/// When it was not recorded.
+pub fn prompt() -> Result<Figure> {
+    let all = experiments::prompts()?;
+    // What nobody would do would squeeze the others; the table has it.
+    let all: Vec<_> = all.into_iter().filter(|t| t.case != "prompt_absorbed").collect();
+    let (words, bars) = beside_roofs(&all, "prompt")?;
+    Ok(Figure::draw("prompt", words, &bars)?)
+}
+
+fn beside_roofs(all: &[Timed], what: &str) -> Result<(Words, Bars)> {
+    let machine = experiments::recorded_machine()?;
+    let roofs: Vec<f64> = all.iter().map(|t| machine.seconds(t.work) * 1e3).collect();
+    let took: Vec<f64> = all.iter().map(|t| t.milliseconds).collect();
+    let mut list = String::new();
+    for ((timed, roof), took) in all.iter().zip(&roofs).zip(&took) {
+        write!(
+            list,
+            "{}{} {took:.1} and {roof:.1}",
+            if list.is_empty() { "" } else { ", " },
+            timed.name
+        )?;
+    }
+    let words = if what == "decode" {
+        Words {
+            title: "A smaller cache is read sooner, until sums take over".into(),
+            caption: format!(
+                "With fewer kv heads a step comes nearer to the time of its sums than to \
+                 that of its reading. One token of {} heads over {} cached ones; the roof is \
+                 the longer of reading and computing, at the rates of a plain sum and a \
+                 large product on the same two cores. Milliseconds taken and at least \
+                 needed: {list}.",
+                experiments::HEADS,
+                thousands(experiments::CACHED as u64),
+            ),
+            alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
+        }
+    } else {
+        Words {
+            title: "A prompt costs what its sums cost".into(),
+            caption: format!(
+                "Tiles take a third of the time of the matrix for the same sums, and come near \
+                 to the time of a large product with as many. {} tokens of {} heads at once, causal but for \
+                 Linformer with k = {}. Milliseconds taken and at least needed: {list}.",
+                thousands(experiments::PROMPT as u64),
+                experiments::HEADS,
+                experiments::ROWS,
+            ),
+            alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
+        }
+    };
+    let bars =
+        Bars::new(Axis::linear("milliseconds"), all.iter().map(|t| t.name.clone()))
+            .series("took", Hue::Accent, took)
+            .series("roof", Hue::Muted, roofs);
+    Ok((words, bars))
+}
+
+/// What the variants of the small model lose, by how much they keep.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn capstone() -> Result<Figure> {
+    let families = [
+        ("grouped", Hue::GroupedQuery),
+        ("latent", Hue::Latent),
+        ("Linformer", Hue::Linformer),
+    ];
+    let mut points: [Vec<(f64, f64)>; 3] = Default::default();
+    let mut list = Vec::new();
+    // Where nothing is shared, cut off, or averaged, nothing is lost.
+    let whole = [
+        Variant::GroupedQuery { kv_heads: HEADS },
+        Variant::Latent { rank: 384 },
+        Variant::Linformer { k: TOKENS },
+    ];
+    for variant in VARIANTS.into_iter().rev().chain(whole) {
+        let family = match variant {
+            Variant::GroupedQuery { .. } | Variant::MultiQuery => 0,
+            Variant::Latent { .. } => 1,
+            Variant::Linformer { .. } => 2,
+            _ => continue,
+        };
+        // Linformer keeps k rows for all tokens together.
+        let kept = match variant {
+            Variant::Linformer { k } => 2 * HEADS * 32 * k / TOKENS,
+            other => other.kept().unwrap_or(0),
+        };
+        let error = f64::from(variant.run()?.error);
+        points[family].push((kept as f64, error));
+        list.push(format!("{} {error:.2} at {kept}", variant.name()));
+    }
+    let words = Words {
+        title: "What is kept says little about what is lost".into(),
+        caption: format!(
+            "At the same width a latent loses least, averages over stretches of text more, \
+             and shared heads most. MiniLM’s six layers on {TOKENS} tokens, nothing trained \
+             anew; relative error of what the heads say, by numbers kept a token (for \
+             Linformer, those of the k rows over the tokens): {}.",
+            list.join(", "),
+        ),
+        alt: format!(
+            "Three lines that fall to 0 as more is kept, at 384 numbers for the latent and 768 for the others. {}.",
+            list.join("; ")
+        ),
+    };
+    let mut chart = Chart::new(
+        Axis::linear("numbers kept a token").range(0.0, 800.0),
+        Axis::linear("relative error").range(0.0, 1.0),
+    );
+    for ((name, hue), points) in families.into_iter().zip(points) {
+        chart = chart.line(name, hue, points);
+    }
+    Ok(Figure::draw("capstone", words, &chart)?)
+}
+
+/// What models keep of a token, by how large they are.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn models() -> Result<Figure> {
+    let mut kinds = [
+        ("multi-head", Hue::MultiHead, Vec::new()),
+        ("grouped-query", Hue::GroupedQuery, Vec::new()),
+        ("multi-query", Hue::MultiQuery, Vec::new()),
+        ("latent", Hue::Latent, Vec::new()),
+    ];
+    let mut list = Vec::new();
+    for (name, _) in MODELS {
+        let model = experiments::model(name)?;
+        let kept = 2.0 * (model.layers * model.mechanism.kept()) as f64;
+        let place = match calculator::name(model.mechanism).as_str() {
+            "multi-head" => 0,
+            "multi-query" => 2,
+            latent if latent.starts_with("latent") => 3,
+            _ => 1,
+        };
+        kinds[place].2.push((model.parameters() / 1e9, kept / 1024.0));
+        list.push(format!("{name} {}", bytes(kept)));
+    }
+    let words = Words {
+        title: "Larger models keep no more of a token".into(),
+        caption: format!(
+            "The largest model here keeps less of a token than the small one with a key and \
+             a value for every head. Cache of one token in all layers, in half precision, \
+             while no window is full: {}.",
+            list.join(", "),
+        ),
+        alt: format!(
+            "Points on log scales over 2 to 700 billion parameters. {}.",
+            list.join("; ")
+        ),
+    };
+    let mut chart = Chart::new(
+        Axis::log("parameters, billions").range(1.0, 1000.0),
+        Axis::log2("cache a token, KiB").range(8.0, 1024.0),
+    );
+    for (name, hue, points) in kinds {
+        chart = chart.scatter(name, hue, points);
+    }
+    Ok(Figure::draw("models", words, &chart)?)
+}

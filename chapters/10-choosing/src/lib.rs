@@ -1,0 +1,324 @@
+//! Choosing between them all: what a mechanism costs in a whole model, on a given machine.
+//!
+//! ```text
+//! a step reads     weights + batch · cache                       (bytes)
+//! a step computes  batch · (weights in use + pairs of tokens)    (multiply-adds)
+//! tokens a second ≤ batch / max(read / bandwidth, computed / arithmetic)
+//! ```
+//!
+//! Source: the two roofs are those of Williams, Waterman and Patterson 2009, *Roofline*;
+//! applied to decoding, Pope et al. 2022, *Efficiently Scaling Transformer Inference*.
+//!
+//! ```
+//! use choosing::Mechanism;
+//!
+//! let shared = Mechanism::Shared { heads: 32, kv_heads: 8, qk_dim: 128, v_dim: 128 };
+//! assert_eq!(shared.kept(), 2 * 8 * 128);
+//! ```
+
+pub mod calculator;
+pub mod capstone;
+pub mod config;
+pub mod example;
+pub mod experiments;
+pub mod figures;
+pub mod machines;
+
+use minilm::models::Window;
+
+/// How a layer looks at other tokens, as far as its costs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// `heads` query heads share `kv_heads` keys and values: multi-head attention if
+    /// there are as many, multi-query if there is one, grouped-query between.
+    Shared {
+        /// Heads that ask.
+        heads: u64,
+        /// Heads that are asked.
+        kv_heads: u64,
+        /// Features of a query or key.
+        qk_dim: u64,
+        /// Features of a value.
+        v_dim: u64,
+    },
+    /// All heads look at one latent, absorbed.
+    Latent {
+        /// Heads that ask.
+        heads: u64,
+        /// Features of a query that know no position.
+        nope_dim: u64,
+        /// Features of a query that are turned.
+        rope_dim: u64,
+        /// Features of a value.
+        v_dim: u64,
+        /// Width of the latent.
+        lora_rank: u64,
+        /// Width of the latent that queries are made from, if they are.
+        q_lora_rank: Option<u64>,
+    },
+}
+
+impl Mechanism {
+    /// Numbers that a token leaves in the cache of one layer.
+    #[must_use]
+    pub fn kept(self) -> u64 {
+        match self {
+            Mechanism::Shared { kv_heads, qk_dim, v_dim, .. } => {
+                kv_heads * (qk_dim + v_dim)
+            }
+            Mechanism::Latent { rope_dim, lora_rank, .. } => lora_rank + rope_dim,
+        }
+    }
+
+    /// Multiply-adds with which all heads of one layer look from one token at another: a
+    /// score, and a share of the average. The latent is key and value at once.
+    #[must_use]
+    pub fn pair(self) -> u64 {
+        match self {
+            Mechanism::Shared { heads, qk_dim, v_dim, .. } => heads * (qk_dim + v_dim),
+            Mechanism::Latent { heads, rope_dim, lora_rank, .. } => {
+                heads * (2 * lora_rank + rope_dim)
+            }
+        }
+    }
+
+    /// Weights of the projections of one layer, for tokens of `model_dim` features.
+    /// Each takes one multiply-add a token, in the absorbed form too.
+    #[must_use]
+    pub fn weights(self, model_dim: u64) -> u64 {
+        match self {
+            Mechanism::Shared { heads, v_dim, qk_dim, .. } => {
+                model_dim * (heads * (qk_dim + v_dim) + self.kept())
+            }
+            Mechanism::Latent {
+                heads,
+                nope_dim,
+                rope_dim,
+                v_dim,
+                lora_rank,
+                q_lora_rank,
+            } => {
+                let queries = heads * (nope_dim + rope_dim);
+                let query = match q_lora_rank {
+                    Some(rank) => model_dim * rank + rank * queries,
+                    None => model_dim * queries,
+                };
+                let up = lora_rank * heads * (nope_dim + v_dim);
+                query + model_dim * self.kept() + up + heads * v_dim * model_dim
+            }
+        }
+    }
+}
+
+/// The part of a layer that follows attention: a gated feed-forward network of three
+/// matrices, or many of them, of which each token uses a few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedForward {
+    /// Layers with one network.
+    pub dense_layers: u64,
+    /// Its hidden width.
+    pub dense_dim: u64,
+    /// Layers with experts.
+    pub expert_layers: u64,
+    /// Hidden width of an expert.
+    pub expert_dim: u64,
+    /// Experts of such a layer.
+    pub experts: u64,
+    /// Experts that a token uses.
+    pub chosen: u64,
+    /// Hidden width of what every token uses beside them.
+    pub shared_dim: u64,
+}
+
+impl FeedForward {
+    /// One network of hidden width `dim` in each of `layers`.
+    #[must_use]
+    pub fn dense(layers: u64, dim: u64) -> Self {
+        FeedForward {
+            dense_layers: layers,
+            dense_dim: dim,
+            expert_layers: 0,
+            expert_dim: 0,
+            experts: 0,
+            chosen: 0,
+            shared_dim: 0,
+        }
+    }
+
+    /// Weights of all layers if `used` experts of each are counted.
+    fn weights(&self, model_dim: u64, used: f64) -> f64 {
+        let network = |dim: u64| (3 * model_dim * dim) as f64;
+        let router = (model_dim * self.experts) as f64;
+        let experts =
+            used * network(self.expert_dim) + network(self.shared_dim) + router;
+        self.dense_layers as f64 * network(self.dense_dim)
+            + self.expert_layers as f64 * experts
+    }
+}
+
+/// How many of `experts` are used by at least one of `tokens`, if each uses `chosen` of
+/// them and all are equally liked: what has to be read of a layer with experts.
+#[must_use]
+pub fn touched(experts: u64, chosen: u64, tokens: u64) -> f64 {
+    if experts == 0 {
+        return 0.0;
+    }
+    let missed = 1.0 - chosen as f64 / experts as f64;
+    experts as f64 * (1.0 - missed.powf(tokens as f64))
+}
+
+/// A decoder as far as its costs go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// As its authors call it, or what it was read from.
+    pub name: String,
+    /// Width of a token.
+    pub model_dim: u64,
+    /// Layers, each with attention and a feed-forward part.
+    pub layers: u64,
+    /// Layers that look back a fixed number of tokens only.
+    pub window: Option<Window>,
+    /// The same in every layer.
+    pub mechanism: Mechanism,
+    /// What follows it.
+    pub feed_forward: FeedForward,
+    /// Different tokens.
+    pub vocab: u64,
+    /// Whether the table that tokens enter by is also the matrix that they leave by.
+    pub tied: bool,
+    /// Biases and the weights of norms, in the whole model.
+    pub small: u64,
+}
+
+impl Model {
+    /// Numbers that were learned.
+    #[must_use]
+    pub fn parameters(&self) -> f64 {
+        let table = (self.vocab * self.model_dim) as f64;
+        self.read(self.feed_forward.experts as f64)
+            + if self.tied { 0.0 } else { table }
+    }
+
+    /// Weights that a step reads, if `used` experts of each layer are: all but the table
+    /// that tokens enter by, of which it reads a row a token.
+    fn read(&self, used: f64) -> f64 {
+        let attention =
+            self.layers as f64 * self.mechanism.weights(self.model_dim) as f64;
+        let leave = (self.vocab * self.model_dim) as f64;
+        let rest = self.feed_forward.weights(self.model_dim, used);
+        attention + rest + leave + self.small as f64
+    }
+
+    /// Tokens whose keys and values, or latents, are kept after `context` tokens, added
+    /// up over the layers.
+    #[must_use]
+    pub fn cached_tokens(&self, context: u64) -> u64 {
+        let window = self.window.unwrap_or(Window { tokens: 0, layers: 0 });
+        (self.layers - window.layers) * context
+            + window.layers * context.min(window.tokens)
+    }
+
+    /// The numbers that one sequence of `context` tokens keeps.
+    #[must_use]
+    pub fn cache(&self, context: u64) -> f64 {
+        self.cached_tokens(context) as f64 * self.mechanism.kept() as f64
+    }
+
+    /// What one step of decoding takes: a new token for each sequence of the batch.
+    #[must_use]
+    pub fn step(&self, setting: &Setting) -> Step {
+        let Setting { context, batch, weight_bytes, cache_bytes } = *setting;
+        let FeedForward { experts, chosen, .. } = self.feed_forward;
+        let weights = self.read(touched(experts, chosen, batch));
+        let pairs = self.cached_tokens(context) as f64 * self.mechanism.pair() as f64;
+        let batch = batch as f64;
+        Step {
+            bytes: weights * weight_bytes + batch * self.cache(context) * cache_bytes,
+            multiply_adds: batch * (self.read(chosen as f64) + pairs),
+        }
+    }
+
+    /// Multiply-adds for the prompt of one sequence: each of `context` tokens passes the
+    /// weights that it uses, and looks at itself and at those before it. Keys and values
+    /// are expanded from latents, which is cheaper than absorbing for many tokens.
+    #[must_use]
+    pub fn prefill(&self, context: u64) -> f64 {
+        let window = self.window.unwrap_or(Window { tokens: 0, layers: 0 });
+        let seen = |most: u64| {
+            let (n, m) = (context as f64, context.min(most) as f64);
+            // 1 + 2 + … up to the window, then the window each time.
+            m * (m + 1.0) / 2.0 + (n - m) * m
+        };
+        let pairs = (self.layers - window.layers) as f64 * seen(context)
+            + window.layers as f64 * seen(window.tokens);
+        let expanded = match self.mechanism {
+            Mechanism::Shared { .. } => self.mechanism.pair(),
+            Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, .. } => {
+                heads * (nope_dim + rope_dim + v_dim)
+            }
+        };
+        let used = self.read(self.feed_forward.chosen as f64);
+        context as f64 * used + pairs * expanded as f64
+    }
+}
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setting {
+    /// Tokens that each sequence has when the next one is made.
+    pub context: u64,
+    /// Sequences that get a token in the same step.
+    pub batch: u64,
+    /// Bytes of a weight: 2 in half precision, 0.5 in 4 bits.
+    pub weight_bytes: f64,
+    /// Bytes of a number in the cache.
+    pub cache_bytes: f64,
+}
+
+/// What one step takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Bytes that are read from memory.
+    pub bytes: f64,
+    /// Multiplications, each with its addition.
+    pub multiply_adds: f64,
+}
+
+/// What a machine can do at best.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// As its maker calls it.
+    pub name: &'static str,
+    /// Bytes that it holds.
+    pub memory: f64,
+    /// Bytes that it reads in a second.
+    pub bandwidth: f64,
+    /// Additions and multiplications in a second.
+    pub flops: f64,
+}
+
+impl Machine {
+    /// Seconds that `step` takes if memory is read while the rest is computed, and both
+    /// go as fast as they can: no program is faster on this machine.
+    #[must_use]
+    pub fn seconds(&self, step: Step) -> f64 {
+        let reading = step.bytes / self.bandwidth;
+        reading.max(2.0 * step.multiply_adds / self.flops)
+    }
+
+    /// The most tokens a second, over all sequences of the batch.
+    #[must_use]
+    pub fn ceiling(&self, model: &Model, setting: &Setting) -> f64 {
+        setting.batch as f64 / self.seconds(model.step(setting))
+    }
+
+    /// How many sequences fit into memory beside the weights. `None`: as many as you like,
+    /// since nothing is kept.
+    #[must_use]
+    pub fn sequences(&self, model: &Model, setting: &Setting) -> Option<u64> {
+        let weights = model.parameters() * setting.weight_bytes;
+        let sequence = model.cache(setting.context) * setting.cache_bytes;
+        let room = (self.memory - weights).max(0.0);
+        (sequence > 0.0).then(|| (room / sequence) as u64)
+    }
+}
