@@ -140,7 +140,7 @@ impl Chart {
             return Naming::None;
         }
         if lines_only && labelled().count() < 5 && widest < width * 0.3 {
-            return Naming::Direct { room: LABEL_GAP + MARKER_ROOM + widest };
+            return Naming::Direct { room: LABEL_GAP + LEADER_ROOM + widest };
         }
         let entries = labelled().map(|s| match s.shape {
             Shape::Line => (s.label.as_str(), Sample::Line(s.hue)),
@@ -223,14 +223,13 @@ impl Chart {
         let (top, right) = (frame.plot.y, frame.plot.x + frame.plot.width);
         let heights = spread(&wanted, SMALL * LEADING, (top, top + frame.plot.height));
         for ((series, end), height) in ends.into_iter().zip(heights) {
-            let away = right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0;
             let mut label = at(right + LABEL_GAP, height);
+            let away = right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0;
             if away {
-                // What leads away from its line carries its marker along.
-                let marker = at(label.x + MARKER, height);
-                canvas.line(&[end, marker], Pen::new(Paint::Hue(series.hue), 0.8))?;
-                canvas.marker(series.hue, marker, MARKER)?;
-                label.x += MARKER_ROOM;
+                // In the color of the line it would seem to continue it.
+                label.x += LEADER_ROOM;
+                let leader = [end, at(label.x - LEADER_GAP, height)];
+                canvas.line(&leader, Pen::new(Paint::MutedInk, 0.8))?;
             }
             if series.points.len() > FEW_POINTS {
                 canvas.marker(series.hue, end, MARKER)?;
@@ -252,8 +251,10 @@ enum Naming {
 /// From the plot to a label beside it: room for the last marker.
 const LABEL_GAP: f64 = 10.0;
 const MARKER: f64 = 3.2;
-/// What a marker before a label takes.
-const MARKER_ROOM: f64 = 11.0;
+/// How far a label steps back that a leader goes to.
+const LEADER_ROOM: f64 = 11.0;
+/// From the end of the leader to the label.
+const LEADER_GAP: f64 = 3.0;
 /// From a reference line to its label.
 const RULE_GAP: f64 = 5.0;
 /// Lines with more points than this are drawn without markers.
