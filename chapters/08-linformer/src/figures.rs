@@ -302,7 +302,7 @@ pub fn theorem() -> Result<Figure> {
             "For short sequences the theorem asks for more rows than there are tokens. Its \
              k = 5 ln n / (ε² − ε³) for three errors ε, beside k = n. At n = 512 it is \
              {:.0} for ε = 0.5 and {} for ε = 0.1, where the line stays above the diagonal \
-             up to n = {}.",
+             until n = {}.",
             theorem_k(512, 0.5),
             grouped(theorem_k(512, 0.1).round() as u64),
             grouped(from as u64),
