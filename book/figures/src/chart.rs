@@ -140,7 +140,7 @@ impl Chart {
             return Naming::None;
         }
         if lines_only && labelled().count() < 5 && widest < width * 0.3 {
-            return Naming::Direct { room: LABEL_GAP + MARKER_ROOM + widest };
+            return Naming::Direct { room: LABEL_GAP + LEADER_ROOM + widest };
         }
         let entries = labelled().map(|s| match s.shape {
             Shape::Line => (s.label.as_str(), Sample::Line(s.hue)),
@@ -212,7 +212,8 @@ impl Chart {
     }
 
     /// Names each line to the right of the plot, at the height where it ends or as near
-    /// as its neighbors allow.
+    /// as its neighbors allow. Where lines end at the same place, a marker tells whose
+    /// name it is.
     fn name_directly(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
         let end =
             |s: &Series| s.points.iter().rev().find_map(|&(x, y)| frame.place(x, y));
@@ -222,15 +223,19 @@ impl Chart {
         let wanted: Vec<f64> = ends.iter().map(|end| end.1.y).collect();
         let (top, right) = (frame.plot.y, frame.plot.x + frame.plot.width);
         let heights = spread(&wanted, SMALL * LEADING, (top, top + frame.plot.height));
-        for ((series, end), height) in ends.into_iter().zip(heights) {
-            let away = right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0;
+        let close = |a: Point, b: Point| (a.x - b.x).hypot(a.y - b.y) < 2.0 * MARKER;
+        let shared = |end| ends.iter().filter(|other| close(other.1, end)).count() > 1;
+        for (&(series, end), height) in ends.iter().zip(heights) {
             let mut label = at(right + LABEL_GAP, height);
+            let away = right - end.x > LABEL_GAP || (end.y - height).abs() > 2.0;
             if away {
-                // What leads away from its line carries its marker along.
-                let marker = at(label.x + MARKER, height);
-                canvas.line(&[end, marker], Pen::new(Paint::Hue(series.hue), 0.8))?;
-                canvas.marker(series.hue, marker, MARKER)?;
-                label.x += MARKER_ROOM;
+                // In the color of the line it would seem to continue it.
+                label.x += LEADER_ROOM;
+                let tip = at(label.x - LEADER_GAP, height);
+                canvas.line(&[end, tip], Pen::new(Paint::MutedInk, 0.8))?;
+                if shared(end) {
+                    canvas.marker(series.hue, tip, MARKER)?;
+                }
             }
             if series.points.len() > FEW_POINTS {
                 canvas.marker(series.hue, end, MARKER)?;
@@ -252,8 +257,10 @@ enum Naming {
 /// From the plot to a label beside it: room for the last marker.
 const LABEL_GAP: f64 = 10.0;
 const MARKER: f64 = 3.2;
-/// What a marker before a label takes.
-const MARKER_ROOM: f64 = 11.0;
+/// How far a label steps back that a leader goes to.
+const LEADER_ROOM: f64 = 11.0;
+/// From the tip of the leader to the label: room for a marker.
+const LEADER_GAP: f64 = 6.0;
 /// From a reference line to its label.
 const RULE_GAP: f64 = 5.0;
 /// Lines with more points than this are drawn without markers.

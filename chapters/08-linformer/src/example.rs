@@ -75,10 +75,7 @@ pub fn shorter() -> Result<String> {
         table("E without its last column", &ROWS, &TOY[..3], &cut, 1),
         table("E k", &ROWS, &[], &e.forward(k.as_view())?, 1),
         table("weights", &TOY[..3], &ROWS, &found.weights, 3),
-        format!(
-            "five tokens:\n  {}\n",
-            said.replace(", but", ",\n  but").replace(" at most", "\n  at most")
-        ),
+        format!("five tokens\n  {}\n", said.replace(" the layer", "\n  the layer")),
     ]
     .join("\n"))
 }

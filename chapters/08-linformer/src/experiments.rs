@@ -314,7 +314,7 @@ pub fn by_prefix(
 ) -> Result<DMatrix<f32>, LinformerError> {
     let (n, n_max) = (q.nrows(), e.shape().1.min(f.shape().1));
     if n > n_max {
-        return Err(LinformerError::TooLong { tensor: "x", n, n_max });
+        return Err(LinformerError::TooLong { n, n_max });
     }
     for (name, all) in [("k", k), ("v", v)] {
         expect_shape(name, all.shape(), (n, all.ncols()), "one for each token")?;

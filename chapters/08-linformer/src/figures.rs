@@ -302,7 +302,7 @@ pub fn theorem() -> Result<Figure> {
             "For short sequences the theorem asks for more rows than there are tokens. Its \
              k = 5 ln n / (ε² − ε³) for three errors ε, beside k = n. At n = 512 it is \
              {:.0} for ε = 0.5 and {} for ε = 0.1, where the line stays above the diagonal \
-             up to n = {}.",
+             until n = {}.",
             theorem_k(512, 0.5),
             grouped(theorem_k(512, 0.1).round() as u64),
             grouped(from as u64),
@@ -348,7 +348,8 @@ pub fn time() -> Result<Figure> {
             "With 256 rows left, the time grows with n and not with its square. One head \
              of width 64, E K and F V included, recorded by the chapter’s benchmark on two \
              cores. Above, log scales: the lines cross near {crossing:.0} tokens, and at \
-             8,192 they are at {slow:.0} and {fast:.0} ms. Below, Linformer on plain scales: \
+             8,192 they are at {slow:.0} and {fast:.0} ms; attention was timed no further. \
+             Below, Linformer on plain scales: \
              {:.2} µs a token at 1,024 tokens, {:.2} at 8,192, {:.2} at 16,384. At 32,768, \
              above only, it is {:.2}.",
             per_token(1024)?,
@@ -421,7 +422,7 @@ pub fn future() -> Result<Figure> {
              moves nothing. A causal mask in attention leaks nothing. With a dense E, {all} \
              of {} pairs leak. With means of {} tokens, {some} leak if a token may see its \
              own stretch, and {none} if it may not. Then its own key and value are hidden as \
-             well: what is left of it on the diagonal is its query.",
+             well. Its query is left, on the diagonal, once it has two rows to choose from.",
             n * (n - 1) / 2,
             n / k,
         ),

@@ -28,12 +28,13 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod measured;
+mod sharing;
 
 use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
 use grouped_query::{Groups, attend_groups};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
 use nalgebra::{DMatrix, DMatrixView};
-use std::collections::HashSet;
+pub use sharing::{Projections, Sharing};
 use std::sync::Arc;
 
 /// A linear map along the sequence: each of its k rows is a mix of up to `n_max` tokens.
@@ -89,7 +90,7 @@ impl SequenceProjection {
     ) -> Result<DMatrix<f32>, LinformerError> {
         let (n, n_max) = (tokens.nrows(), self.weight.ncols());
         if n > n_max {
-            return Err(LinformerError::TooLong { tensor: "x", n, n_max });
+            return Err(LinformerError::TooLong { n, n_max });
         }
         Ok(self.weight.columns(0, n) * tokens)
     }
@@ -110,113 +111,6 @@ pub fn attend_condensed(
 ) -> Result<Attended, LinformerError> {
     let (keys, values) = (e.forward(k)?, f.forward(v)?);
     Ok(attend(q, keys.as_view(), values.as_view(), &Mask::None)?)
-}
-
-/// What the projections along the sequence are shared by (Wang et al. 2020, §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// Nothing: every head of every layer has an E and an F.
-    None,
-    /// The heads of a layer: an E and an F for each layer.
-    Headwise,
-    /// The heads, keys and values of a layer: E = F, one for each layer.
-    KeyValue,
-    /// Everything: one matrix for the whole model.
-    Layerwise,
-}
-
-impl Sharing {
-    /// How many matrices a model has.
-    #[must_use]
-    pub fn matrices(self, layers: usize, heads: usize) -> usize {
-        match self {
-            Sharing::None => 2 * layers * heads,
-            Sharing::Headwise => 2 * layers,
-            Sharing::KeyValue => layers,
-            Sharing::Layerwise => 1,
-        }
-    }
-}
-
-/// The projections along the sequence of one layer. Those that are shared are kept once,
-/// also between layers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Projections {
-    /// E, one for all heads or one for each.
-    keys: Vec<Arc<SequenceProjection>>,
-    /// F, as many.
-    values: Vec<Arc<SequenceProjection>>,
-}
-
-impl Projections {
-    /// One E and one F for each key/value head, or one for all of them. A matrix that is
-    /// shared is a clone of its `Arc`.
-    ///
-    /// # Errors
-    /// When there are none, or they differ in number or shape.
-    pub fn new(
-        keys: Vec<Arc<SequenceProjection>>,
-        values: Vec<Arc<SequenceProjection>>,
-    ) -> Result<Self, ShapeError> {
-        let wanted = (keys.len().max(1), 1);
-        for (name, found) in [("E", &keys), ("F", &values)] {
-            let why = "as many for the keys as for the values, and at least one";
-            expect_shape(name, (found.len(), 1), wanted, why)?;
-        }
-        for f in keys.iter().chain(&values) {
-            let why = "what is condensed stays in step";
-            expect_shape("proj_v", f.shape(), keys[0].shape(), why)?;
-        }
-        Ok(Projections { keys, values })
-    }
-
-    /// The projections of all `layers` of a model whose layers have `heads` heads. `next`
-    /// gives one matrix after the other, [`Sharing::matrices`] times in all.
-    ///
-    /// # Errors
-    /// When the matrices of a layer differ in shape, or there are no heads.
-    pub fn of_model(
-        sharing: Sharing,
-        layers: usize,
-        heads: usize,
-        next: impl FnMut() -> SequenceProjection,
-    ) -> Result<Vec<Self>, ShapeError> {
-        let mut each = std::iter::repeat_with(next).map(Arc::new);
-        let mut take = |count: usize| each.by_ref().take(count).collect::<Vec<_>>();
-        match sharing {
-            Sharing::None => {
-                (0..layers).map(|_| Self::new(take(heads), take(heads))).collect()
-            }
-            Sharing::Headwise => {
-                (0..layers).map(|_| Self::new(take(1), take(1))).collect()
-            }
-            Sharing::KeyValue => {
-                let one_for_both = |e: Vec<_>| Self::new(e.clone(), e);
-                (0..layers).map(|_| one_for_both(take(1))).collect()
-            }
-            Sharing::Layerwise => {
-                let e = take(1);
-                (0..layers).map(|_| Self::new(e.clone(), e.clone())).collect()
-            }
-        }
-    }
-
-    /// Numbers that `layers` learned for their projections along the sequence, those that
-    /// are shared counted once.
-    #[must_use]
-    pub fn parameters(layers: &[Self]) -> usize {
-        let all =
-            layers.iter().flat_map(|layer| layer.keys.iter().chain(&layer.values));
-        let mut seen = HashSet::new();
-        let once = all.filter(|matrix| seen.insert(Arc::as_ptr(matrix)));
-        once.map(|matrix| matrix.weight.len()).sum()
-    }
-
-    /// (k, `n_max`) of every one of them.
-    #[must_use]
-    pub fn shape(&self) -> (usize, usize) {
-        self.keys[0].shape()
-    }
 }
 
 /// Condenses what lies in `all` (tokens, heads · width): all columns at once with one
@@ -354,12 +248,10 @@ pub enum LinformerError {
     /// The linear maps do not fit together, or the sequence does not fit them.
     #[error(transparent)]
     Layer(#[from] LayerError),
-    /// There are more tokens than the projections have columns for.
-    #[error("{tensor}: {n} tokens, but the layer was made for at most {n_max}")]
+    /// There are more tokens to condense than the projections have columns for.
+    #[error("{n} tokens, but the layer was made for at most {n_max}")]
     TooLong {
-        /// The sequence.
-        tensor: &'static str,
-        /// Its tokens.
+        /// The tokens, of the context where there is one.
         n: usize,
         /// The tokens that the projections read.
         n_max: usize,

@@ -115,11 +115,12 @@ where x has one.
         if s.mask.is_some() {
             bail!("mask: after proj_k there is no single token left to hide");
         }
-        let attended = match &s.context {
-            Some(context) => layer.forward_cross(&s.x, context).map_err(of_context),
-            None => layer.forward(&s.x).map_err(no_context),
+        let (attended, condensed) = match &s.context {
+            Some(context) => (layer.forward_cross(&s.x, context), "context"),
+            None => (layer.forward(&s.x), "x"),
         };
-        let MultiHeadAttended { output, weights } = attended?;
+        let MultiHeadAttended { output, weights } =
+            attended.map_err(|error| refused(condensed, error))?;
         Ok(Output { y: output, attention_weights: weights })
     }
 }
@@ -139,26 +140,18 @@ fn misfit(tensors: &Tensors, name: &str, error: &ShapeError) -> anyhow::Error {
     tensors.mismatch(name, &[n_max, k], error.because).into()
 }
 
-/// It is the context that is condensed, where there is one.
-fn of_context(error: LinformerError) -> LinformerError {
+/// What is said of a sequence that is too long, or of one that does not fit the layer.
+fn refused(condensed: &str, error: LinformerError) -> anyhow::Error {
     match error {
-        LinformerError::TooLong { n, n_max, .. } => {
-            LinformerError::TooLong { tensor: "context", n, n_max }
-        }
-        other @ LinformerError::Layer(_) => other,
-    }
-}
-
-/// Without a context, x is its own. If x does not fit there, one was forgotten.
-fn no_context(error: LinformerError) -> LinformerError {
-    match error {
+        LinformerError::TooLong { .. } => anyhow::anyhow!("{condensed}: {error}"),
+        // Without a context, x is its own. If x does not fit there, one was forgotten.
         LinformerError::Layer(LayerError::Shape(error))
-            if error.tensor == "context" =>
+            if condensed == "x" && error.tensor == "context" =>
         {
             let because = "to_k and to_v read that many, and the file has no context";
             ShapeError { because, ..error.of("x") }.into()
         }
-        other => other,
+        error @ LinformerError::Layer(_) => error.into(),
     }
 }
 

@@ -65,8 +65,8 @@ fn an_empty_context_gives_zeros_from_even_weights() {
 fn as_many_tokens_as_the_layer_reads_are_read_and_one_more_is_not() {
     assert!(good().forward(&ones(7, 5)).is_ok());
     let why = "8 tokens, but the layer was made for at most 7";
-    says(good().forward(&ones(8, 5)), &format!("x: {why}"));
-    says(good().forward_cross(&ones(1, 5), &ones(8, 5)), &format!("x: {why}"));
+    says(good().forward(&ones(8, 5)), why);
+    says(good().forward_cross(&ones(1, 5), &ones(8, 5)), why);
     assert!(good().forward_cross(&ones(20, 5), &ones(7, 5)).is_ok());
 }
 
@@ -132,6 +132,12 @@ fn projections_that_do_not_go_together_are_refused() {
         Projections::new(three.clone(), along(3, 6)),
         &format!("proj_v: expected (3, 7), found (3, 6): {why}"),
     );
+    // One head's E beside another's.
+    let two = || [along(3, 7), along(3, 6)].concat();
+    says(
+        Projections::new(two(), two()),
+        &format!("proj_k: expected (3, 7), found (3, 6): {why}"),
+    );
     assert!(Projections::new(Vec::new(), Vec::new()).is_err());
     assert!(Projections::new(Vec::new(), three.clone()).is_err());
     assert!(Projections::new(vec![three[0].clone(); 2], three).is_err());
@@ -196,7 +202,7 @@ fn running_sums_refuse_what_does_not_fit() {
         experiments::by_prefix(q.as_view(), k.as_view(), v.as_view(), &e, &e)
     };
     assert!(run(3, 3, 3).is_ok());
-    says(run(4, 4, 4), "x: 4 tokens, but the layer was made for at most 3");
+    says(run(4, 4, 4), "4 tokens, but the layer was made for at most 3");
     says(run(3, 2, 3), "k: expected (3, 2), found (2, 2): one for each token");
     says(run(3, 3, 2), "v: expected (3, 2), found (2, 2): one for each token");
 }
