@@ -186,9 +186,13 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("first-for-maximum-but-guarded", |s| {
-        let exps = exps_below(s, |row| row[0]);
-        let seen = exps.map(|e| if e.is_nan() { 0.0 } else { e });
-        Answer::of("weights", guarded(&seen))
+        let mut exps = exps_below(s, |row| row[0]);
+        for (mut row, scores) in exps.row_iter_mut().zip(s.row_iter()) {
+            if scores[0] == f32::NEG_INFINITY {
+                row.fill(0.0);
+            }
+        }
+        Answer::of("weights", guarded(&exps))
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("maximum-from-zero", |s| {
@@ -541,6 +545,14 @@ fn temperature() -> Exercise<()> {
     })
     .mistake("two-scores", |()| {
         Answer::of("predicted", two_scores(0.9)).and("factor", two_scores(0.9))
+    })
+    .mistake("no-logarithm", |()| {
+        let (row, animal) = row_of_it();
+        let ratio = 0.9 / (1.0 - 0.9) / (row[animal] - row[0]);
+        Answer::of("predicted", two_scores(0.9)).and("factor", ratio)
+    })
+    .mistake("ratio-itself", |()| {
+        Answer::of("predicted", two_scores(0.9)).and("factor", 0.9 / (1.0 - 0.9))
     })
     .mistake("ratio-of-weights", |()| {
         let (row, animal) = row_of_it();
