@@ -214,7 +214,7 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     .mistake("not-divided", |s| Answer::of("weights", exps(s)))
     .hidden_by(|| dmatrix![f32::NEG_INFINITY, 7.0])
     .mistake("nan-where-all-is-hidden", |s| {
-        Answer::of("weights", over_row_sums(&exps_below(s, |row| row.max())))
+        Answer::of("weights", over_row_sums(&exps_below(s, RowDVector::max)))
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("equal-where-all-is-hidden", |s| {
