@@ -330,14 +330,35 @@ fn show_pair(pair: &Pair) {
     anstream::println!("    {}", bold(&name));
     let expected = pair.expected.as_ref().map(|table| lines(table, None));
     let got = pair.got.as_ref().map(|table| lines(table, pair.expected.as_ref()));
+    let [expected_shape, got_shape] = shapes(pair);
     let columns = match (expected, got) {
         (Some(both), Some(_)) if pair.agrees => vec![("the same", both)],
-        (Some(expected), Some(got)) => vec![("expected", expected), ("got", got)],
+        (Some(expected), Some(got)) => {
+            vec![(&*expected_shape, expected), (&*got_shape, got)]
+        }
         (Some(expected), None) => vec![("expected", expected)],
         (None, Some(got)) => vec![("got", got)],
         (None, None) => Vec::new(),
     };
     show_columns(&columns);
+}
+
+/// The titles of what is expected and what came, with their shapes where these differ:
+/// among numbers that are wrong as well, few see that a row is missing.
+fn shapes(pair: &Pair) -> [String; 2] {
+    let shape = |table: &Table| {
+        let cells = table.rows.iter().flatten();
+        let numbers = cells.clone().all(|cell| cell.parse::<f32>().is_ok());
+        numbers.then(|| (table.rows.len(), table.rows.first().map_or(0, Vec::len)))
+    };
+    let [expected, got] =
+        [&pair.expected, &pair.got].map(|table| table.as_ref().and_then(shape));
+    match (expected, got) {
+        (Some((rows, columns)), Some((r, c))) if (rows, columns) != (r, c) => {
+            [format!("expected, {rows} × {columns}"), format!("got, {r} × {c}")]
+        }
+        _ => ["expected", "got"].map(str::to_owned),
+    }
 }
 
 /// A prediction is never wrong, and seldom the same.
@@ -354,7 +375,7 @@ fn show_columns(columns: &[(&str, Vec<String>)]) {
         .iter()
         .map(|(title, lines)| {
             let widest = lines.iter().map(|line| visible(line)).max();
-            widest.unwrap_or(0).max(title.len())
+            widest.unwrap_or(0).max(title.chars().count())
         })
         .collect();
     if widths.iter().sum::<usize>() + 3 * widths.len() + 6 > WIDTH {

@@ -129,7 +129,11 @@ impl Trial<'_> {
             Shown { name, table }
         });
         let steps = self.oracle.steps(case).into_iter().zip(self.mine.steps(case));
-        let steps = steps.flat_map(|((_, right), (_, mine))| self.pairs(&mine, &right));
+        let steps = steps
+            .flat_map(|((_, right), (_, mine))| self.pairs(&mine, &right))
+            // Many steps call nothing of the reader's. Whether this one does shows only
+            // where it differs: to call it the same would say what nobody looked at.
+            .map(|step| if step.agrees { Pair { got: None, ..step } } else { step });
         let answers = self.pairs(&self.mine.answer(case), &self.oracle.answer(case));
         Example { given: given.collect(), steps: steps.collect(), answers }
     }
@@ -176,7 +180,7 @@ impl Trial<'_> {
 #[cfg(test)]
 mod tests {
     use super::judge;
-    use crate::{Answer, Draw, Exercise};
+    use crate::{Answer, Draw, Exercise, Value};
     use nalgebra::DMatrix;
     use syllabus::verdict::Finding;
 
@@ -246,6 +250,22 @@ mod tests {
         let Finding::Wrong { example, .. } = found else { panic!("{found:?}") };
         assert_eq!(example.given[0].table.rows, [["2"]]);
         assert_eq!(example.answers[0].got.as_ref().unwrap().rows, [["2.5"]]);
+    }
+
+    #[test]
+    fn a_step_is_not_said_to_be_the_readers_unless_it_differs() {
+        let oracle = || exercise(|x| Answer::of("y", x.transpose()));
+        let mine = |step: fn(&DMatrix<f32>) -> Value| {
+            let mine = exercise(|x| Answer::of("y", x)).step("sum", step);
+            let oracle = oracle().step("sum", |x| Value::from(x.sum()));
+            let Finding::Mistaken { example, .. } = judge(&mine, &oracle).finding
+            else {
+                panic!("a catalogued mistake")
+            };
+            example.steps[0].got.is_some()
+        };
+        assert!(!mine(|x| Value::from(x.sum())));
+        assert!(mine(|x| Value::from(x.sum() + 1.0)));
     }
 
     #[test]

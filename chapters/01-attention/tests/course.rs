@@ -3,7 +3,7 @@
 
 use attention::{Attended, Mask, attend, example, scores, softmax, softmax_by_rows};
 use exercises::{Answer, Draw, Exercise, Exercises, Value};
-use nalgebra::{DMatrix, dmatrix};
+use nalgebra::{DMatrix, RowDVector, dmatrix};
 
 #[test]
 fn the_exercises_keep_their_promises() {
@@ -132,6 +132,7 @@ fn scores_exercise() -> Exercise<QueriesAndKeys> {
 enum Row {
     Ordinary,
     Large,
+    Low,
     HiddenInPart,
     Hidden,
 }
@@ -140,11 +141,18 @@ fn some_scores(draw: &mut Draw) -> DMatrix<f32> {
     let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
     let mut scores = draw.numbers(queries, keys);
     for mut row in scores.row_iter_mut() {
-        let rows =
-            [Row::Ordinary, Row::Ordinary, Row::HiddenInPart, Row::Large, Row::Hidden];
+        let rows = [
+            Row::Ordinary,
+            Row::Ordinary,
+            Row::HiddenInPart,
+            Row::Large,
+            Row::Low,
+            Row::Hidden,
+        ];
         match draw.pick(&rows) {
             Row::Ordinary => {}
             Row::Large => row.add_scalar_mut(200.0),
+            Row::Low => row.add_scalar_mut(-200.0),
             Row::HiddenInPart => row[0] = f32::NEG_INFINITY,
             Row::Hidden => row.fill(f32::NEG_INFINITY),
         }
@@ -172,6 +180,31 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
         Answer::of("weights", guarded(&s.map(|s| (s - max).exp())))
     })
     .hidden_by(|| dmatrix![1.0, 2.0; 2.0, 1.0])
+    .mistake("first-for-maximum", |s| {
+        let exps = exps_below(s, |row| row[0]);
+        Answer::of("weights", over_row_sums(&exps))
+    })
+    .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
+    .mistake("first-for-maximum-but-guarded", |s| {
+        let mut exps = exps_below(s, |row| row[0]);
+        for (mut row, scores) in exps.row_iter_mut().zip(s.row_iter()) {
+            if scores[0] == f32::NEG_INFINITY {
+                row.fill(0.0);
+            }
+        }
+        Answer::of("weights", guarded(&exps))
+    })
+    .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
+    .mistake("maximum-from-zero", |s| {
+        let exps = exps_below(s, |row| row.max().max(0.0));
+        Answer::of("weights", guarded(&exps))
+    })
+    .hidden_by(|| dmatrix![-1.0, -2.0])
+    .mistake("maximum-from-zero-unguarded", |s| {
+        let exps = exps_below(s, |row| row.max().max(0.0));
+        Answer::of("weights", over_row_sums(&exps))
+    })
+    .hidden_by(|| dmatrix![-1.0, -2.0])
     .mistake("one-sum-for-all", |s| {
         let exps = exps(s);
         let sum = exps.sum();
@@ -181,12 +214,7 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     .mistake("not-divided", |s| Answer::of("weights", exps(s)))
     .hidden_by(|| dmatrix![f32::NEG_INFINITY, 7.0])
     .mistake("nan-where-all-is-hidden", |s| {
-        let largest = s.row_iter().map(|row| row.max());
-        let largest: Vec<f32> = largest.collect();
-        let exps = DMatrix::from_fn(s.nrows(), s.ncols(), |r, c| {
-            (s[(r, c)] - largest[r]).exp()
-        });
-        Answer::of("weights", over_row_sums(&exps))
+        Answer::of("weights", over_row_sums(&exps_below(s, RowDVector::max)))
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("equal-where-all-is-hidden", |s| {
@@ -208,9 +236,14 @@ fn row_maxima(scores: &DMatrix<f32>) -> DMatrix<f32> {
 }
 
 fn exps(scores: &DMatrix<f32>) -> DMatrix<f32> {
+    exps_below(scores, |row| row.max().max(f32::MIN))
+}
+
+/// exp(score - top), where `top` is what is taken for the maximum of a row.
+fn exps_below(scores: &DMatrix<f32>, top: fn(&RowDVector<f32>) -> f32) -> DMatrix<f32> {
+    let tops: Vec<f32> = scores.row_iter().map(|row| top(&row.into_owned())).collect();
     DMatrix::from_fn(scores.nrows(), scores.ncols(), |row, column| {
-        let max = scores.row(row).max().max(f32::MIN);
-        (scores[(row, column)] - max).exp()
+        (scores[(row, column)] - tops[row]).exp()
     })
 }
 
@@ -512,6 +545,14 @@ fn temperature() -> Exercise<()> {
     })
     .mistake("two-scores", |()| {
         Answer::of("predicted", two_scores(0.9)).and("factor", two_scores(0.9))
+    })
+    .mistake("no-logarithm", |()| {
+        let (row, animal) = row_of_it();
+        let ratio = 0.9 / (1.0 - 0.9) / (row[animal] - row[0]);
+        Answer::of("predicted", two_scores(0.9)).and("factor", ratio)
+    })
+    .mistake("ratio-itself", |()| {
+        Answer::of("predicted", two_scores(0.9)).and("factor", 0.9 / (1.0 - 0.9))
     })
     .mistake("ratio-of-weights", |()| {
         let (row, animal) = row_of_it();
