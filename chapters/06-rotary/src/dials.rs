@@ -111,9 +111,10 @@ impl Plot for Dials {
             row.extend(names.iter().map(|name| {
                 let hand = self.hands[i].iter().find(|hand| hand.name == *name);
                 hand.map_or(String::new(), |hand| {
-                    // Rounded before it is wrapped, so that 360 is written as 0.
-                    let degrees = (hand.angle / TAU * 360.0).round();
-                    format!("{}", degrees.rem_euclid(360.0))
+                    // Tenths, so that differences of hands agree with what a caption rounds;
+                    // rounded before they are wrapped, so that 360 is written as 0.
+                    let tenths = (hand.angle / TAU * 3600.0).round().rem_euclid(3600.0);
+                    format!("{:.1}", tenths / 10.0)
                 })
             }));
             row

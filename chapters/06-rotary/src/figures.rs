@@ -8,6 +8,7 @@ use crate::{Llama3Scaling, Pairing, Rotary};
 use anyhow::Result;
 use attention::example::grouped as thousands;
 use figures::{Axis, Chart, Figure, Heatmap, Hue, Words};
+use half::f16;
 use nalgebra::DMatrix;
 
 /// All of them, in the order in which the chapter shows them.
@@ -128,14 +129,14 @@ pub fn previous() -> Result<Figure> {
              Above: layer 0, head 2 of MiniLM when no position vectors are added to \
              the words; mean weight on the token before {blind:.2}, where it is \
              {learned:.2} with them. Below: a head whose queries and keys are the same \
-             for all words, and turn; {made:.2} on the token before, on the same words \
+             for all words, and turn; {made:.3} on the token before, on the same words \
              without position vectors.",
         ),
         alt: format!(
             "Two heat-maps of 14 by 14 weights. The upper has no diagonal, mean \
              {blind:.2}; its rows look at single words, and the two rows of “the” are \
              the same. The lower is dark along the diagonal just below the main one, \
-             mean {made:.2}, and light elsewhere.",
+             mean {made:.3}, and light elsewhere.",
         ),
     };
     let map = |title: &str, weights: &DMatrix<f32>| {
@@ -157,7 +158,8 @@ pub fn previous() -> Result<Figure> {
 pub fn scores() -> Result<Figure> {
     let line = |theta| -> Result<Vec<(f64, f64)>> {
         let rotary = experiments::llama(theta)?;
-        let half_octaves = 0..=34;
+        // Between 1 and 2 there is no other distance.
+        let half_octaves = (0..=34).filter(|&step| step != 1);
         let point = |step| {
             let distance = 2_f64.powf(f64::from(step) / 2.0);
             Ok((distance, experiments::mean_score(&rotary, distance)?))
@@ -230,7 +232,7 @@ pub fn wavelengths_with(theta: f64) -> Result<Figure> {
             "From pair to pair the wavelength grows by the same factor, and θ says how far it \
              gets. Tokens in which each of the {pairs} pairs of a head of {HEAD_DIM} goes around \
              once. Within 8,192 tokens {of_paper} pairs complete a turn with θ = 10,000, and \
-             {of_llama} with {written}; the others never come back to where they were."
+             {of_llama} with {written}; the others do not get around."
         ),
         alt: format!(
             "Two straight lines on a log axis over pairs 0 to 63, both starting at {:.1} tokens. \
@@ -298,33 +300,36 @@ pub fn scaling() -> Result<Figure> {
 /// When the chart cannot be drawn.
 pub fn rounded() -> Result<Figure> {
     let line = |stored: Stored| {
-        let sizes = (6..=17).map(|power| 1_usize << power);
+        let sizes = (6..=16).map(|power| 1_usize << power);
         sizes.map(move |n| (n as f64, stored.distinct(0..n) as f64)).collect::<Vec<_>>()
     };
     let of = |stored: Stored| stored.distinct(0..4096);
-    let (bf16, f16) = (of(Stored::Bf16), of(Stored::F16));
+    let (of_bf16, of_f16) = (of(Stored::Bf16), of(Stored::F16));
     let last = OCTAVES[4].clone();
     let weight = experiments::rounded_previous(Stored::Bf16, last.clone())?;
     let words = Words {
         title: "In bf16, positions past 256 run together".into(),
         caption: format!(
-            "Of 4,096 positions, bf16 can tell {bf16} apart and f16 {}. A position that is \
+            "Of 4,096 positions, bf16 can tell {of_bf16} apart and f16 {}. A position that is \
              rounded before it becomes an angle gives its neighbors the same angle, in every \
              pair; the head that looks at the token before then puts {weight:.2} of its weight \
              there at positions {} to {}. f32 holds every position up to 16,777,216.",
-            thousands(f16 as u64),
+            thousands(of_f16 as u64),
             thousands(last.start as u64),
             thousands(last.end as u64 - 1),
         ),
         alt: format!(
-            "Three lines over text lengths from 64 to 131,072 on log axes. f32 rises with \
-             the length. bf16 leaves it at 256 and reaches {bf16} at 4,096 and {} at 131,072; \
+            "Three lines over text lengths from 64 to 65,536 on log axes. f32 rises with \
+             the length. bf16 leaves it at 256 and reaches {of_bf16} at 4,096 and {} at 65,536; \
              f16 leaves it at 2,048 and ends at 65,504, its largest number.",
-            thousands(Stored::Bf16.distinct(0..131_072) as u64),
+            thousands(Stored::Bf16.distinct(0..65_536) as u64),
         ),
     };
-    let f16_line: Vec<_> =
-        line(Stored::F16).into_iter().filter(|point| point.0 < 65_536.0).collect();
+    // Past its largest number f16 holds no position: its line ends there.
+    let mut f16_line = line(Stored::F16);
+    let most = f16::MAX.to_f32() as usize;
+    f16_line.pop();
+    f16_line.push((most as f64, Stored::F16.distinct(0..most) as f64));
     let plot = Chart::new(
         Axis::log2("tokens of the text"),
         Axis::log2("positions that differ"),
