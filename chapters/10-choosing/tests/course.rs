@@ -19,10 +19,10 @@ pub fn exercises() -> Exercises {
         .with(kept())
         .with(pair())
         .with(cached_tokens())
+        .with(touched_exercise())
         .with(step())
         .with(seconds())
         .with(roof())
-        .with(touched_exercise())
         .with(even())
 }
 
@@ -280,6 +280,63 @@ fn cached_tokens() -> Exercise<Windowed> {
             (full + slides) * n + slides * n.min(window)
         })
     })
+}
+
+// Implement: experts.
+
+struct Routed {
+    experts: u64,
+    chosen: u64,
+    tokens: u64,
+}
+
+impl Routed {
+    fn draw(draw: &mut Draw) -> Self {
+        let experts = draw.pick(&[2, 4, 8, 64, 0]);
+        let chosen = draw.pick(&[1, 2, 8]).min(experts);
+        let tokens = draw.size(1..=12);
+        for (name, value) in
+            [("experts", experts), ("chosen", chosen), ("tokens", tokens)]
+        {
+            draw.show(name, value);
+        }
+        Routed { experts: experts as u64, chosen: chosen as u64, tokens: tokens as u64 }
+    }
+
+    fn wrong(&self, of: fn(f64, f64, f64) -> f64) -> Answer {
+        let found = match self.experts {
+            0 => 0.0,
+            experts => of(experts as f64, self.chosen as f64, self.tokens as f64),
+        };
+        Answer::of("experts", found as f32)
+    }
+}
+
+fn touched_exercise() -> Exercise<Routed> {
+    fn one_token() -> Routed {
+        Routed { experts: 8, chosen: 2, tokens: 1 }
+    }
+    Exercise::implement("touched", Routed::draw, |r| {
+        Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32)
+    })
+    .mistake("no-overlap", |r| r.wrong(|_, k, b| k * b))
+    .hidden_by(one_token)
+    .mistake("no-overlap-till-all", |r| r.wrong(|e, k, b| e.min(k * b)))
+    .hidden_by(one_token)
+    .mistake("the-missed", |r| r.wrong(|e, k, b| e * (1.0 - k / e).powf(b)))
+    .hidden_by(|| Routed { experts: 4, chosen: 2, tokens: 1 })
+    .mistake("one-token", |r| r.wrong(|_, k, _| k))
+    .hidden_by(one_token)
+    .mistake("a-share", |r| r.wrong(|e, k, b| 1.0 - (1.0 - k / e).powf(b)))
+    .mistake("one-chosen", |r| r.wrong(|e, _, b| e * (1.0 - (1.0 - 1.0 / e).powf(b))))
+    .hidden_by(|| Routed { experts: 8, chosen: 1, tokens: 3 })
+    .mistake("all", |r| r.wrong(|e, _, _| e))
+    .hidden_by(|| Routed { experts: 8, chosen: 8, tokens: 1 })
+    .mistake("none-to-divide-by", |r| match r.experts {
+        0 => Answer::of("experts", f32::NAN),
+        _ => Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32),
+    })
+    .hidden_by(one_token)
 }
 
 // Implement: what a step takes.
@@ -569,63 +626,6 @@ fn roof() -> Exercise<()> {
 
 fn speeds(of: impl Fn(f32) -> f32) -> Answer {
     Answer::of("one", of(1.0)).and("eight", of(8.0))
-}
-
-// Implement: experts.
-
-struct Routed {
-    experts: u64,
-    chosen: u64,
-    tokens: u64,
-}
-
-impl Routed {
-    fn draw(draw: &mut Draw) -> Self {
-        let experts = draw.pick(&[2, 4, 8, 64, 0]);
-        let chosen = draw.pick(&[1, 2, 8]).min(experts);
-        let tokens = draw.size(1..=12);
-        for (name, value) in
-            [("experts", experts), ("chosen", chosen), ("tokens", tokens)]
-        {
-            draw.show(name, value);
-        }
-        Routed { experts: experts as u64, chosen: chosen as u64, tokens: tokens as u64 }
-    }
-
-    fn wrong(&self, of: fn(f64, f64, f64) -> f64) -> Answer {
-        let found = match self.experts {
-            0 => 0.0,
-            experts => of(experts as f64, self.chosen as f64, self.tokens as f64),
-        };
-        Answer::of("experts", found as f32)
-    }
-}
-
-fn touched_exercise() -> Exercise<Routed> {
-    fn one_token() -> Routed {
-        Routed { experts: 8, chosen: 2, tokens: 1 }
-    }
-    Exercise::implement("touched", Routed::draw, |r| {
-        Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32)
-    })
-    .mistake("no-overlap", |r| r.wrong(|_, k, b| k * b))
-    .hidden_by(one_token)
-    .mistake("no-overlap-till-all", |r| r.wrong(|e, k, b| e.min(k * b)))
-    .hidden_by(one_token)
-    .mistake("the-missed", |r| r.wrong(|e, k, b| e * (1.0 - k / e).powf(b)))
-    .hidden_by(|| Routed { experts: 4, chosen: 2, tokens: 1 })
-    .mistake("one-token", |r| r.wrong(|_, k, _| k))
-    .hidden_by(one_token)
-    .mistake("a-share", |r| r.wrong(|e, k, b| 1.0 - (1.0 - k / e).powf(b)))
-    .mistake("one-chosen", |r| r.wrong(|e, _, b| e * (1.0 - (1.0 - 1.0 / e).powf(b))))
-    .hidden_by(|| Routed { experts: 8, chosen: 1, tokens: 3 })
-    .mistake("all", |r| r.wrong(|e, _, _| e))
-    .hidden_by(|| Routed { experts: 8, chosen: 8, tokens: 1 })
-    .mistake("none-to-divide-by", |r| match r.experts {
-        0 => Answer::of("experts", f32::NAN),
-        _ => Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32),
-    })
-    .hidden_by(one_token)
 }
 
 // Investigate: where weights and caches weigh the same.
