@@ -19,10 +19,10 @@ pub fn exercises() -> Exercises {
         .with(kept())
         .with(pair())
         .with(cached_tokens())
+        .with(touched_exercise())
         .with(step())
         .with(seconds())
         .with(roof())
-        .with(touched_exercise())
         .with(even())
 }
 
@@ -203,22 +203,30 @@ fn small_model(layers: usize, window: Option<Window>) -> Model {
     }
 }
 
+/// So many layers that look back so many tokens.
+fn window(layers: usize, tokens: usize) -> Option<Window> {
+    (layers > 0).then_some(Window { tokens: tokens as u64, layers: layers as u64 })
+}
+
+fn show_window(draw: &mut Draw, window: Option<Window>) {
+    match window {
+        Some(window) => {
+            draw.show("window.layers", window.layers as usize);
+            draw.show("window.tokens", window.tokens as usize);
+        }
+        None => draw.show("window", "None"),
+    }
+}
+
 impl Windowed {
     fn draw(draw: &mut Draw) -> Self {
         let [full, sliding] = [draw.size(0..=3), draw.size(0..=3)];
         let [context, tokens] = [draw.size(0..=9), draw.size(1..=6)];
         let layers = full + sliding;
-        let window = (sliding > 0)
-            .then_some(Window { tokens: tokens as u64, layers: sliding as u64 });
+        let window = window(sliding, tokens);
         draw.show("layers", layers);
         draw.show("context", context);
-        match window {
-            Some(window) => {
-                draw.show("window.layers", window.layers as usize);
-                draw.show("window.tokens", window.tokens as usize);
-            }
-            None => draw.show("window", "None"),
-        }
+        show_window(draw, window);
         Windowed { model: small_model(layers, window), context: context as u64 }
     }
 
@@ -274,6 +282,63 @@ fn cached_tokens() -> Exercise<Windowed> {
     })
 }
 
+// Implement: experts.
+
+struct Routed {
+    experts: u64,
+    chosen: u64,
+    tokens: u64,
+}
+
+impl Routed {
+    fn draw(draw: &mut Draw) -> Self {
+        let experts = draw.pick(&[2, 4, 8, 64, 0]);
+        let chosen = draw.pick(&[1, 2, 8]).min(experts);
+        let tokens = draw.size(1..=12);
+        for (name, value) in
+            [("experts", experts), ("chosen", chosen), ("tokens", tokens)]
+        {
+            draw.show(name, value);
+        }
+        Routed { experts: experts as u64, chosen: chosen as u64, tokens: tokens as u64 }
+    }
+
+    fn wrong(&self, of: fn(f64, f64, f64) -> f64) -> Answer {
+        let found = match self.experts {
+            0 => 0.0,
+            experts => of(experts as f64, self.chosen as f64, self.tokens as f64),
+        };
+        Answer::of("experts", found as f32)
+    }
+}
+
+fn touched_exercise() -> Exercise<Routed> {
+    fn one_token() -> Routed {
+        Routed { experts: 8, chosen: 2, tokens: 1 }
+    }
+    Exercise::implement("touched", Routed::draw, |r| {
+        Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32)
+    })
+    .mistake("no-overlap", |r| r.wrong(|_, k, b| k * b))
+    .hidden_by(one_token)
+    .mistake("no-overlap-till-all", |r| r.wrong(|e, k, b| e.min(k * b)))
+    .hidden_by(one_token)
+    .mistake("the-missed", |r| r.wrong(|e, k, b| e * (1.0 - k / e).powf(b)))
+    .hidden_by(|| Routed { experts: 4, chosen: 2, tokens: 1 })
+    .mistake("one-token", |r| r.wrong(|_, k, _| k))
+    .hidden_by(one_token)
+    .mistake("a-share", |r| r.wrong(|e, k, b| 1.0 - (1.0 - k / e).powf(b)))
+    .mistake("one-chosen", |r| r.wrong(|e, _, b| e * (1.0 - (1.0 - 1.0 / e).powf(b))))
+    .hidden_by(|| Routed { experts: 8, chosen: 1, tokens: 3 })
+    .mistake("all", |r| r.wrong(|e, _, _| e))
+    .hidden_by(|| Routed { experts: 8, chosen: 8, tokens: 1 })
+    .mistake("none-to-divide-by", |r| match r.experts {
+        0 => Answer::of("experts", f32::NAN),
+        _ => Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32),
+    })
+    .hidden_by(one_token)
+}
+
 // Implement: what a step takes.
 
 struct Asked {
@@ -283,20 +348,29 @@ struct Asked {
 
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
-        let [layers, context] = [draw.size(1..=3), draw.size(0..=9)];
+        let [full, sliding] = [draw.size(1..=3), draw.pick(&[0, 0, 1])];
+        let [context, tokens] = [draw.size(0..=9), draw.size(1..=6)];
+        let (layers, window) = (full + sliding, window(sliding, tokens));
         let batch = draw.pick(&[1, 2, 3, 8]);
         let weight_bytes = draw.pick(&[2.0, 1.0, 0.5]);
         let cache_bytes = draw.pick(&[2.0, 1.0, 4.0]);
-        let model =
-            Model { tied: draw.pick(&[false, true]), ..small_model(layers, None) };
+        let [experts, chosen] = [draw.pick(&[0, 0, 4, 8]), draw.pick(&[1, 2])];
+        let tied = draw.pick(&[false, true]);
         for (name, value) in
             [("layers", layers), ("context", context), ("batch", batch)]
         {
             draw.show(name, value);
         }
+        show_window(draw, window);
+        draw.show("experts", experts);
+        if experts > 0 {
+            draw.show("chosen", chosen);
+        }
         draw.show("weight_bytes", weight_bytes as f32);
         draw.show("cache_bytes", cache_bytes as f32);
-        draw.show("tied", if model.tied { "true" } else { "false" });
+        draw.show("tied", if tied { "true" } else { "false" });
+        let feed_forward = feed_forward(layers, experts, chosen);
+        let model = Model { tied, feed_forward, ..small_model(layers, window) };
         Asked::of(model, context as u64, batch as u64, [weight_bytes, cache_bytes])
     }
 
@@ -305,26 +379,52 @@ impl Asked {
         Asked { model, setting: Setting { context, batch, weight_bytes, cache_bytes } }
     }
 
-    /// One sequence of four tokens, two bytes each.
+    /// So many sequences of four tokens, two bytes each.
     fn plain(batch: u64) -> Self {
         Asked::of(small_model(1, None), 4, batch, [2.0, 2.0])
     }
 
-    /// All weights but the table that tokens enter by.
-    fn read(&self) -> f64 {
+    /// One sequence, and each token uses two of eight experts.
+    fn one_with_experts() -> Self {
+        let feed_forward = feed_forward(1, 8, 2);
+        let model = Model { feed_forward, ..small_model(1, None) };
+        Asked::of(model, 4, 1, [2.0, 2.0])
+    }
+
+    /// The table that tokens enter by, if nothing else reads it.
+    fn table(&self) -> f64 {
         let Model { vocab, model_dim, tied, .. } = self.model;
-        let table = if tied { 0 } else { vocab * model_dim };
-        self.model.parameters() - table as f64
+        if tied { 0.0 } else { (vocab * model_dim) as f64 }
+    }
+
+    /// All weights but that table, with so many experts of each layer.
+    fn read(&self, used: f64) -> f64 {
+        let FeedForward { expert_layers, expert_dim, experts, .. } =
+            self.model.feed_forward;
+        let expert = (expert_layers * 3 * self.model.model_dim * expert_dim) as f64;
+        self.model.parameters() - self.table() - (experts as f64 - used) * expert
+    }
+
+    /// The weights that one token passes.
+    fn passed(&self) -> f64 {
+        self.read(self.model.feed_forward.chosen as f64)
+    }
+
+    /// The weights that the tokens of the batch need, each counted once.
+    fn needed(&self) -> f64 {
+        let FeedForward { experts, chosen, .. } = self.model.feed_forward;
+        self.read(touched(experts, chosen, self.setting.batch))
     }
 
     /// Numbers of one sequence's cache.
     fn cache(&self) -> f64 {
-        (self.model.layers * self.setting.context * self.model.mechanism.kept()) as f64
+        self.model.cache(self.setting.context)
     }
 
     /// Multiply-adds of looking back.
     fn pairs(&self) -> f64 {
-        (self.model.layers * self.setting.context * self.model.mechanism.pair()) as f64
+        let tokens = self.model.cached_tokens(self.setting.context);
+        (tokens * self.model.mechanism.pair()) as f64
     }
 
     fn batch(&self) -> f64 {
@@ -332,19 +432,40 @@ impl Asked {
     }
 }
 
+/// Networks of hidden width 6: one in each layer, or many of which a token uses `chosen`.
+fn feed_forward(layers: usize, experts: usize, chosen: usize) -> FeedForward {
+    let dense = FeedForward::dense(layers as u64, 6);
+    match experts as u64 {
+        0 => dense,
+        experts => FeedForward {
+            dense_layers: 0,
+            expert_layers: dense.dense_layers,
+            expert_dim: dense.dense_dim,
+            experts,
+            chosen: chosen as u64,
+            ..dense
+        },
+    }
+}
+
 fn step_of(bytes: f64, multiply_adds: f64) -> Answer {
     Answer::of("bytes", bytes as f32).and("multiply_adds", multiply_adds as f32)
 }
 
-/// The right one, from parts.
-fn bytes(a: &Asked) -> f64 {
+/// What is read if these weights are, and the caches.
+fn bytes_with(a: &Asked, weights: f64) -> f64 {
     let Setting { weight_bytes, cache_bytes, .. } = a.setting;
-    a.read() * weight_bytes + a.batch() * a.cache() * cache_bytes
+    weights * weight_bytes + a.batch() * a.cache() * cache_bytes
+}
+
+/// The right ones, from parts.
+fn bytes(a: &Asked) -> f64 {
+    bytes_with(a, a.needed())
 }
 
 /// The right ones, from parts.
 fn multiply_adds(a: &Asked) -> f64 {
-    a.batch() * (a.read() + a.pairs())
+    a.batch() * (a.passed() + a.pairs())
 }
 
 fn step() -> Exercise<Asked> {
@@ -353,8 +474,7 @@ fn step() -> Exercise<Asked> {
         step_of(bytes, multiply_adds)
     })
     .mistake("weights-for-each", |a| {
-        let weights = (a.batch() - 1.0) * a.read() * a.setting.weight_bytes;
-        step_of(bytes(a) + weights, multiply_adds(a))
+        step_of(bytes_with(a, a.batch() * a.needed()), multiply_adds(a))
     })
     .hidden_by(|| Asked::plain(1))
     .mistake("one-cache", |a| {
@@ -363,30 +483,46 @@ fn step() -> Exercise<Asked> {
     })
     .hidden_by(|| Asked::plain(1))
     .mistake("the-table-too", |a| {
-        let table = a.model.parameters() - a.read();
         step_of(
-            bytes(a) + table * a.setting.weight_bytes,
-            multiply_adds(a) + a.batch() * table,
+            bytes_with(a, a.needed() + a.table()),
+            multiply_adds(a) + a.batch() * a.table(),
         )
     })
     .hidden_by(|| {
         let model = Model { tied: true, ..small_model(1, None) };
         Asked::of(model, 4, 2, [2.0, 2.0])
     })
-    .mistake("arithmetic-of-one", |a| step_of(bytes(a), a.read() + a.pairs()))
+    .mistake("arithmetic-of-one", |a| step_of(bytes(a), a.passed() + a.pairs()))
     .hidden_by(|| Asked::plain(1))
     .mistake("weights-computed-once", |a| {
-        step_of(bytes(a), a.read() + a.batch() * a.pairs())
+        step_of(bytes(a), a.passed() + a.batch() * a.pairs())
     })
     .hidden_by(|| Asked::plain(1))
     .mistake("bytes-swapped", |a| {
         let Setting { weight_bytes, cache_bytes, .. } = a.setting;
-        let read = a.read() * cache_bytes + a.batch() * a.cache() * weight_bytes;
+        let read = a.needed() * cache_bytes + a.batch() * a.cache() * weight_bytes;
         step_of(read, multiply_adds(a))
     })
     .hidden_by(|| Asked::plain(2))
-    .mistake("nothing-looked-at", |a| step_of(bytes(a), a.batch() * a.read()))
+    .mistake("nothing-looked-at", |a| step_of(bytes(a), a.batch() * a.passed()))
     .hidden_by(|| Asked::of(small_model(1, None), 0, 2, [2.0, 2.0]))
+    .mistake("all-experts", |a| {
+        let all = a.read(a.model.feed_forward.experts as f64);
+        step_of(bytes_with(a, all), multiply_adds(a))
+    })
+    .hidden_by(|| Asked::plain(2))
+    .mistake("experts-of-one", |a| step_of(bytes_with(a, a.passed()), multiply_adds(a)))
+    .hidden_by(Asked::one_with_experts)
+    .mistake("experts-of-the-others", |a| {
+        step_of(bytes(a), a.batch() * (a.needed() + a.pairs()))
+    })
+    .hidden_by(Asked::one_with_experts)
+    .mistake("past-the-window", |a| {
+        let tokens = a.model.layers * a.setting.context;
+        let pairs = (tokens * a.model.mechanism.pair()) as f64;
+        step_of(bytes(a), a.batch() * (a.passed() + pairs))
+    })
+    .hidden_by(|| Asked::of(small_model(2, window(1, 6)), 4, 2, [2.0, 2.0]))
 }
 
 // Implement: the roof.
@@ -490,63 +626,6 @@ fn roof() -> Exercise<()> {
 
 fn speeds(of: impl Fn(f32) -> f32) -> Answer {
     Answer::of("one", of(1.0)).and("eight", of(8.0))
-}
-
-// Implement: experts.
-
-struct Routed {
-    experts: u64,
-    chosen: u64,
-    tokens: u64,
-}
-
-impl Routed {
-    fn draw(draw: &mut Draw) -> Self {
-        let experts = draw.pick(&[2, 4, 8, 64, 0]);
-        let chosen = draw.pick(&[1, 2, 8]).min(experts);
-        let tokens = draw.size(1..=12);
-        for (name, value) in
-            [("experts", experts), ("chosen", chosen), ("tokens", tokens)]
-        {
-            draw.show(name, value);
-        }
-        Routed { experts: experts as u64, chosen: chosen as u64, tokens: tokens as u64 }
-    }
-
-    fn wrong(&self, of: fn(f64, f64, f64) -> f64) -> Answer {
-        let found = match self.experts {
-            0 => 0.0,
-            experts => of(experts as f64, self.chosen as f64, self.tokens as f64),
-        };
-        Answer::of("experts", found as f32)
-    }
-}
-
-fn touched_exercise() -> Exercise<Routed> {
-    fn one_token() -> Routed {
-        Routed { experts: 8, chosen: 2, tokens: 1 }
-    }
-    Exercise::implement("touched", Routed::draw, |r| {
-        Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32)
-    })
-    .mistake("no-overlap", |r| r.wrong(|_, k, b| k * b))
-    .hidden_by(one_token)
-    .mistake("no-overlap-till-all", |r| r.wrong(|e, k, b| e.min(k * b)))
-    .hidden_by(one_token)
-    .mistake("the-missed", |r| r.wrong(|e, k, b| e * (1.0 - k / e).powf(b)))
-    .hidden_by(|| Routed { experts: 4, chosen: 2, tokens: 1 })
-    .mistake("one-token", |r| r.wrong(|_, k, _| k))
-    .hidden_by(one_token)
-    .mistake("a-share", |r| r.wrong(|e, k, b| 1.0 - (1.0 - k / e).powf(b)))
-    .mistake("one-chosen", |r| r.wrong(|e, _, b| e * (1.0 - (1.0 - 1.0 / e).powf(b))))
-    .hidden_by(|| Routed { experts: 8, chosen: 1, tokens: 3 })
-    .mistake("all", |r| r.wrong(|e, _, _| e))
-    .hidden_by(|| Routed { experts: 8, chosen: 8, tokens: 1 })
-    .mistake("none-to-divide-by", |r| match r.experts {
-        0 => Answer::of("experts", f32::NAN),
-        _ => Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32),
-    })
-    .hidden_by(one_token)
 }
 
 // Investigate: where weights and caches weigh the same.
