@@ -171,7 +171,10 @@ pub(crate) fn verdict(
             let text = match place.file.split_once("/registry/src/") {
                 Some((_, file)) => {
                     let file = file.split_once('/').map_or(file, |(_, file)| file);
-                    format!("A function that yours calls panics, in `{file}`:")
+                    format!(
+                        "A function that yours calls panics, or one that takes what \
+                         yours gave, in `{file}`. Is its length right?"
+                    )
                 }
                 None => format!("`{}` panics in line {}:", place.file, place.line),
             };

@@ -42,6 +42,16 @@ fn row_of_moon() -> Exercise<()> {
                 scores(q.as_view(), k.as_view()).unwrap().column(1).transpose();
             found(&DMatrix::from_rows(&[column]), shares, &v)
         })
+        .mistake("row-of-sun", |()| {
+            let [q, k, v] = head_1(0);
+            let scores = scores(q.as_view(), k.as_view()).unwrap();
+            found(&scores.rows(0, 1).into_owned(), shares, &v)
+        })
+        .mistake("values-of-the-other-group", |()| {
+            let [[q, k, _], [_, _, v]] = [0, 1].map(head_1);
+            let scores = scores(q.as_view(), k.as_view()).unwrap();
+            found(&scores.rows(1, 1).into_owned(), shares, &v)
+        })
 }
 
 fn shares(scores: &DMatrix<f32>) -> DMatrix<f32> {
@@ -95,6 +105,25 @@ fn sizes() -> Exercise<()> {
             let parameters = Llama::parameters(KV_HEADS);
             sheet(width, parameters - width * Llama::MODEL_DIM, width)
         })
+        .mistake("keys-in-the-cache", |()| {
+            let width = KV_HEADS * Llama::HEAD_DIM;
+            sheet(width, Llama::parameters(KV_HEADS), width)
+        })
+        .mistake("bytes", |()| {
+            let width = KV_HEADS * Llama::HEAD_DIM;
+            sheet(width, Llama::parameters(KV_HEADS), 2 * (2 * width))
+        })
+        .mistake("all-four-full", |()| {
+            let width = KV_HEADS * Llama::HEAD_DIM;
+            sheet(width, Llama::parameters(Llama::HEADS), 2 * width)
+        })
+        .mistake("not-in-millions", |()| {
+            let width = KV_HEADS * Llama::HEAD_DIM;
+            let parameters = Llama::parameters(KV_HEADS);
+            Answer::of("width", width)
+                .and("parameters", parameters)
+                .and("cached", 2 * width)
+        })
         .mistake("cache-for-the-queries", |()| {
             let width = KV_HEADS * Llama::HEAD_DIM;
             sheet(width, Llama::parameters(KV_HEADS), 2 * Llama::MODEL_DIM)
@@ -144,6 +173,12 @@ fn kv_head() -> Exercise<Groups> {
     })
     .hidden_by(|| Groups::new(3, 3).unwrap())
     .mistake("itself", |g| of_each_head(*g, |head| head))
+    .hidden_by(|| Groups::new(3, 3).unwrap())
+    .mistake("quotient-first", |g| {
+        of_each_head(*g, |head| head * (g.kv_heads() / g.heads()))
+    })
+    .hidden_by(|| Groups::new(3, 3).unwrap())
+    .mistake("rounded", |g| of_each_head(*g, |head| (head + g.size() / 2) / g.size()))
     .hidden_by(|| Groups::new(3, 3).unwrap())
 }
 
@@ -291,6 +326,42 @@ fn attend_groups_exercise() -> Exercise<Asked> {
             p.unless_refused(|g| p.cut_at(|h| [g.kv_head(h); 2], &p.mask, |h| h))
         })
         .hidden_by(|| Asked::small(4, 2))
+        .mistake("queries-by-group", |p| {
+            p.unless_refused(|g| {
+                let d_k = p.d_k();
+                let columns = (0..g.heads())
+                    .flat_map(|h| (0..d_k).map(move |i| g.kv_head(h) * d_k + i));
+                let q = p.q.select_columns(&columns.collect::<Vec<_>>());
+                let (k, v) = (p.k.as_view(), p.v.as_view());
+                p.parts(attend_groups(&q, k, v, *g, &p.mask).unwrap())
+            })
+        })
+        .hidden_by(|| Asked::small(3, 3))
+        .mistake("first-values", |p| {
+            p.unless_refused(|g| p.loop_of(|h| [g.kv_head(h), 0], &p.mask, |h| h))
+        })
+        .hidden_by(|| Asked::small(3, 1))
+        .mistake("weights-by-group", |p| {
+            p.unless_refused(|g| {
+                let (k, v) = (p.k.as_view(), p.v.as_view());
+                let all = attend_groups(&p.q, k, v, *g, &p.mask).unwrap();
+                let weights = all.weights.into_iter().step_by(g.size()).collect();
+                p.parts(Heads { weights, ..all })
+            })
+        })
+        .hidden_by(|| Asked::small(3, 3))
+        .mistake("always-causal", |p| {
+            p.unless_refused(|g| {
+                let causal = Mask::Causal { offset: 0 };
+                p.loop_of(|h| [g.kv_head(h); 2], &causal, |h| h)
+            })
+        })
+        .hidden_by(|| Asked {
+            q: dmatrix![1.0, 2.0, 0.5, 1.0],
+            k: dmatrix![1.0, 2.0],
+            v: dmatrix![1.0, 3.0],
+            ..Asked::small(4, 2)
+        })
         .mistake("no-mask", |p| {
             p.unless_refused(|g| p.loop_of(|h| [g.kv_head(h); 2], &Mask::None, |h| h))
         })
@@ -460,8 +531,16 @@ impl Checkpoint {
         &self,
         layer: Result<GroupedQueryAttention, E>,
     ) -> Answer {
+        // By the projection that is refused: another mistake has another one.
+        let refused = match &layer {
+            Err(e) => match e.to_string().split_once(':') {
+                Some((projection, _)) => format!("refused, {projection}"),
+                None => "refused".to_owned(),
+            },
+            Ok(_) => String::new(),
+        };
         Answer::try_of(
-            "refused",
+            &refused,
             layer.map(|layer| {
                 let output = layer.forward(&self.x, &Mask::None).unwrap().output;
                 Answer::of("parameters", layer.parameters()).and("output", output)
@@ -483,6 +562,18 @@ impl Checkpoint {
         let v = pool.linear("v_proj", &v).unwrap();
         let [q, k, v, o] = change(self, groups, [q, k, v, o]);
         self.run(GroupedQueryAttention::new(q, k, v, o, self.heads, self.kv_heads))
+    }
+
+    /// With the output projection in the pool as well.
+    fn output_too(&self) -> Answer {
+        let Ok(groups) = Groups::new(self.heads, self.kv_heads) else {
+            return self.answer();
+        };
+        let o = Pool::new(groups, self.pooling).linear("o_proj", &self.linear()[3]);
+        match o {
+            Ok(o) => self.but(|_, _, [q, k, v, _]| [q, k, v, o.clone()]),
+            Err(e) => self.run(Err(e)),
+        }
     }
 
     fn width(&self) -> usize {
@@ -544,6 +635,24 @@ fn convert() -> Exercise<Checkpoint> {
             })
         })
         .hidden_by(|| Checkpoint::small(4, 2, Pooling::Mean))
+        .mistake("queries-not-repeated", |p| {
+            p.but(|p, groups, [q, k, v, o]| {
+                let q = Pool::new(groups, p.pooling).linear("q_proj", &q).unwrap();
+                [q, k, v, o]
+            })
+        })
+        .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
+        .mistake("keys-alone", |p| {
+            p.but(|p, _, [q, k, _, o]| [q, k, plain(p.weights[2].clone()), o])
+        })
+        .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
+        .mistake("output-too", Checkpoint::output_too)
+        .hidden_by(|| Checkpoint::small(2, 2, Pooling::Mean))
+        .mistake("upside-down", |p| match Groups::new(p.kv_heads, p.heads) {
+            Err(e) => p.run(Err(e)),
+            Ok(_) => p.answer(),
+        })
+        .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
         .mistake("not-pooled", |p| {
             let [q, k, v, o] = p.linear();
             p.run(GroupedQueryAttention::new(q, k, v, o, p.heads, p.kv_heads))
@@ -571,7 +680,8 @@ fn partners_of(kv_heads: usize, right: bool) -> Answer {
 }
 
 fn marked(is: impl Fn(usize) -> bool) -> Answer {
-    let heads = DMatrix::from_fn(1, experiments::HEADS, |_, head| f32::from(is(head)));
+    let half = experiments::HEADS / 2;
+    let heads = DMatrix::from_fn(2, half, |row, i| f32::from(is(row * half + i)));
     Answer::of("predicted", heads.sum()).and("right", heads.sum()).and("heads", heads)
 }
 
@@ -581,6 +691,7 @@ fn uptraining() -> Exercise<()> {
     Exercise::investigate("uptraining", |()| nearness(share_for(0.2)))
         .mistake("proportional", |()| nearness(proportional(0.2)))
         .mistake("error-at-that-share", |()| nearness(error(0.2)))
+        .mistake("percent", |()| nearness(100.0 * share_for(0.2)))
 }
 
 fn nearness(share: f32) -> Answer {
