@@ -601,6 +601,8 @@ fn absorb() -> Exercise<Asked> {
         .hidden_by(one_key)
         .mistake("scaled-by-rank", |p| p.scaled((p.kept.ncols() as f32).sqrt()))
         .hidden_by(two_keys)
+        .mistake("scaled-by-latent", |p| p.scaled((p.rank() as f32).sqrt()))
+        .hidden_by(one_key)
         .mistake("scaled-by-value", |p| p.scaled((p.sizes.v_dim as f32).sqrt()))
         .hidden_by(|| Asked {
             sizes: Sizes { v_dim: 3, ..two_keys().sizes },
