@@ -74,6 +74,15 @@ fn config(course: &Course) -> Result<String> {
     build.insert("target-dir".to_owned(), text(&target));
     let mut config = Table::new();
     config.insert("build".to_owned(), Value::Table(build));
+    // Here, too, `cargo course` is the book's. An alias is cut at spaces, and an array
+    // would not go with the string of the folder above.
+    let manifest = course.root.join("Cargo.toml").to_string_lossy().into_owned();
+    if !manifest.contains(char::is_whitespace) {
+        let run = format!("run --quiet --manifest-path {manifest} --package course --");
+        let mut alias = Table::new();
+        alias.insert("course".to_owned(), Value::String(run));
+        config.insert("alias".to_owned(), Value::Table(alias));
+    }
     Ok(MADE.to_owned() + &toml::to_string(&config)?)
 }
 

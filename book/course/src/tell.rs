@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use syllabus::{
-    Chapter,
+    Chapter, Kind,
     verdict::{Example, Finding, Pair, Table, Verdict},
 };
 
@@ -180,6 +180,7 @@ pub(crate) fn verdict(
             };
             anstream::println!("{}", wrapped(&text, 2));
             anstream::println!("{}", wrapped(message, 4));
+            tell_open_before(course, chosen)?;
             tell_smallest(example);
         }
         Finding::Wrong { wrong, cases, example } => {
@@ -191,12 +192,36 @@ pub(crate) fn verdict(
                 ),
             };
             anstream::println!("{}", wrapped(&text, 2));
+            tell_open_before(course, chosen)?;
             tell_smallest(example);
         }
     }
     if !verdict.passed() {
         let hint = command(&format!("cargo course hint {}", chosen.id()));
         anstream::println!("\n  stuck? {hint}");
+    }
+    Ok(())
+}
+
+/// A function may call those of earlier exercises, and their mistakes look like its own.
+fn tell_open_before(course: &Course, chosen: Chosen) -> Result<()> {
+    let Chosen { chapter, exercise } = chosen;
+    if exercise.kind != Kind::Implement {
+        return Ok(());
+    }
+    let progress = crate::progress::Progress::read(course)?;
+    let before = chapter.exercises.iter().take_while(|one| one.name != exercise.name);
+    let open: Vec<String> = before
+        .filter(|one| one.kind == Kind::Implement)
+        .map(|one| chapter.id(one))
+        .filter(|id| !progress.is_done(id))
+        .collect();
+    if !open.is_empty() {
+        let (are, it) = if open.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let open = open.join(" and ");
+        let text =
+            format!("{open} {are} not right yet. If this needs {it}, begin there.");
+        anstream::println!("\n{}", wrapped(&text, 2));
     }
     Ok(())
 }

@@ -147,6 +147,22 @@ fn norm() -> Exercise<Normed> {
             Normed { x: p.x.clone(), weight }.answer()
         })
         .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 1.0] })
+        .mistake("one-plus-weight", |p| {
+            let weight = p.weight.add_scalar(1.0);
+            Normed { x: p.x.clone(), weight }.answer()
+        })
+        .mistake("weight-first", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let mut x = p.x.clone();
+            for mut row in x.row_iter_mut() {
+                row.component_mul_assign(&p.weight);
+            }
+            let weight = DMatrix::repeat(1, p.weight.ncols(), 1.0);
+            Normed { x, weight }.answer()
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 1.0] })
         .mistake("no-eps", |p| p.divided(&p.x, |row, _| p.mean(row).sqrt()))
         .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
         .mistake("unchecked", |p| {
@@ -288,6 +304,17 @@ fn cut() -> Exercise<Cut> {
         .hidden_by(|| Cut { bias: None, ..one_head() })
         .mistake("bias-cut-once", |p| p.cut(&p.right(), Some(&p.once())))
         .hidden_by(one_head)
+        .mistake("bias-from-the-front", |p| {
+            let front = p.right().map(|columns| (0..columns.len()).collect());
+            p.cut(&p.right(), Some(&front))
+        })
+        .hidden_by(|| Cut { bias: None, ..one_head() })
+        .mistake("one-head-alone", |p| {
+            let [k, v] = p.widths;
+            let alone = [(0..k).collect(), (k..k + v).collect()];
+            p.cut(&alone, Some(&alone))
+        })
+        .hidden_by(one_head)
 }
 
 fn one_head() -> Cut {
@@ -425,6 +452,15 @@ fn compress() -> Exercise<Tokens> {
             let r = p.turn().of(&r.into_owned());
             Answer::of("kept", side_by_side(&c.into_owned(), &r))
         })
+        .mistake("normed-apart", |p| {
+            let [_, r] = p.parts();
+            let r = RmsNorm::new(vec![1.0; p.rope_dim]).forward(&r).unwrap();
+            Answer::of("kept", side_by_side(&p.latents(), &p.turn().of(&r)))
+        })
+        .hidden_by(|| Tokens { down: dmatrix![2.0, 1.0, -1.0], ..one_token() })
+        .mistake("one-too-far", |p| p.key(Turn { start: p.start + 1, ..p.turn() }))
+        .hidden_by(|| Tokens { down: dmatrix![2.0, 0.0, 0.0], ..one_token() })
+        .mistake("key-lost", |p| Answer::of("kept", p.latents()))
         .mistake("not-turned", |p| p.key(Turn { start: 0, step: 0, ..p.turn() }))
         .hidden_by(one_token)
         .mistake("start-forgotten", |p| p.key(Turn { start: 0, ..p.turn() }))
@@ -565,6 +601,8 @@ fn absorb() -> Exercise<Asked> {
         .hidden_by(one_key)
         .mistake("scaled-by-rank", |p| p.scaled((p.kept.ncols() as f32).sqrt()))
         .hidden_by(two_keys)
+        .mistake("scaled-by-latent", |p| p.scaled((p.rank() as f32).sqrt()))
+        .hidden_by(one_key)
         .mistake("scaled-by-value", |p| p.scaled((p.sizes.v_dim as f32).sqrt()))
         .hidden_by(|| Asked {
             sizes: Sizes { v_dim: 3, ..two_keys().sizes },
@@ -580,6 +618,24 @@ fn absorb() -> Exercise<Asked> {
             })
         })
         .hidden_by(not_turned)
+        .mistake("scaled-apart", |p| {
+            let Sizes { nope_dim, rope_dim, .. } = p.sizes;
+            p.found(|head| {
+                let [asks, rope] = p.asks(head);
+                [asks / (nope_dim as f32).sqrt(), rope / (rope_dim as f32).sqrt()]
+            })
+        })
+        .hidden_by(one_key)
+        .mistake("no-root", |p| p.scaled(p.sizes.qk_dim() as f32))
+        .hidden_by(one_key)
+        .mistake("values-up", |p| {
+            // Where a value is narrower or wider than a key, the product has no shape.
+            let root = p.root();
+            p.found(|head| {
+                [p.nope(head) * p.v_up(head).transpose() / root, p.rope(head) / root]
+            })
+        })
+        .hidden_by(|| Asked { up: dmatrix![2.0, 2.0], ..two_keys() })
         .mistake("transposed", |p| {
             let root = p.root();
             p.found(|head| [p.nope(head) * p.k_up(head) / root, p.rope(head) / root])
@@ -647,6 +703,11 @@ fn crossing() -> Exercise<()> {
         let Sizes { nope_dim, rope_dim, v_dim, .. } = DEEPSEEK.sizes;
         let expanding = (nope_dim + rope_dim + v_dim) as f64;
         crosses(256.0 * expanding / (512.0 - expanding), 256.0 - expanding)
+    })
+    .mistake("turned-part-absorbed", |()| {
+        let Sizes { nope_dim, rope_dim, v_dim, .. } = DEEPSEEK.sizes;
+        let (expanding, turned) = ((nope_dim + v_dim) as f64, rope_dim as f64);
+        crosses(256.0 * expanding / (512.0 + turned - expanding), turned)
     })
 }
 
