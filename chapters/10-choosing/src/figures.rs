@@ -241,7 +241,7 @@ pub fn capstone() -> Result<Figure> {
         };
         let error = f64::from(variant.run()?.error);
         points[family].push((kept as f64, error));
-        list.push(format!("{} {error:.2} at {kept}", variant.name()));
+        list.push(format!("{}: {error:.2} at {kept}", variant.name()));
     }
     let words = Words {
         title: "What is kept says little about what is lost".into(),
@@ -250,7 +250,7 @@ pub fn capstone() -> Result<Figure> {
              and shared heads most. MiniLM’s six layers on {TOKENS} tokens, nothing trained \
              anew; relative error of what the heads say, by numbers kept a token (for \
              Linformer, those of the k rows over the tokens): {}.",
-            list.join(", "),
+            list.join("; "),
         ),
         alt: format!(
             "Three lines that fall to 0 as more is kept, at 384 numbers for the latent and 768 for the others. {}.",
