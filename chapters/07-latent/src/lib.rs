@@ -37,8 +37,10 @@ pub mod cores;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod heads;
 mod norm;
 mod one;
+mod projections;
 mod queries;
 
 use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape, softmax};
@@ -46,54 +48,11 @@ pub use cache::LatentCache;
 use columns::{beside, split_heads, split_up, stacked};
 use decoding::{CacheError, few};
 use multi_head::{Heads, MultiHeadAttended};
-use nalgebra::{DMatrix, DMatrixView, DVectorView};
+use nalgebra::{DMatrix, DMatrixView};
 pub use norm::RmsNorm;
+pub use projections::{Projections, Sizes};
 pub use queries::{Queries, QueryProjection};
 use rotary::{Pairing, Rotary, RotaryError};
-use std::ops::Range;
-
-/// How many heads there are, and what the features of each are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    /// Heads, each with queries, keys and values of its own.
-    pub heads: usize,
-    /// Features of a query and a key that know no position.
-    pub nope_dim: usize,
-    /// Features of a query and a key that are turned. All heads share those of the key.
-    pub rope_dim: usize,
-    /// Features of a value.
-    pub v_dim: usize,
-}
-
-impl Sizes {
-    /// Width of a query or key: what a score is a sum over.
-    #[must_use]
-    pub fn qk_dim(self) -> usize {
-        self.nope_dim.saturating_add(self.rope_dim)
-    }
-
-    /// `heads` times `width`, for shapes that are to be checked.
-    fn wide(self, width: usize) -> usize {
-        self.heads.saturating_mul(width)
-    }
-}
-
-/// The learned numbers of a layer, as a checkpoint has them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Projections {
-    /// Tokens to the queries of all heads.
-    pub query: QueryProjection,
-    /// `kv_a_proj_with_mqa` (`model_dim`, `lora_rank` + `rope_dim`): to the latent, and
-    /// beside it the one key that is turned.
-    pub kv_a_proj: Linear,
-    /// `lora_rank` entries.
-    pub kv_a_layernorm: RmsNorm,
-    /// (`lora_rank`, heads · (`nope_dim` + `v_dim`)): head by head, the part of its key
-    /// that is not turned, then its value.
-    pub kv_b_proj: Linear,
-    /// (heads · `v_dim`, `d_out`): mixes what the heads found.
-    pub o_proj: Linear,
-}
 
 /// A layer whose keys and values are made from one latent a token.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,26 +82,11 @@ impl LatentAttention {
         sizes: Sizes,
         theta: f64,
     ) -> Result<Self, LatentError> {
+        projections.expect(sizes)?;
+        let Sizes { nope_dim, rope_dim, v_dim, .. } = sizes;
+        let rotary = Rotary::new(rope_dim, theta, Pairing::Neighbors)?;
         let Projections { query, kv_a_proj, kv_a_layernorm, kv_b_proj, o_proj } =
             projections;
-        let Sizes { heads, nope_dim, rope_dim, v_dim } = sizes;
-        if [heads, nope_dim, rope_dim, v_dim].contains(&0) {
-            return Err(LatentError::Nothing { sizes });
-        }
-        let (model_dim, _) = query.shape(sizes)?;
-        let lora_rank = kv_b_proj.shape().0;
-        let found = kv_a_proj.shape();
-        let why = "the latent that kv_b_proj reads, and one key that is turned";
-        let wanted = (model_dim, lora_rank.saturating_add(rope_dim));
-        expect_shape("kv_a_proj_with_mqa", found, wanted, why)?;
-        kv_a_layernorm.expect("kv_a_layernorm", lora_rank)?;
-        let wanted = (lora_rank, sizes.wide(nope_dim.saturating_add(v_dim)));
-        let why = "heads · (nope_dim + v_dim)";
-        expect_shape("kv_b_proj", kv_b_proj.shape(), wanted, why)?;
-        let wanted = (sizes.wide(v_dim), o_proj.shape().1);
-        let why = "it reads the values of all heads";
-        expect_shape("o_proj", o_proj.shape(), wanted, why)?;
-        let rotary = Rotary::new(rope_dim, theta, Pairing::Neighbors)?;
         let (k_up, v_up) = split_up(&kv_b_proj, nope_dim, v_dim)?;
         Ok(LatentAttention {
             query,
@@ -306,76 +250,9 @@ impl LatentAttention {
         Attended { output, weights }
     }
 
-    fn side_by_side(
-        &self,
-        tokens: usize,
-        heads: impl Iterator<Item = Result<Attended, ShapeError>>,
-    ) -> Result<Heads, ShapeError> {
-        let v_dim = self.sizes.v_dim;
-        let mut context = DMatrix::zeros(tokens, self.sizes.heads * v_dim);
-        let mut weights = Vec::with_capacity(self.sizes.heads);
-        for (h, found) in heads.enumerate() {
-            let found = found?;
-            context.columns_mut(h * v_dim, v_dim).copy_from(&found.output);
-            weights.push(found.weights);
-        }
-        Ok(Heads { context, weights })
-    }
-
     fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, ShapeError> {
         let output = self.o_proj.forward(&heads.context)?;
         Ok(MultiHeadAttended { output, weights: heads.weights })
-    }
-
-    /// The part of one head's queries that is not turned, (tokens, `nope_dim`).
-    fn nope<'a>(&self, q: &'a Queries, head: usize) -> DMatrixView<'a, f32> {
-        let width = self.sizes.nope_dim;
-        q.nope.columns(head * width, width)
-    }
-
-    /// The part that is, (tokens, `rope_dim`).
-    fn rope<'a>(&self, q: &'a Queries, head: usize) -> DMatrixView<'a, f32> {
-        let width = self.sizes.rope_dim;
-        q.rope.columns(head * width, width)
-    }
-
-    fn heads(&self) -> Range<usize> {
-        0..self.sizes.heads
-    }
-
-    /// `W_UK` of one head, (`lora_rank`, `nope_dim`).
-    fn k_up(&self, head: usize) -> DMatrixView<'_, f32> {
-        let width = self.sizes.nope_dim;
-        self.k_up.weight().columns(head * width, width)
-    }
-
-    /// `W_UV` of one head, (`lora_rank`, `v_dim`).
-    fn v_up(&self, head: usize) -> DMatrixView<'_, f32> {
-        let width = self.sizes.v_dim;
-        self.v_up.weight().columns(head * width, width)
-    }
-
-    fn v_bias(&self, head: usize) -> Option<DVectorView<'_, f32>> {
-        let width = self.sizes.v_dim;
-        self.v_up.bias().map(|bias| bias.rows(head * width, width))
-    }
-
-    fn expect_queries(&self, q: &Queries) -> Result<(), ShapeError> {
-        let Sizes { heads, nope_dim, rope_dim, .. } = self.sizes;
-        let wanted = (q.tokens(), heads * nope_dim);
-        expect_shape("q.nope", q.nope.shape(), wanted, "one query a head")?;
-        let wanted = (q.tokens(), heads * rope_dim);
-        expect_shape("q.rope", q.rope.shape(), wanted, "one query a head")
-    }
-
-    fn expect_kept(&self, kept: DMatrixView<f32>) -> Result<(), ShapeError> {
-        let wanted = (kept.nrows(), self.kept_width());
-        expect_shape(
-            "kept",
-            kept.shape(),
-            wanted,
-            "a latent and one turned key a token",
-        )
     }
 
     /// Numbers that a token leaves behind: `lora_rank` + `rope_dim`.
