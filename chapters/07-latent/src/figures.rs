@@ -293,7 +293,7 @@ pub fn ranks() -> Result<Figure> {
         points.iter().find(|point| point.0 == at).map_or(f64::NAN, |point| point.1)
     };
     let words = Words {
-        title: "Given the same room, a latent loses less than shared heads".into(),
+        title: "From 128 values on, a latent loses less than shared heads".into(),
         caption: format!(
             "From 128 values a token on, layer 5 of MiniLM keeps more of what its heads \
              said when keys and values come from a latent. Relative error of the heads’ \
