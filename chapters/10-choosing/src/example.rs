@@ -229,6 +229,8 @@ pub fn facts() -> Result<String> {
     fact("weights_read", format!("{:.1} GB", weights / 1e9))?;
     let even = weights / (2.0 * model.cache(setting.context));
     fact("even_batch", format!("{even:.0}"))?;
+    let tokens = (even * setting.context as f64 / 1000.0).round() as u64 * 1000;
+    fact("even_tokens", thousands(tokens))?;
     let share = 1.0 - weights / step(1).bytes;
     fact("cache_share_1", format!("{:.0} %", 100.0 * share))?;
     fact("ridge", format!("{:.0}", machine.flops / 2.0 / machine.bandwidth))?;
