@@ -30,29 +30,10 @@ fn main() -> anyhow::Result<()> {
 /// How fast memory is read, and how fast products are computed, by all cores.
 fn machine(bench: &mut Bench) {
     let numbers = vec![1.0_f32; READ_MIB << 18];
-    let parts = 64;
-    let part = numbers.len() / parts;
-    let read = || {
-        timed(|| {
-            let sums = cores::share_out(parts, part, |share| {
-                sum(&numbers[share.start * part..share.end * part])
-            });
-            sums.iter().sum::<f32>()
-        })
-    };
+    let read = || timed(|| cores::sum(&numbers));
     let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
     let product = || timed(|| &a * &b);
     bench.measure(&[("read", READ_MIB, &read), ("product", PRODUCT, &product)]);
-}
-
-fn sum(numbers: &[f32]) -> f32 {
-    let mut sums = [0.0; 64];
-    for chunk in numbers.chunks_exact(64) {
-        for (sum, number) in sums.iter_mut().zip(chunk) {
-            *sum += number;
-        }
-    }
-    sums.iter().sum()
 }
 
 /// One token over a cache of keys and values, or of latents.
