@@ -4,11 +4,11 @@
 
 use attention::exp_nonpositive;
 use nalgebra::{DMatrix, DMatrixView};
-use pulp::{Arch, Scalar, Simd, WithSimd};
+use pulp::{Arch, Scalar, Simd, WithSimd, bytemuck};
 use std::array::from_fn;
 use std::ops::Range;
 
-/// Scores that are at hand at a time, 64 KiB of them: what stays in the inner caches.
+/// Weights that are at hand at a time, 64 KiB of them: what stays in the inner caches.
 const AT_HAND: usize = 16_384;
 
 /// From this many queries on, an ordinary product on all cores has the scores sooner.
@@ -19,18 +19,17 @@ const MANY: usize = 16;
 #[must_use]
 pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     match q.nrows() {
-        0 | 1 => Arch::new().dispatch(Scores::<1, 8> { q, keys }),
-        2..MANY => Arch::new().dispatch(Scores::<4, 8> { q, keys }),
+        ..MANY => scores_in_tiles(q, keys),
         MANY.. => keys * q.transpose(),
     }
 }
 
 /// [`scores`] on one core, for those who keep the others busy themselves.
 #[must_use]
-pub fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
+fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     match q.nrows() {
-        0 | 1 => Arch::new().dispatch(Scores::<1, 8> { q, keys }),
-        _ => Arch::new().dispatch(Scores::<4, 8> { q, keys }),
+        0 | 1 => Arch::new().dispatch(Scores::<1> { q, keys }),
+        _ => Arch::new().dispatch(Scores::<4> { q, keys }),
     }
 }
 
@@ -39,64 +38,157 @@ pub fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32>
 #[must_use]
 pub fn average(shares: &DMatrix<f32>, values: DMatrixView<f32>) -> DMatrix<f32> {
     match shares.ncols() {
-        0 | 1 => Arch::new().dispatch(Average::<1, 8> { shares, values }),
-        2.. => Arch::new().dispatch(Average::<4, 4> { shares, values }),
+        0 | 1 => Arch::new().dispatch(Average::<1> { shares, values }),
+        _ => Arch::new().dispatch(Average::<4> { shares, values }),
     }
 }
 
-/// Scores in tiles of `Q` queries by `N` features.
-struct Scores<'a, const Q: usize, const N: usize> {
+/// Scores of `Q` queries at a time.
+struct Scores<'a, const Q: usize> {
     q: &'a DMatrix<f32>,
     keys: DMatrixView<'a, f32>,
 }
 
-impl<const Q: usize, const N: usize> WithSimd for Scores<'_, Q, N> {
+impl<const Q: usize> WithSimd for Scores<'_, Q> {
     type Output = DMatrix<f32>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> DMatrix<f32> {
-        let (tokens, queries) = (self.keys.nrows(), self.q.nrows());
-        let mut scores = DMatrix::zeros(tokens, queries.next_multiple_of(Q));
-        for block in blocks(tokens, queries) {
-            for feature in (0..self.keys.ncols()).step_by(N) {
-                let keys: [_; N] = strip(&self.keys, feature, &block);
-                for query in (0..queries).step_by(Q) {
-                    let group =
-                        &mut scores.as_mut_slice()[query * tokens..][..Q * tokens];
-                    let mut columns = group.chunks_exact_mut(tokens);
-                    let sums: [_; Q] = from_fn(|_| match columns.next() {
-                        Some(column) => &mut column[block.clone()],
-                        None => &mut [],
-                    });
-                    add_weighted(simd, sums, tile(self.q, query, feature), keys);
-                }
-            }
+        // As many sums as the registers hold: 32 of them with vectors of 16, else 16.
+        match (Q, S::F32_LANES) {
+            (1, _) => self.walk::<S, 8>(simd),
+            (_, 16..) => self.walk::<S, 4>(simd),
+            (_, ..16) => self.walk::<S, 2>(simd),
         }
-        scores.resize_horizontally(queries, 0.0)
     }
 }
 
-/// Averages in tiles of `Q` queries by `N` features.
-struct Average<'a, const Q: usize, const N: usize> {
+impl<const Q: usize> Scores<'_, Q> {
+    /// `V` vectors of keys meet all queries, then the next keys.
+    #[inline(always)]
+    fn walk<S: Simd, const V: usize>(self, simd: S) -> DMatrix<f32> {
+        let (tokens, queries) = (self.keys.nrows(), self.q.nrows());
+        let weights: Vec<[f32; Q]> = (0..queries)
+            .step_by(Q)
+            .flat_map(|first| {
+                self.q.column_iter().map(move |column| {
+                    from_fn(|q| column.get(first + q).copied().unwrap_or(0.0))
+                })
+            })
+            .collect();
+        let mut scores = DMatrix::zeros(tokens, queries);
+        for keys in steps(tokens, V * S::F32_LANES) {
+            let groups = weights.chunks_exact(self.q.ncols().max(1));
+            for (group, weights) in groups.enumerate() {
+                let sums = self.tile::<S, V>(simd, weights, &keys, group == 0);
+                let first = group * Q;
+                for (q, sums) in (first..queries).zip(&sums) {
+                    let sums: &[f32] = bytemuck::cast_slice(sums);
+                    scores.as_mut_slice()[q * tokens..][keys.clone()]
+                        .copy_from_slice(&sums[..keys.len()]);
+                }
+            }
+        }
+        scores
+    }
+
+    /// The scores of `Q` queries with a few keys. All sums stay in registers until the
+    /// last feature.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        weights: &[[f32; Q]],
+        keys: &Range<usize>,
+        fetch: bool,
+    ) -> [[S::f32s; V]; Q] {
+        let mut sums = [[simd.splat_f32s(0.0); V]; Q];
+        for (feature, weights) in weights.iter().enumerate() {
+            let column = self.keys.column(feature).data.into_slice();
+            if fetch {
+                prefetch(column, keys.start + 2 * V * S::F32_LANES, V * S::F32_LANES);
+            }
+            let keys: [_; V] = vectors(simd, &column[keys.clone()]);
+            for q in 0..Q {
+                let weight = simd.splat_f32s(weights[q]);
+                for v in 0..V {
+                    sums[q][v] = simd.mul_add_e_f32s(weight, keys[v], sums[q][v]);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// `V` vectors of numbers; zeros beyond their end.
+#[inline(always)]
+pub fn vectors<S: Simd, const V: usize>(simd: S, numbers: &[f32]) -> [S::f32s; V] {
+    let (whole, rest) = S::as_simd_f32s(numbers);
+    match whole.try_into() {
+        Ok(all) => all,
+        Err(_) => from_fn(|v| match whole.get(v) {
+            Some(vector) => *vector,
+            None if v == whole.len() => simd.partial_load_f32s(rest),
+            None => simd.splat_f32s(0.0),
+        }),
+    }
+}
+
+/// Tells the processor that `count` numbers will be read soon, from the one `ahead` of the
+/// start of `numbers` on. That may be far beyond their end: it is a hint and no reading.
+#[inline(always)]
+pub fn prefetch(numbers: &[f32], ahead: usize, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sse) = pulp::core_arch::x86::Sse::try_new() {
+        use std::arch::x86_64::_MM_HINT_T1;
+        // 16 numbers are a line of a cache. T1: into the second cache.
+        for line in (0..count).step_by(16) {
+            let address = numbers.as_ptr().wrapping_add(ahead + line);
+            sse._mm_prefetch::<_MM_HINT_T1>(address.cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, ahead, count);
+}
+
+/// Averages for `Q` queries at a time.
+struct Average<'a, const Q: usize> {
     shares: &'a DMatrix<f32>,
     values: DMatrixView<'a, f32>,
 }
 
-impl<const Q: usize, const N: usize> WithSimd for Average<'_, Q, N> {
+impl<const Q: usize> WithSimd for Average<'_, Q> {
     type Output = DMatrix<f32>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> DMatrix<f32> {
+        match (Q, S::F32_LANES) {
+            (1, _) => self.walk::<S, 8>(simd),
+            (_, 16..) => self.walk::<S, 4>(simd),
+            (_, ..16) => self.walk::<S, 2>(simd),
+        }
+    }
+}
+
+impl<const Q: usize> Average<'_, Q> {
+    /// `N` features of the values meet all queries, then the next features.
+    #[inline(always)]
+    fn walk<S: Simd, const N: usize>(self, simd: S) -> DMatrix<f32> {
         let (shares, queries) = (self.shares.as_view(), self.shares.ncols());
         let d_v = self.values.ncols();
         let padded = (queries.next_multiple_of(Q), d_v.next_multiple_of(N));
         let mut output: DMatrix<f32> = DMatrix::zeros(padded.0, padded.1);
-        for block in blocks(self.values.nrows(), queries) {
+        let block = (AT_HAND / queries.max(1)).max(64);
+        for tokens in steps(self.values.nrows(), block) {
             for feature in (0..d_v).step_by(N) {
-                let values: [_; N] = strip(&self.values, feature, &block);
+                let values: [_; N] = strip(&self.values, feature, &tokens);
                 for query in (0..queries).step_by(Q) {
-                    let shares: [_; Q] = strip(&shares, query, &block);
-                    let dots = dots(simd, shares, values);
+                    let shares: [_; Q] = strip(&shares, query, &tokens);
+                    let ahead = match query {
+                        0 if feature + N < d_v => N * self.values.strides().1,
+                        _ => 0,
+                    };
+                    let dots = dots(simd, shares, values, ahead);
                     for (q, row) in dots.iter().enumerate() {
                         for (n, dot) in row.iter().enumerate() {
                             output[(query + q, feature + n)] += dot;
@@ -109,63 +201,17 @@ impl<const Q: usize, const N: usize> WithSimd for Average<'_, Q, N> {
     }
 }
 
-/// `sums[q] += Σ weights[q][n] · columns[n]`, as many tokens at once as a vector holds.
-#[inline(always)]
-fn add_weighted<S: Simd, const Q: usize, const N: usize>(
-    simd: S,
-    sums: [&mut [f32]; Q],
-    weights: [[f32; N]; Q],
-    columns: [&[f32]; N],
-) {
-    let mut sums = sums.map(S::as_mut_simd_f32s);
-    let vectors = sums.each_mut().map(|(vectors, _)| &mut **vectors);
-    add(simd, vectors, weights, columns.map(|c| S::as_simd_f32s(c).0));
-    let rest = sums.map(|(_, rest)| rest);
-    add(Scalar::new(), rest, weights, columns.map(|c| S::as_simd_f32s(c).1));
-}
-
-/// A key is loaded once for all `Q` queries, and a score once for all `N` features.
-#[inline(always)]
-fn add<S: Simd, const Q: usize, const N: usize>(
-    simd: S,
-    sums: [&mut [S::f32s]; Q],
-    weights: [[f32; N]; Q],
-    columns: [&[S::f32s]; N],
-) {
-    let len = columns[0].len();
-    let (sums, columns) = (sums.map(|s| &mut s[..len]), columns.map(|c| &c[..len]));
-    let mut wide = [[simd.splat_f32s(0.0); N]; Q];
-    for q in 0..Q {
-        for n in 0..N {
-            wide[q][n] = simd.splat_f32s(weights[q][n]);
-        }
-    }
-    for t in 0..len {
-        let mut sum = [simd.splat_f32s(0.0); Q];
-        for q in 0..Q {
-            sum[q] = sums[q][t];
-        }
-        for n in 0..N {
-            for q in 0..Q {
-                sum[q] = simd.mul_add_e_f32s(wide[q][n], columns[n][t], sum[q]);
-            }
-        }
-        for q in 0..Q {
-            sums[q][t] = sum[q];
-        }
-    }
-}
-
 /// `a[q] · b[n]` for all pairs.
 #[inline(always)]
 fn dots<S: Simd, const Q: usize, const N: usize>(
     simd: S,
     a: [&[f32]; Q],
     b: [&[f32]; N],
+    ahead: usize,
 ) -> [[f32; N]; Q] {
     let (a, b) = (a.map(S::as_simd_f32s), b.map(S::as_simd_f32s));
-    let vectors = dot(simd, a.map(|a| a.0), b.map(|b| b.0));
-    let rest = dot(Scalar::new(), a.map(|a| a.1), b.map(|b| b.1));
+    let vectors = dot(simd, a.map(|a| a.0), b.map(|b| b.0), ahead);
+    let rest = dot(Scalar::new(), a.map(|a| a.1), b.map(|b| b.1), 0);
     from_fn(|q| from_fn(|n| vectors[q][n] + rest[q][n]))
 }
 
@@ -175,11 +221,17 @@ fn dot<S: Simd, const Q: usize, const N: usize>(
     simd: S,
     a: [&[S::f32s]; Q],
     b: [&[S::f32s]; N],
+    ahead: usize,
 ) -> [[f32; N]; Q] {
     let len = a[0].len();
     let (a, b) = (a.map(|a| &a[..len]), b.map(|b| &b[..len]));
     let mut sums = [[simd.splat_f32s(0.0); N]; Q];
     for t in 0..len {
+        if ahead > 0 {
+            for b in b {
+                prefetch(bytemuck::cast_slice(b), t * S::F32_LANES + ahead, 1);
+            }
+        }
         for q in 0..Q {
             for n in 0..N {
                 sums[q][n] = simd.mul_add_e_f32s(a[q][t], b[n][t], sums[q][n]);
@@ -195,10 +247,9 @@ fn dot<S: Simd, const Q: usize, const N: usize>(
     dots
 }
 
-/// Ranges of tokens, as long as the scores of all queries can be at hand.
-fn blocks(tokens: usize, queries: usize) -> impl Iterator<Item = Range<usize>> {
-    let block = (AT_HAND / queries.max(1)).max(64);
-    (0..tokens).step_by(block).map(move |start| start..tokens.min(start + block))
+/// Ranges of `step` tokens.
+fn steps(tokens: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..tokens).step_by(step).map(move |start| start..tokens.min(start + step))
 }
 
 /// `rows` of `N` columns from `first` on; zeros for columns that there are not.
@@ -215,16 +266,6 @@ fn strip<'a, const N: usize>(
         }
         _ => &ZEROS[..rows.len()],
     })
-}
-
-/// `Q` rows and `N` columns of `q`; zeros beyond its edges.
-#[inline(always)]
-fn tile<const Q: usize, const N: usize>(
-    q: &DMatrix<f32>,
-    row: usize,
-    column: usize,
-) -> [[f32; N]; Q] {
-    from_fn(|i| from_fn(|n| q.get((row + i, column + n)).copied().unwrap_or(0.0)))
 }
 
 /// Softmax of each column, in place of the rows of [`attention::softmax`]: here a column

@@ -10,8 +10,8 @@
 //! Everything is safe code.
 
 use crate::{Sight, Tile, sees, sight, steps};
-use attention::{Mask, exp_nonpositive};
-use nalgebra::{DMatrix, DMatrixView};
+use attention::Mask;
+use nalgebra::DMatrixView;
 use pulp::{Arch, Scalar, Simd, WithSimd, bytemuck};
 use std::array::from_fn;
 use std::f32::consts::LOG2_E;
@@ -414,9 +414,9 @@ fn multiply<S: Simd, const R: usize>(
     sums
 }
 
-/// [`exp_nonpositive`], line by line, for a vector.
+/// [`attention::exp_nonpositive`], line by line, for a vector.
 #[inline(always)]
-fn exp_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp_of<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -452,40 +452,10 @@ fn exp_one_by_one<S: Simd>(mut x: S::f32s) -> S::f32s {
     x
 }
 
-/// (maxima, sums) of the columns of `scores`, which become exponentials: a column is the
-/// query of a token that decodes, and its scores lie side by side.
-#[must_use]
-pub fn exponentials_of_columns(scores: &mut DMatrix<f32>) -> (Vec<f32>, Vec<f32>) {
-    let keys = scores.nrows().max(1);
-    Arch::new().dispatch(
-        #[inline(always)]
-        || scores.as_mut_slice().chunks_exact_mut(keys).map(exponentials).unzip(),
-    )
-}
-
-/// A running maximum and sum in 32 strands, which a processor can take side by side.
-#[inline(always)]
-fn exponentials(column: &mut [f32]) -> (f32, f32) {
-    let mut max = [f32::MIN; 32];
-    for chunk in column.chunks(32) {
-        for (max, s) in max.iter_mut().zip(chunk) {
-            *max = if *s > *max { *s } else { *max };
-        }
-    }
-    let max = max.iter().copied().fold(f32::MIN, f32::max).min(f32::MAX);
-    let mut sum = [0.0; 32];
-    for chunk in column.chunks_mut(32) {
-        for (sum, s) in sum.iter_mut().zip(chunk) {
-            *s = exp_nonpositive(*s - max);
-            *sum += *s;
-        }
-    }
-    (max, sum.iter().sum())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nalgebra::DMatrix;
 
     /// e^x of every 997th f32 from −87 to 0.
     struct Sweep;

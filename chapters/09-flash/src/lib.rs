@@ -27,13 +27,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod chunk;
 pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod kernel;
 
 use attention::{Mask, ShapeError, exp_nonpositive, expect_shape, scores};
-use decoding::few;
+use chunk::Chunk;
 use grouped_query::Groups;
 use kernel::{PackedKeys, PackedValues, Task, Tuning};
 use multi_head::{LayerError, head_dim};
@@ -418,7 +419,7 @@ pub fn decode(
             DMatrix::from_row_iterator(groups.size(), d_k, heads.iter().copied());
         let k = k.view((keys.start, g * d_k), (keys.len(), d_k));
         let v = v.view((keys.start, g * d_v), (keys.len(), d_v));
-        of_chunk(&stacked, k, v)
+        Chunk { q: &stacked, keys: k, values: v }.partial()
     };
     let tasks = (0..groups.kv_heads() * chunks.len()).into_par_iter();
     let parts: Vec<Partial> = tasks.with_max_len(1).map(part).collect();
@@ -432,18 +433,4 @@ pub fn decode(
         context.extend(all.output().transpose().iter());
     }
     Ok(DMatrix::from_row_slice(1, context.len(), &context))
-}
-
-/// [`Partial::of`] a few queries `q` (queries, `d_k`) and a chunk of keys and values,
-/// by the products of chapter 3: keys and values are read once, as they lie.
-fn of_chunk(
-    q: &DMatrix<f32>,
-    keys: DMatrixView<f32>,
-    values: DMatrixView<f32>,
-) -> Partial {
-    let q = q / (q.ncols() as f32).sqrt();
-    let mut scores = few::scores_in_tiles(&q, keys);
-    let (max, sum) = kernel::exponentials_of_columns(&mut scores);
-    let weighted = few::average(&scores, values);
-    Partial { max: DVector::from_vec(max), sum: DVector::from_vec(sum), weighted }
 }
