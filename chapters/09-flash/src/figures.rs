@@ -390,11 +390,11 @@ pub fn versions() -> Result<Figure> {
     let words = Words {
         title: "Tiles save memory; vectors and cores save time".into(),
         caption: format!(
-            "Tiles are slower than the matrix until vectors do the multiplying. Eight \
-             heads of 64 over 2,048 tokens, no mask, recorded by the chapter’s benchmark: \
-             on one core {:.0} ms with the matrix, {:.0} ms in plain tiles and {:.0} ms in \
-             packed ones with vectors of 16; {:.0} ms on both cores. PyTorch takes \
-             {pytorch:.0} ms on both.",
+            "Tiles are slower than the matrix until vectors do the products and the \
+             exponentials. Eight heads of 64 over 2,048 tokens, no mask, recorded by the \
+             chapter’s benchmark: on one core {:.0} ms with the matrix, {:.0} ms in plain \
+             tiles and {:.0} ms in packed ones with vectors of 16; {:.0} ms on both cores. \
+             PyTorch takes {pytorch:.0} ms on both.",
             times[0], times[1], times[5], times[6],
         ),
         alt: format!(
