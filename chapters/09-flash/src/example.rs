@@ -5,7 +5,7 @@ use crate::experiments::{
     self, BESIDE, CACHED, DECODE, LENGTHS, Mistake, Order, TILES, TIMED, VERSIONS,
 };
 use crate::kernel::Tuning;
-use crate::{CHUNK, Partial, Sight};
+use crate::{CHUNK, Partial, Sight, steps};
 use anyhow::Result;
 use attention::Mask;
 use attention::example::grouped as thousands;
@@ -180,9 +180,14 @@ pub fn memory() -> Result<String> {
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn rises() -> Result<String> {
-    let mut text = String::from("tile   MiniLM   shuffled\n");
-    for (tile, share) in experiments::rises(RISE_TILE)?.iter().enumerate() {
-        writeln!(text, "{tile:>4} {share:>8.2} {:>10.2}", 1.0 / (tile + 1) as f64)?;
+    let tokens = experiments::passage_tokens()?;
+    let shares = experiments::rises(RISE_TILE)?;
+    let random = experiments::rises_at_random(tokens, RISE_TILE);
+    let tiles = steps(0..tokens, RISE_TILE);
+    let mut text = String::from("tile  keys   MiniLM   random order\n");
+    for (((t, tile), share), random) in tiles.enumerate().zip(shares).zip(random) {
+        let keys = tile.len();
+        writeln!(text, "{t:>4} {keys:>5} {share:>8.2} {random:>14.2}")?;
     }
     Ok(text)
 }
@@ -273,6 +278,11 @@ pub fn facts() -> Result<String> {
     let per_query: f64 = rises.iter().sum();
     fact("rises_per_query", format!("{per_query:.1}"))?;
     fact("rise_tiles", rises.len().to_string())?;
+    let random: f64 = experiments::rises_at_random(tokens, RISE_TILE).iter().sum();
+    fact("rises_per_query_at_random", format!("{random:.1}"))?;
+    fact("rise_last_keys", (tokens % RISE_TILE).to_string())?;
+    let first = experiments::highest_at_first_key()?;
+    fact("highest_at_first_key", format!("{:.0} %", 100.0 * first))?;
 
     let recorded = experiments::recorded()?;
     let ms = |case: &str| recorded.milliseconds(case, TIMED);
@@ -291,6 +301,8 @@ pub fn facts() -> Result<String> {
         let ratio = ms(&format!("{from}_full"))? / ms(&format!("{to}_full"))?;
         fact(&format!("{from}_to_{to}"), format!("{ratio:.1}"))?;
     }
+    let tiled = ms("tiled_full")? / ms("matrix_full")?;
+    fact("tiled_over_matrix", format!("{tiled:.1}"))?;
     fact("causal_share", format!("{:.2}", ms("both_causal")? / ms("both_full")?))?;
     let rate = experiments::operations(TIMED) / ms("both_full")? / 1e6;
     fact("rate", format!("{rate:.0}"))?;

@@ -262,6 +262,32 @@ pub fn rises(keys: usize) -> Result<Vec<f64>> {
     Ok(rises.into_iter().map(|rises| rises as f64 / rows).collect())
 }
 
+/// That share if the scores came in random order: the largest of all so far is as likely
+/// to be one key as another, and a last tile that is shorter has fewer of them.
+#[must_use]
+pub fn rises_at_random(tokens: usize, keys: usize) -> Vec<f64> {
+    let share = |tile: Range<usize>| tile.len() as f64 / tile.end as f64;
+    steps(0..tokens, keys).map(share).collect()
+}
+
+/// The share of queries, over all heads of layer 3 of MiniLM on the passage, whose
+/// largest score is that of the first key, `[CLS]`.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn highest_at_first_key() -> Result<f64> {
+    let (layer, x) = (Layer::load(3)?, minilm::passage()?);
+    let [q, k, _] = projected(&layer, &x)?;
+    let width = layer.head_dim();
+    let mut first = 0;
+    for head in 0..layer.heads {
+        let (q, k) = (q.columns(head * width, width), k.columns(head * width, width));
+        let scores = scores(q, k)?;
+        first += scores.row_iter().filter(|row| row[0] >= row.max()).count();
+    }
+    Ok(first as f64 / (layer.heads * x.nrows()) as f64)
+}
+
 /// Tokens of the passage.
 ///
 /// # Errors

@@ -45,12 +45,12 @@ pub fn memory() -> Result<Figure> {
     let (flash, matrix) = (line("flash")?, line("matrix")?);
     let last = LENGTHS.len() - 1;
     let words = Words {
-        title: "One grows with the square, the other with the text".into(),
+        title: "Tiles need memory in step with the tokens".into(),
         caption: format!(
-            "Attention in tiles needs memory in proportion to the tokens. What a pass of \
-             eight heads of 64 adds to the memory of its process, measured by the \
-             operating system: {} MiB against {} MiB at 16,384 tokens, when the \
-             other keeps one head’s matrix at a time.",
+            "Twice the tokens need twice the memory in tiles, and up to four times with \
+             the matrix. What a pass of eight heads of 64 adds to the memory of its \
+             process, measured by the operating system: at 16,384 tokens {} MiB in \
+             tiles, and {} MiB if one head’s matrix is there at a time.",
             rounded(flash[last].1),
             rounded(matrix[last].1),
         ),
@@ -75,27 +75,22 @@ pub fn memory() -> Result<Figure> {
 /// When the diagram cannot be drawn.
 pub fn merge() -> Result<Figure> {
     let words = Words {
-        title: "Three numbers stand for all keys so far".into(),
+        title: "Three things stand for all keys so far".into(),
         caption: "Two partial results merge into one of the same kind. Each holds the \
-                  largest score m, the sum l of exponentials measured from it, and the \
-                  values weighted by them, o. Whoever merges measures both from the larger \
-                  maximum; division waits until the end."
+                  largest score m, the sum ℓ of exponentials measured from it, and the \
+                  values weighted by them, o. Merging measures both from the larger \
+                  maximum, M; division waits until the end."
             .into(),
-        alt: "Two boxes, keys 0 and 1 with m, l, o and keys 2 and 3 with m, l, o, lead \
-              into a box merged with M, L, O, which leads to a box output, O over L."
+        alt: "Two boxes, keys 0 and 1 with m, ℓ, o and keys 2 and 3 with m′, ℓ′, o′, \
+              lead into a box merged with M, L, O, which leads to a box output, O over L."
             .into(),
     };
     let diagram = Diagram::new()
-        .node(
-            "one",
-            Slot { column: 0, row: 0 },
-            &["keys 0, 1", "m₁, l₁, o₁"],
-            Hue::Flash,
-        )
+        .node("one", Slot { column: 0, row: 0 }, &["keys 0, 1", "m, ℓ, o"], Hue::Flash)
         .node(
             "two",
             Slot { column: 0, row: 2 },
-            &["keys 2, 3", "m₂, l₂, o₂"],
+            &["keys 2, 3", "m′, ℓ′, o′"],
             Hue::Flash,
         )
         .node("all", Slot { column: 1, row: 1 }, &["merged", "M, L, O"], Hue::Flash)
@@ -277,7 +272,7 @@ pub fn walk_with(tile: Tile, mask: Mask, step: usize) -> Result<Figure> {
         "Queries stay while keys pass, and then the next queries come."
     };
     let words = Words {
-        title: "A few numbers a query are all that is held".into(),
+        title: "What is held does not grow with the keys".into(),
         caption: format!(
             "{begins} {WALKED} queries and keys in tiles of {queries} by {keys}{}: {computed} of \
              {all} tiles are computed, {skipped} skipped, and {masked} have a mask to apply. \
@@ -318,7 +313,7 @@ pub fn traffic() -> Result<Figure> {
         title: "A larger tile reads memory less often".into(),
         caption: format!(
             "What moves falls with the size of the fast memory, and the matrix is moved \
-             whatever its size. One head of 64, 2,048 tokens, counted tile by tile. With \
+             whatever that size. One head of 64, 2,048 tokens, counted tile by tile. With \
              256 KiB: {:.1} MiB if keys stay, {:.1} if queries stay, {whole:.0} with the \
              matrix. Each number once would be {least:.0} MiB.",
             at_256(&keys),
@@ -346,35 +341,37 @@ pub fn traffic() -> Result<Figure> {
 pub fn rises() -> Result<Figure> {
     let shares = experiments::rises(RISE_TILE)?;
     let tokens = experiments::passage_tokens()?;
+    let random = experiments::rises_at_random(tokens, RISE_TILE);
     let last = shares.len() - 1;
-    let line = |share: &dyn Fn(usize) -> f64| -> Vec<(f64, f64)> {
-        (0..shares.len()).map(|tile| (tile as f64, share(tile))).collect()
+    let line = |shares: &[f64]| -> Vec<(f64, f64)> {
+        shares.iter().enumerate().map(|(tile, &share)| (tile as f64, share)).collect()
     };
     let words = Words {
-        title: "After a few tiles, the maximum seldom rises".into(),
+        title: "After the first tile, the maximum seldom rises".into(),
         caption: format!(
-            "Most tiles leave the measure as it is. The share of queries whose largest \
-             score rises in a tile of {RISE_TILE} keys, over the twelve heads of layer 3 of \
-             MiniLM on a passage of {tokens} tokens: all of them in the first, \
-             {:.0} % in the second, {:.0} % in the last. Scores in random order would \
-             rise in tile t, counted from 0, with probability 1/(t + 1).",
+            "In most tiles nearly every maximum stays as it is. The share of queries \
+             whose largest score rises in a tile of {RISE_TILE} keys, over the twelve heads \
+             of layer 3 of MiniLM on a passage of {tokens} tokens: all of them in tile 0, \
+             {:.0} % in tile 1, {:.0} % in the last. In random order it would be the share \
+             of the keys so far that are in the tile: a half in tile 1, and {:.0} % in the \
+             last, which has {} keys.",
             100.0 * shares[1],
             100.0 * shares[last],
+            100.0 * random[last],
+            tokens - last * RISE_TILE,
         ),
         alt: format!(
             "Two falling lines over tiles 0 to {last}, both from 1. MiniLM is at {:.2} in \
-             tile 1 and {:.2} in the last, random order at 0.50 and {:.2}.",
-            shares[1],
-            shares[last],
-            1.0 / (last + 1) as f64,
+             tile 1 and {:.2} in the last, random order at {:.2} and {:.2}.",
+            shares[1], shares[last], random[1], random[last],
         ),
     };
     let plot = Chart::new(
         Axis::linear("tile"),
         Axis::linear("share of queries that rise").range(0.0, 1.0),
     )
-    .line("random order", Hue::Muted, line(&|tile| 1.0 / (tile + 1) as f64))
-    .line("MiniLM", Hue::Flash, line(&|tile| shares[tile]));
+    .line("random order", Hue::Muted, line(&random))
+    .line("MiniLM", Hue::Flash, line(&shares));
     Ok(Figure::draw("rises", words, &plot)?)
 }
 
@@ -391,13 +388,14 @@ pub fn versions() -> Result<Figure> {
     let all: Vec<f64> = times.iter().copied().chain([pytorch]).collect();
     let most = all.iter().copied().fold(0.0, f64::max);
     let words = Words {
-        title: "Tiles save memory; packing and vectors save time".into(),
+        title: "Tiles save memory; vectors and cores save time".into(),
         caption: format!(
-            "Each step from the whole matrix to the finished pass, and PyTorch’s. Eight \
-             heads of 64 over 2,048 tokens, no mask, recorded by the chapter’s benchmark: \
-             {:.0} ms with the matrix and {:.0} ms in plain tiles on one core, {:.0} ms \
-             with packed tiles, vectors and both cores. PyTorch takes {pytorch:.0} ms.",
-            times[0], times[1], times[6],
+            "Tiles are slower than the matrix until vectors do the products and the \
+             exponentials. Eight heads of 64 over 2,048 tokens, no mask, recorded by the \
+             chapter’s benchmark: on one core {:.0} ms with the matrix, {:.0} ms in plain \
+             tiles and {:.0} ms in packed ones with vectors of 16; {:.0} ms on both cores. \
+             PyTorch takes {pytorch:.0} ms on both.",
+            times[0], times[1], times[5], times[6],
         ),
         alt: format!(
             "Bars: {}, PyTorch {pytorch:.0} ms.",
@@ -430,15 +428,14 @@ pub fn tiles() -> Result<Figure> {
     let words = Words {
         title: "The keys of a tile may be few or many".into(),
         caption: format!(
-            "The time hardly depends on how many keys a tile has. The finished pass with \
-             other numbers of keys in a tile, \
-             2,048 tokens: {first:.0} ms with 16, {:.0} ms with {:.0}, {last:.0} ms with \
-             all 2,048.",
+            "The time hardly depends on how many keys a tile has. The finished pass over \
+             2,048 tokens on both cores: {first:.1} ms with 16 keys in a tile, {:.1} ms \
+             with {:.0}, {last:.1} ms with all 2,048.",
             best.1, best.0,
         ),
         alt: format!(
-            "A line over 16 to 2,048 keys in a tile, from {first:.0} ms over {:.0} ms at \
-             {:.0} to {last:.0} ms.",
+            "A nearly level line over 16 to 2,048 keys in a tile: {first:.1} ms at 16, \
+             the least, {:.1} ms, at {:.0}, and {last:.1} ms at 2,048.",
             best.1, best.0,
         ),
     };

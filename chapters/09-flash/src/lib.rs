@@ -353,20 +353,31 @@ pub fn attend_tuned(
     // One task at a time for each core, and the last queries first: under a causal mask
     // they take longest.
     let tasks = (0..blocks.len() * groups.heads()).into_par_iter();
-    let found: Vec<Vec<f32>> = tasks.rev().with_max_len(1).map(task).collect();
-    let last = found.len().saturating_sub(1);
+    let mut found: Vec<Vec<f32>> = tasks.rev().with_max_len(1).map(task).collect();
+    found.reverse();
+    Ok(side_by_side(&found, &blocks, n, groups.heads(), d_v))
+}
 
-    let mut output = DMatrix::zeros(n, groups.heads() * d_v);
-    let heads = output.as_mut_slice().par_chunks_mut((n * d_v).max(1));
-    heads.enumerate().for_each(|(head, columns)| {
+/// The answers of all heads to each of the `blocks` of queries, in one matrix: (queries,
+/// heads · `d_v`). Each of `found` is (queries of the block, `d_v`), by columns.
+fn side_by_side(
+    found: &[Vec<f32>],
+    blocks: &[Range<usize>],
+    n: usize,
+    heads: usize,
+    d_v: usize,
+) -> DMatrix<f32> {
+    let mut output = DMatrix::zeros(n, heads * d_v);
+    let columns = output.as_mut_slice().par_chunks_mut((n * d_v).max(1));
+    columns.enumerate().for_each(|(head, columns)| {
         let mut columns = DMatrixViewMut::from_slice(columns, n, d_v);
         for (b, rows) in blocks.iter().enumerate() {
-            let found = &found[last - (b * groups.heads() + head)];
+            let found = &found[b * heads + head];
             let found = DMatrixView::from_slice(found, rows.len(), d_v);
             columns.rows_mut(rows.start, rows.len()).copy_from(&found);
         }
     });
-    Ok(output)
+    output
 }
 
 /// How many queries and keys there are, and how wide one key and one value.
