@@ -5,7 +5,7 @@ use crate::calculator::{self, bytes, variants};
 use crate::capstone::{self, VARIANTS, Variant};
 use crate::experiments::{self, MODELS, Timed};
 use crate::{Mechanism, Model, Setting, touched};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use std::fmt::Write;
 
@@ -46,14 +46,14 @@ pub fn layers() -> Result<String> {
 /// # Errors
 /// None that can happen: the names are in the list.
 pub fn experts() -> Result<String> {
-    let mut text = String::from("sequences  Mixtral-8x7B  DeepSeek-V3\n");
+    let mut text = String::from("experts       Mixtral-8x7B  DeepSeek-V3\n");
     let models =
         [experiments::model("Mixtral-8x7B")?, experiments::model("DeepSeek-V3")?];
     let [few, many] = models.map(|model| model.feed_forward);
-    writeln!(text, "experts    {:>12}{:>13}", few.experts, many.experts)?;
+    writeln!(text, "of a layer    {:>12}{:>13}", few.experts, many.experts)?;
     for batch in [1, 4, 16, 64, 256] {
         let [few, many] = [few, many].map(|f| touched(f.experts, f.chosen, batch));
-        writeln!(text, "{batch:>9}  {few:>12.1}{many:>13.1}")?;
+        writeln!(text, "read for {batch:>3}  {few:>12.1}{many:>13.1}")?;
     }
     Ok(text)
 }
@@ -68,15 +68,16 @@ pub fn capstone() -> Result<String> {
     for variant in VARIANTS {
         let run = variant.run()?;
         let kept = run.kept.map_or("–".into(), |kept| thousands(kept as u64));
-        let step = run.step_bytes.map_or("–".into(), |b| thousands((b >> 10) as u64));
+        let kib = |bytes: usize| thousands((bytes as f64 / 1024.0).round() as u64);
+        let step = run.step_bytes.map_or("–".into(), kib);
         let error =
             if run.error < 1e-5 { "0.00".into() } else { format!("{:.2}", run.error) };
         writeln!(
             text,
-            "{:<11}{:>8}{kept:>5}{:>10}{step:>6}{error:>6}",
+            "{:<11}{:>8}{kept:>5}{:>10.0}{step:>6}{error:>6}",
             variant.name(),
             thousands(run.parameters as u64),
-            run.multiply_adds / 1_000_000,
+            run.multiply_adds as f64 / 1e6,
         )?;
     }
     Ok(text)
@@ -194,7 +195,7 @@ pub fn facts() -> Result<String> {
             let name = name.trim_start_matches(char::is_numeric).trim_matches('_');
             fact(
                 &format!("{name}_speed_{batch}"),
-                thousands(row.tokens_per_second as u64),
+                thousands(row.tokens_per_second.round() as u64),
             )?;
             if batch == 1 {
                 fact(&format!("{name}_token"), bytes(row.cache_bytes_per_token))?;
@@ -216,6 +217,24 @@ pub fn facts() -> Result<String> {
         fact(&format!("gain_{batch}"), times(many, one))?;
     }
     fact("gain_own", times(speed(1, "8 kv heads")?, speed(1, "multi-query")?))?;
+    // What one step saves, in bytes, by smaller caches and by smaller projections.
+    let mut saved = |key: &str, name: &str| -> Result<()> {
+        let other = variants(model).into_iter().find(|(known, _)| known == name);
+        let (_, other) = other.with_context(|| format!("no variant {name}"))?;
+        let caches = 2.0 * (model.cache(8192) - other.cache(8192));
+        let weights = 2.0 * (model.parameters() - other.parameters());
+        fact(&format!("{key}_saved_cache"), format!("{:.2} GB", caches / 1e9))?;
+        fact(
+            &format!("{key}_saved_weights"),
+            format!("{:.2} GB", weights.abs() / 1e9),
+        )?;
+        Ok(())
+    };
+    saved("multi_query", "multi-query")?;
+    saved("latent", "latent 512")?;
+    let bandwidth = thousands((machine.bandwidth / 1e9).round() as u64);
+    fact("h100_bandwidth", format!("{bandwidth} GB/s"))?;
+    fact("h100_flops", format!("{:.0} · 10¹²", machine.flops / 1e12))?;
     fact("gib", format!("{:.1} GiB", machine.memory / 1024.0_f64.powi(3)))?;
     let gemma = experiments::model("Gemma-3-27B")?;
     let without = Model { window: None, ..gemma.clone() };
@@ -240,7 +259,7 @@ pub fn facts() -> Result<String> {
     fact("full_batch", full.to_string())?;
     let own = |rows: Vec<calculator::Row>| rows.into_iter().find(|row| row.own);
     if let Some(row) = own(row(full)?) {
-        fact("full_speed", thousands(row.tokens_per_second as u64))?;
+        fact("full_speed", thousands(row.tokens_per_second.round() as u64))?;
         fact("full_limit", row.limited_by.to_owned())?;
     }
     fact("prefill_seconds", {
@@ -271,6 +290,8 @@ fn capstone_facts(
     )?;
     let kept = |k: usize| 2 * capstone::HEADS * 32 * k / capstone::TOKENS;
     fact("k_256_a_token", kept(256).to_string())?;
+    let whole = Variant::Latent { rank: capstone::MODEL_DIM };
+    fact("error_latent_384", format!("{:.2}", whole.run()?.error))?;
     Ok(())
 }
 
@@ -287,6 +308,10 @@ fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Resul
         fact(&format!("{key}_over"), format!("{:.1}", over(timed)))?;
     }
     if let Some(latent) = decoding.iter().find(|timed| timed.name == "latent") {
+        fact(
+            "latent_weights_mib",
+            format!("{:.0} MiB", experiments::ABSORBING * 4.0 / 1024.0 / 1024.0),
+        )?;
         let reading = latent.work.bytes / machine.bandwidth;
         let over = machine.seconds(latent.work) / reading;
         fact("latent_sums_over_reading", format!("{over:.1}"))?;
