@@ -46,7 +46,8 @@ pub struct Row {
     pub prefill_multiply_adds: f64,
     /// Shortest time of one sequence's prompt, by arithmetic alone.
     pub prefill_seconds: f64,
-    /// No program makes more tokens a second, over the whole batch.
+    /// No program that makes a token a step makes more of them a second, over the whole
+    /// batch.
     pub tokens_per_second: f64,
     /// What the machine waits for: `memory` or `arithmetic`.
     pub limited_by: &'static str,
@@ -109,7 +110,7 @@ impl Question {
         for row in self.rows() {
             let mark = if row.own { "*" } else { " " };
             let speed = if row.fits {
-                thousands(row.tokens_per_second as u64)
+                thousands(row.tokens_per_second.round() as u64)
             } else {
                 "–".to_owned()
             };

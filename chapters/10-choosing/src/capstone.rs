@@ -19,7 +19,7 @@ pub const LAYERS: usize = 6;
 /// Tokens of the text.
 pub const TOKENS: usize = 512;
 /// Features of a token.
-const MODEL_DIM: usize = 384;
+pub const MODEL_DIM: usize = 384;
 /// Heads of each layer.
 pub const HEADS: usize = 12;
 /// Features of a head.

@@ -1,11 +1,11 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p choosing` shows the first of them.
 
-use crate::calculator::{self, bytes, variants};
+use crate::calculator::{Question, bytes, variants};
 use crate::capstone::{self, VARIANTS, Variant};
 use crate::experiments::{self, MODELS, Timed};
-use crate::{Mechanism, Model, Setting, touched};
-use anyhow::Result;
+use crate::{Mechanism, Model, touched};
+use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use std::fmt::Write;
 
@@ -46,14 +46,14 @@ pub fn layers() -> Result<String> {
 /// # Errors
 /// None that can happen: the names are in the list.
 pub fn experts() -> Result<String> {
-    let mut text = String::from("sequences  Mixtral-8x7B  DeepSeek-V3\n");
+    let mut text = String::from("experts       Mixtral-8x7B  DeepSeek-V3\n");
     let models =
         [experiments::model("Mixtral-8x7B")?, experiments::model("DeepSeek-V3")?];
     let [few, many] = models.map(|model| model.feed_forward);
-    writeln!(text, "experts    {:>12}{:>13}", few.experts, many.experts)?;
+    writeln!(text, "of a layer    {:>12}{:>13}", few.experts, many.experts)?;
     for batch in [1, 4, 16, 64, 256] {
         let [few, many] = [few, many].map(|f| touched(f.experts, f.chosen, batch));
-        writeln!(text, "{batch:>9}  {few:>12.1}{many:>13.1}")?;
+        writeln!(text, "read for {batch:>3}  {few:>12.1}{many:>13.1}")?;
     }
     Ok(text)
 }
@@ -68,15 +68,16 @@ pub fn capstone() -> Result<String> {
     for variant in VARIANTS {
         let run = variant.run()?;
         let kept = run.kept.map_or("–".into(), |kept| thousands(kept as u64));
-        let step = run.step_bytes.map_or("–".into(), |b| thousands((b >> 10) as u64));
+        let kib = |bytes: usize| thousands((bytes as f64 / 1024.0).round() as u64);
+        let step = run.step_bytes.map_or("–".into(), kib);
         let error =
             if run.error < 1e-5 { "0.00".into() } else { format!("{:.2}", run.error) };
         writeln!(
             text,
-            "{:<11}{:>8}{kept:>5}{:>10}{step:>6}{error:>6}",
+            "{:<11}{:>8}{kept:>5}{:>10.0}{step:>6}{error:>6}",
             variant.name(),
             thousands(run.parameters as u64),
-            run.multiply_adds / 1_000_000,
+            run.multiply_adds as f64 / 1e6,
         )?;
     }
     Ok(text)
@@ -181,21 +182,49 @@ pub fn facts() -> Result<String> {
     let mut text = String::new();
     let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
     let one = experiments::question(1)?;
-    let (model, machine) = (&one.model, &one.machine);
+    count_facts(&one, &mut fact)?;
+    speed_facts(&mut fact)?;
+    saving_facts(&one, &mut fact)?;
+    balance_facts(&one, &mut fact)?;
+    full_facts(&one, &mut fact)?;
+    capstone_facts(&mut fact)?;
+    timed_facts(&mut fact)?;
+    Ok(text)
+}
+
+/// Models and the machine by themselves.
+fn count_facts(
+    one: &Question,
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let Question { model, machine, .. } = one;
     fact("llama_parameters", format!("{:.2} billion", model.parameters() / 1e9))?;
     fact("llama_gb", format!("{:.1} GB", 2.0 * model.parameters() / 1e9))?;
     fact("llama_exact", thousands(model.parameters() as u64))?;
-    fact("deepseek_exact", {
-        thousands(experiments::model("DeepSeek-V3")?.parameters() as u64)
-    })?;
-    for (question, batch) in [(one.clone(), 1), (experiments::question(8)?, 8)] {
-        for row in question.rows() {
+    let deepseek = experiments::model("DeepSeek-V3")?;
+    fact("deepseek_exact", thousands(deepseek.parameters() as u64))?;
+    let gemma = experiments::model("Gemma-3-27B")?;
+    let without = Model { window: None, ..gemma.clone() };
+    let share = gemma.cache(32_768) / without.cache(32_768);
+    fact("gemma_share", format!("{:.0} %", 100.0 * share))?;
+    fact("gemma_without", bytes(2.0 * without.cache(32_768)))?;
+    let bandwidth = thousands((machine.bandwidth / 1e9).round() as u64);
+    fact("h100_bandwidth", format!("{bandwidth} GB/s"))?;
+    fact("h100_flops", format!("{:.0} · 10¹²", machine.flops / 1e12))?;
+    fact("gib", format!("{:.1} GiB", machine.memory / 1024.0_f64.powi(3)))?;
+    fact("ridge", format!("{:.0}", machine.flops / 2.0 / machine.bandwidth))?;
+    Ok(())
+}
+
+/// What the tables for one and for eight readers say.
+fn speed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
+    for batch in [1, 8] {
+        let rows = experiments::question(batch)?.rows();
+        for row in &rows {
             let name = row.mechanism.replace([' ', '-'], "_");
             let name = name.trim_start_matches(char::is_numeric).trim_matches('_');
-            fact(
-                &format!("{name}_speed_{batch}"),
-                thousands(row.tokens_per_second as u64),
-            )?;
+            let speed = thousands(row.tokens_per_second.round() as u64);
+            fact(&format!("{name}_speed_{batch}"), speed)?;
             if batch == 1 {
                 fact(&format!("{name}_token"), bytes(row.cache_bytes_per_token))?;
                 fact(&format!("{name}_sequence"), bytes(row.cache_bytes_per_sequence))?;
@@ -204,52 +233,74 @@ pub fn facts() -> Result<String> {
                 fact(&format!("{name}_fit"), fit)?;
             }
         }
+        let gain = |from: &str| -> Result<String> {
+            let of = |name: &str| rows.iter().find(|row| row.mechanism == name);
+            let (from, to) = of(from).zip(of("multi-query")).context("no such row")?;
+            Ok(format!("{:.1}", to.tokens_per_second / from.tokens_per_second))
+        };
+        fact(&format!("gain_{batch}"), gain("multi-head")?)?;
+        if batch == 1 {
+            fact("gain_own", gain("8 kv heads")?)?;
+        }
     }
-    let speed = |batch, name: &str| -> Result<f64> {
-        let rows = experiments::question(batch)?.rows();
-        let of = rows.iter().find(|row| row.mechanism == name);
-        Ok(of.map_or(f64::NAN, |row| row.tokens_per_second))
+    Ok(())
+}
+
+/// What a step for one reader reads less with other mechanisms: of the cache, and of
+/// projections.
+fn saving_facts(
+    one: &Question,
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let Question { model, setting, .. } = one;
+    let mut saved = |name: &str, cache: &str, weights: &str| -> Result<()> {
+        let other = variants(model).into_iter().find(|(known, _)| known == name);
+        let (_, other) = other.with_context(|| format!("no variant {name}"))?;
+        let caches = model.cache(setting.context) - other.cache(setting.context);
+        fact(cache, format!("{:.2} GB", 2.0 * caches / 1e9))?;
+        let fewer = (model.parameters() - other.parameters()).abs();
+        fact(weights, format!("{:.2} GB", 2.0 * fewer / 1e9))?;
+        Ok(())
     };
-    let times = |from: f64, to: f64| format!("{:.1}", to / from);
-    for batch in [1, 8] {
-        let (many, one) = (speed(batch, "multi-head")?, speed(batch, "multi-query")?);
-        fact(&format!("gain_{batch}"), times(many, one))?;
-    }
-    fact("gain_own", times(speed(1, "8 kv heads")?, speed(1, "multi-query")?))?;
-    fact("gib", format!("{:.1} GiB", machine.memory / 1024.0_f64.powi(3)))?;
-    let gemma = experiments::model("Gemma-3-27B")?;
-    let without = Model { window: None, ..gemma.clone() };
-    let share = gemma.cache(32_768) / without.cache(32_768);
-    fact("gemma_share", format!("{:.0} %", 100.0 * share))?;
-    fact("gemma_without", bytes(2.0 * without.cache(32_768)))?;
-    // Where weights and caches weigh the same in a step.
-    let setting = one.setting;
-    let step = |batch| model.step(&Setting { batch, ..setting });
-    let weights = step(1).bytes - 2.0 * model.cache(setting.context);
+    saved("multi-query", "multi_query_less_cache", "multi_query_less_weights")?;
+    saved("latent 512", "latent_less_cache", "latent_more_weights")
+}
+
+/// Where weights and caches weigh the same in a step.
+fn balance_facts(
+    one: &Question,
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let Question { model, setting, .. } = one;
+    let cache = 2.0 * model.cache(setting.context);
+    let step = model.step(setting);
+    let weights = step.bytes - cache;
     fact("weights_read", format!("{:.1} GB", weights / 1e9))?;
-    let even = weights / (2.0 * model.cache(setting.context));
+    let even = weights / cache;
     fact("even_batch", format!("{even:.0}"))?;
     let tokens = (even * setting.context as f64 / 1000.0).round() as u64 * 1000;
     fact("even_tokens", thousands(tokens))?;
-    let share = 1.0 - weights / step(1).bytes;
-    fact("cache_share_1", format!("{:.0} %", 100.0 * share))?;
-    fact("ridge", format!("{:.0}", machine.flops / 2.0 / machine.bandwidth))?;
-    // No step of this model is limited by arithmetic, however large the batch.
-    let full = machine.sequences(model, &setting).unwrap_or(1);
-    let row = |batch| experiments::question(batch).map(|q| q.rows());
+    fact("cache_share_1", format!("{:.0} %", 100.0 * cache / step.bytes))?;
+    Ok(())
+}
+
+/// What memory full of sequences makes, and what a prompt takes.
+fn full_facts(
+    one: &Question,
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let Question { model, machine, setting } = one;
+    let full = machine.sequences(model, setting).unwrap_or(1);
     fact("full_batch", full.to_string())?;
-    let own = |rows: Vec<calculator::Row>| rows.into_iter().find(|row| row.own);
-    if let Some(row) = own(row(full)?) {
-        fact("full_speed", thousands(row.tokens_per_second as u64))?;
-        fact("full_limit", row.limited_by.to_owned())?;
-    }
+    let rows = experiments::question(full)?.rows();
+    let own = rows.into_iter().find(|row| row.own).context("no row of its own")?;
+    fact("full_speed", thousands(own.tokens_per_second.round() as u64))?;
+    fact("full_limit", own.limited_by.to_owned())?;
     fact("prefill_seconds", {
         let ms = 2.0 * model.prefill(setting.context) / machine.flops * 1e3;
         format!("{ms:.0} ms")
     })?;
-    capstone_facts(&mut fact)?;
-    timed_facts(&mut fact)?;
-    Ok(text)
+    Ok(())
 }
 
 fn capstone_facts(
@@ -271,6 +322,8 @@ fn capstone_facts(
     )?;
     let kept = |k: usize| 2 * capstone::HEADS * 32 * k / capstone::TOKENS;
     fact("k_256_a_token", kept(256).to_string())?;
+    let whole = Variant::Latent { rank: capstone::MODEL_DIM };
+    fact("error_latent_384", format!("{:.2}", whole.run()?.error))?;
     Ok(())
 }
 
@@ -287,6 +340,10 @@ fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Resul
         fact(&format!("{key}_over"), format!("{:.1}", over(timed)))?;
     }
     if let Some(latent) = decoding.iter().find(|timed| timed.name == "latent") {
+        fact(
+            "latent_weights_mib",
+            format!("{:.0} MiB", experiments::ABSORBING * 4.0 / 1024.0 / 1024.0),
+        )?;
         let reading = latent.work.bytes / machine.bandwidth;
         let over = machine.seconds(latent.work) / reading;
         fact("latent_sums_over_reading", format!("{over:.1}"))?;

@@ -95,7 +95,7 @@ pub const LATENT: Mechanism = Mechanism::Latent {
 };
 
 /// Weights that bring queries to latents and what is found back.
-const ABSORBING: f64 = (512 * HEADS * 256) as f64;
+pub const ABSORBING: f64 = (512 * HEADS * 256) as f64;
 
 /// One token over the cache, by mechanism, the largest cache first.
 ///

@@ -1,14 +1,13 @@
 //! The chapter's figures, one function each.
 
 use crate::calculator::{self, Question, bytes, variants};
-use crate::capstone::{HEADS, TOKENS, VARIANTS, Variant};
+use crate::capstone::{HEADS, MODEL_DIM, TOKENS, VARIANTS, Variant};
 use crate::experiments::{self, MODELS, Timed};
 use crate::machines;
 use crate::{FeedForward, Mechanism, Model, Setting};
 use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use figures::{Axis, Bars, Chart, Figure, Hue, Words};
-use std::fmt::Write;
 
 /// All of them, in the order in which the chapter shows them.
 ///
@@ -94,7 +93,8 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
         let points: Vec<(f64, f64)> = points.collect();
         let mark = if variant.mechanism == model.mechanism { "*" } else { "" };
         chart = chart.line(&format!("{name}{mark}"), hue(variant.mechanism), points);
-        let (most_said, fastest) = (thousands(most), thousands(speed(most) as u64));
+        let (most_said, fastest) =
+            (thousands(most), thousands(speed(most).round() as u64));
         said.push(format!("{name}: {most_said} ({fastest} tokens/s)"));
         told.push(format!(
             "{name} ends at {most_said} sequences and {fastest} tokens a second"
@@ -109,7 +109,7 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
         );
     }
     let words = Words {
-        title: "The cache decides how many fit, and so how fast".into(),
+        title: "The cache sets how many fit, and how fast".into(),
         caption: format!(
             "A line ends where memory is full, and the smaller the cache, the later. {} on {}, \
              {} tokens each. So many sequences fit: {}. A star marks what \
@@ -144,8 +144,20 @@ fn hue(mechanism: Mechanism) -> Hue {
 /// # Errors
 /// When it was not recorded.
 pub fn decode() -> Result<Figure> {
-    let all = experiments::decoding()?;
-    let (words, bars) = beside_roofs(&all, "decode")?;
+    let (list, bars) = beside_roofs(&experiments::decoding()?, 2)?;
+    let words = Words {
+        title: "Less cache, less time, until sums decide".into(),
+        caption: format!(
+            "Half the cache takes little more than half the time; the latent, with a fifth \
+             of the bytes, takes as long as all of it, since it waits for its sums. One \
+             token of {} heads over {} cached ones; the roof is the longer of reading and \
+             computing, at the rates of a plain sum and a large product on the same two \
+             cores. Milliseconds taken and at least needed: {list}.",
+            experiments::HEADS,
+            thousands(experiments::CACHED as u64),
+        ),
+        alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
+    };
     Ok(Figure::draw("decode", words, &bars)?)
 }
 
@@ -157,56 +169,44 @@ pub fn prompt() -> Result<Figure> {
     let all = experiments::prompts()?;
     // What nobody would do would squeeze the others; the table has it.
     let all: Vec<_> = all.into_iter().filter(|t| t.case != "prompt_absorbed").collect();
-    let (words, bars) = beside_roofs(&all, "prompt")?;
+    let (list, bars) = beside_roofs(&all, 0)?;
+    let words = Words {
+        title: "In tiles a prompt costs what its sums cost".into(),
+        caption: format!(
+            "Tiles take a third of the time of the matrix for the same sums, and come near \
+             to the time of a large product with as many. {} tokens of {} heads at once, \
+             causal but for Linformer with k = {}; the absorbed form, six times as long as \
+             the latent’s other, is left to the table. Milliseconds taken and at least \
+             needed: {list}.",
+            thousands(experiments::PROMPT as u64),
+            experiments::HEADS,
+            experiments::ROWS,
+        ),
+        alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
+    };
     Ok(Figure::draw("prompt", words, &bars)?)
 }
 
-fn beside_roofs(all: &[Timed], what: &str) -> Result<(Words, Bars)> {
+/// What was taken and what is needed, in words and as bars, to so many `digits` behind
+/// the point.
+fn beside_roofs(all: &[Timed], digits: u8) -> Result<(String, Bars)> {
     let machine = experiments::recorded_machine()?;
-    let roofs: Vec<f64> = all.iter().map(|t| machine.seconds(t.work) * 1e3).collect();
-    let took: Vec<f64> = all.iter().map(|t| t.milliseconds).collect();
-    let mut list = String::new();
-    for ((timed, roof), took) in all.iter().zip(&roofs).zip(&took) {
-        write!(
-            list,
-            "{}{} {took:.1} and {roof:.1}",
-            if list.is_empty() { "" } else { ", " },
-            timed.name
-        )?;
-    }
-    let words = if what == "decode" {
-        Words {
-            title: "A smaller cache is read sooner, until sums take over".into(),
-            caption: format!(
-                "With fewer kv heads a step comes nearer to the time of its sums than to \
-                 that of its reading. One token of {} heads over {} cached ones; the roof is \
-                 the longer of reading and computing, at the rates of a plain sum and a \
-                 large product on the same two cores. Milliseconds taken and at least \
-                 needed: {list}.",
-                experiments::HEADS,
-                thousands(experiments::CACHED as u64),
-            ),
-            alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
-        }
-    } else {
-        Words {
-            title: "A prompt costs what its sums cost".into(),
-            caption: format!(
-                "Tiles take a third of the time of the matrix for the same sums, and come near \
-                 to the time of a large product with as many. {} tokens of {} heads at once, causal but for \
-                 Linformer with k = {}. Milliseconds taken and at least needed: {list}.",
-                thousands(experiments::PROMPT as u64),
-                experiments::HEADS,
-                experiments::ROWS,
-            ),
-            alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
-        }
-    };
-    let bars =
-        Bars::new(Axis::linear("milliseconds"), all.iter().map(|t| t.name.clone()))
-            .series("took", Hue::Accent, took)
-            .series("roof", Hue::Muted, roofs);
-    Ok((words, bars))
+    let scale = 10_f64.powi(i32::from(digits));
+    let rounded = |milliseconds: f64| (milliseconds * scale).round() / scale;
+    let took: Vec<f64> = all.iter().map(|t| rounded(t.milliseconds)).collect();
+    let seconds = all.iter().map(|t| machine.seconds(t.work));
+    let roofs: Vec<f64> = seconds.map(|s| rounded(s * 1e3)).collect();
+    let said = all.iter().zip(took.iter().zip(&roofs));
+    let said = said.map(|(timed, (took, roof))| {
+        let digits = usize::from(digits);
+        format!("{} {took:.digits$} and {roof:.digits$}", timed.name)
+    });
+    let list = said.collect::<Vec<_>>().join("; ");
+    let names = all.iter().map(|t| t.name.clone());
+    let bars = Bars::new(Axis::linear("milliseconds"), names)
+        .series("took", Hue::Accent, took)
+        .series("roof", Hue::Muted, roofs);
+    Ok((list, bars))
 }
 
 /// What the variants of the small model lose, by how much they keep.
@@ -215,16 +215,16 @@ fn beside_roofs(all: &[Timed], what: &str) -> Result<(Words, Bars)> {
 /// When the model's slices cannot be read.
 pub fn capstone() -> Result<Figure> {
     let families = [
-        ("grouped", Hue::GroupedQuery),
+        ("shared heads", Hue::GroupedQuery),
         ("latent", Hue::Latent),
-        ("Linformer", Hue::Linformer),
+        ("Linformer’s rows, over all tokens", Hue::Linformer),
     ];
     let mut points: [Vec<(f64, f64)>; 3] = Default::default();
     let mut list = Vec::new();
     // Where nothing is shared, cut off, or averaged, nothing is lost.
     let whole = [
         Variant::GroupedQuery { kv_heads: HEADS },
-        Variant::Latent { rank: 384 },
+        Variant::Latent { rank: MODEL_DIM },
         Variant::Linformer { k: TOKENS },
     ];
     for variant in VARIANTS.into_iter().rev().chain(whole) {
@@ -253,7 +253,8 @@ pub fn capstone() -> Result<Figure> {
             list.join("; "),
         ),
         alt: format!(
-            "Three lines that fall to 0 as more is kept, at 384 numbers for the latent and 768 for the others. {}.",
+            "Three lines that fall to 0 as more is kept, at 384 numbers for the latent and \
+             768 for the others. {}.",
             list.join("; ")
         ),
     };
@@ -278,7 +279,7 @@ pub fn models() -> Result<Figure> {
         ("multi-query", Hue::MultiQuery, Vec::new()),
         ("latent", Hue::Latent, Vec::new()),
     ];
-    let mut list = Vec::new();
+    let (mut list, mut named) = (Vec::new(), Vec::new());
     for (name, _) in MODELS {
         let model = experiments::model(name)?;
         let kept = 2.0 * (model.layers * model.mechanism.kept()) as f64;
@@ -290,12 +291,15 @@ pub fn models() -> Result<Figure> {
         };
         kinds[place].2.push((model.parameters() / 1e9, kept / 1024.0));
         list.push(format!("{name} {}", bytes(kept)));
+        if ["Llama-2-7B", "DeepSeek-V3"].contains(&name) {
+            named.push((name, kept / 1024.0));
+        }
     }
     let words = Words {
-        title: "Larger models keep no more of a token".into(),
+        title: "100 times as large, a seventh of the cache".into(),
         caption: format!(
-            "The largest model here keeps less of a token than the small one with a key and \
-             a value for every head. Cache of one token in all layers, in half precision, \
+            "DeepSeek-V3 has 100 times the parameters of Llama-2-7B and keeps a seventh of \
+             what that keeps of a token: the mechanism weighs more than the size. Cache of one token in all layers, in half precision, \
              while no window is full: {}.",
             list.join(", "),
         ),
@@ -310,6 +314,9 @@ pub fn models() -> Result<Figure> {
     );
     for (name, hue, points) in kinds {
         chart = chart.scatter(name, hue, points);
+    }
+    for (name, kept) in named {
+        chart = chart.horizontal(kept, name);
     }
     Ok(Figure::draw("models", words, &chart)?)
 }

@@ -194,9 +194,13 @@ impl Model {
     /// Numbers that were learned.
     #[must_use]
     pub fn parameters(&self) -> f64 {
-        let table = (self.vocab * self.model_dim) as f64;
         self.read(self.feed_forward.experts as f64)
-            + if self.tied { 0.0 } else { table }
+            + if self.tied { 0.0 } else { self.table() }
+    }
+
+    /// Weights of the table that tokens enter by, and of the matrix that they leave by.
+    fn table(&self) -> f64 {
+        (self.vocab * self.model_dim) as f64
     }
 
     /// Weights that a step reads, if `used` experts of each layer are: all but the table
@@ -204,9 +208,8 @@ impl Model {
     fn read(&self, used: f64) -> f64 {
         let attention =
             self.layers as f64 * self.mechanism.weights(self.model_dim) as f64;
-        let leave = (self.vocab * self.model_dim) as f64;
         let rest = self.feed_forward.weights(self.model_dim, used);
-        attention + rest + leave + self.small as f64
+        attention + rest + self.table() + self.small as f64
     }
 
     /// Tokens whose keys and values, or latents, are kept after `context` tokens, added
@@ -239,8 +242,9 @@ impl Model {
     }
 
     /// Multiply-adds for the prompt of one sequence: each of `context` tokens passes the
-    /// weights that it uses, and looks at itself and at those before it. Keys and values
-    /// are expanded from latents, which is cheaper than absorbing for many tokens.
+    /// layers, and looks at itself and at those before it; the last alone has to leave,
+    /// since it says what comes next. Keys and values are expanded from latents, which is
+    /// cheaper than absorbing for many tokens.
     #[must_use]
     pub fn prefill(&self, context: u64) -> f64 {
         let window = self.window.unwrap_or(Window { tokens: 0, layers: 0 });
@@ -257,8 +261,9 @@ impl Model {
                 heads * (nope_dim + rope_dim + v_dim)
             }
         };
-        let used = self.read(self.feed_forward.chosen as f64);
-        context as f64 * used + pairs * expanded as f64
+        let layers = self.read(self.feed_forward.chosen as f64) - self.table();
+        let leaving = context.min(1) as f64 * self.table();
+        context as f64 * layers + pairs * expanded as f64 + leaving
     }
 }
 
@@ -299,7 +304,7 @@ pub struct Machine {
 
 impl Machine {
     /// Seconds that `step` takes if memory is read while the rest is computed, and both
-    /// go as fast as they can: no program is faster on this machine.
+    /// go as fast as they can: no program does such a step faster on this machine.
     #[must_use]
     pub fn seconds(&self, step: Step) -> f64 {
         let reading = step.bytes / self.bandwidth;
