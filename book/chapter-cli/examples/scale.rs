@@ -130,8 +130,8 @@ The file holds scale.weight [d_out, d_in], perhaps scale.bias [d_out], and x [n,
 impl Layer {
     /// `x` (n, `d_in`) to (n, `d_out`).
     fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>> {
-        let (features, wanted) = (x.ncols(), self.weight.nrows());
-        ensure!(features == wanted, "x has {features} features, wanted {wanted}");
+        let (found, expected) = (x.shape(), (x.nrows(), self.weight.nrows()));
+        ensure!(found == expected, "x: expected {expected:?}, found {found:?}");
         let mut y = x * &self.weight;
         for mut token in y.row_iter_mut() {
             token += self.bias.transpose();

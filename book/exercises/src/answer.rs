@@ -34,6 +34,18 @@ impl Answer {
         self
     }
 
+    /// The same answer and a part for each of `values`: `name 0`, `name 1`, …
+    #[must_use]
+    pub fn and_each<V: Into<Value>>(
+        self,
+        name: &str,
+        values: impl IntoIterator<Item = V>,
+    ) -> Answer {
+        let values = values.into_iter().enumerate();
+        values
+            .fold(self, |answer, (i, value)| answer.and(&format!("{name} {i}"), value))
+    }
+
     /// The parts of `parts`, or one part called `otherwise` with the error.
     #[must_use]
     pub fn try_of<E: Display>(otherwise: &str, parts: Result<Answer, E>) -> Answer {
@@ -109,6 +121,34 @@ impl<T: Into<Value>, E: Display> From<Result<T, E>> for Value {
     fn from(result: Result<T, E>) -> Value {
         result.map_or_else(|e| Value::Refused(e.to_string()), Into::into)
     }
+}
+
+/// What heads have found as one matrix, columns beside columns.
+///
+/// # Panics
+/// When they differ in their number of rows.
+#[must_use]
+pub fn side_by_side<'a>(
+    matrices: impl IntoIterator<Item = &'a DMatrix<f32>>,
+) -> DMatrix<f32> {
+    let matrices: Vec<_> = matrices.into_iter().collect();
+    let rows = matrices.first().map_or(0, |matrix| matrix.nrows());
+    let columns = matrices.iter().map(|matrix| matrix.ncols()).sum();
+    let numbers =
+        matrices.iter().flat_map(|matrix| matrix.as_slice()).copied().collect();
+    DMatrix::from_vec(rows, columns, numbers)
+}
+
+/// The same with rows below rows.
+///
+/// # Panics
+/// When they differ in their number of columns.
+#[must_use]
+pub fn under_one_another<'a>(
+    matrices: impl IntoIterator<Item = &'a DMatrix<f32>>,
+) -> DMatrix<f32> {
+    let turned: Vec<_> = matrices.into_iter().map(DMatrix::transpose).collect();
+    side_by_side(&turned).transpose()
 }
 
 /// How far off a number may be.
@@ -211,10 +251,30 @@ fn cell(number: f32, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tolerance, Value, same, tables};
-    use nalgebra::dmatrix;
+    use super::{
+        Answer, Tolerance, Value, same, side_by_side, tables, under_one_another,
+    };
+    use nalgebra::{DMatrix, dmatrix};
 
     const CLOSE: Tolerance = Tolerance::Relative(1e-4);
+
+    #[test]
+    fn matrices_are_laid_together_in_order() {
+        let [left, right] = [dmatrix![1.0, 2.0; 3.0, 4.0], dmatrix![5.0; 6.0]];
+        let wide = dmatrix![1.0, 2.0, 5.0; 3.0, 4.0, 6.0];
+        assert_eq!(side_by_side([&left, &right]), wide);
+        let [left, right] = [left, right].map(|matrix| matrix.transpose());
+        assert_eq!(under_one_another([&left, &right]), wide.transpose());
+        let empty = DMatrix::zeros(3, 0);
+        assert_eq!(side_by_side([&empty, &empty]).shape(), (3, 0));
+    }
+
+    #[test]
+    fn each_part_is_counted() {
+        let each = Answer::of("all", 3.0).and_each("of head", [1.0, 2.0]);
+        let one_by_one = Answer::of("all", 3.0).and("of head 0", 1.0);
+        assert_eq!(each, one_by_one.and("of head 1", 2.0));
+    }
 
     #[test]
     fn nan_is_never_close_to_a_number() {

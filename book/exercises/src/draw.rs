@@ -79,6 +79,12 @@ impl Draw {
         from[self.choose(ways, ways) as usize].clone()
     }
 
+    /// 1 in one of seven cases, and 0 in the others: the row or column too many that a
+    /// function has to refuse.
+    pub fn rarely(&mut self) -> usize {
+        self.pick(&[0, 0, 0, 0, 0, 0, 1])
+    }
+
     /// Numbers from -4 to 4, in halves.
     pub fn numbers(&mut self, rows: usize, columns: usize) -> DMatrix<f32> {
         DMatrix::from_fn(rows, columns, |_, _| self.half())
@@ -207,6 +213,13 @@ mod tests {
         let mut draw = Draw::again(&smallest);
         let n = draw.size(1..=6);
         assert_eq!((n, draw.numbers(n, n).max()), (1, 2.0));
+    }
+
+    #[test]
+    fn what_is_rare_happens_and_goes_first_when_a_case_shrinks() {
+        let rare = (0..700).filter(|seed| Draw::by_chance(*seed, 1.0).rarely() == 1);
+        assert!((50..150).contains(&rare.count()));
+        assert_eq!(Draw::again(&[]).rarely(), 0);
     }
 
     #[test]

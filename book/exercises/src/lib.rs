@@ -34,7 +34,7 @@ mod run;
 mod sheet;
 mod task;
 
-pub use answer::{Answer, Value};
+pub use answer::{Answer, Value, side_by_side, under_one_another};
 pub use draw::Draw;
 pub use judge::judge;
 pub use prove::{Proof, prove};

@@ -1,28 +1,29 @@
 //! The chapter through its binary, as a reader runs it.
 
-use assert_cmd::Command;
-use chapter_cli::Tensors;
-use chapter_cli::testing::assert_close;
-use std::path::{Path, PathBuf};
+use chapter_cli::testing::{Contract, Dtype, File, Program, references};
 
-fn attention(arguments: &[&str]) -> assert_cmd::assert::Assert {
-    Command::cargo_bin("attention").unwrap().args(arguments).assert()
+const ATTENTION: Program = Program::new(env!("CARGO_BIN_EXE_attention"));
+const FORWARD: &str = "forward --input layer --output out";
+
+/// Queries and keys of 4 and values of 5; three tokens of 6 look at four of 7.
+fn layer() -> File {
+    File::new()
+        .linear("q_proj", [4, 6])
+        .linear("k_proj", [4, 7])
+        .linear("v_proj", [5, 7])
+        .f32s("x", &[3, 6])
+        .f32s("context", &[4, 7])
+        .with("mask", Dtype::BOOL, &[3, 4])
 }
 
-fn reference(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("tests/reference/{name}.safetensors"))
-}
-
-#[track_caller]
-fn said(output: Vec<u8>) -> String {
-    String::from_utf8(output).unwrap()
+#[test]
+fn what_every_chapter_promises_is_kept() {
+    Contract::new(ATTENTION, FORWARD, layer()).is_kept();
 }
 
 #[test]
 fn without_a_word_it_shows_the_example_and_the_real_head() {
-    let output = attention(&[]).success().get_output().clone();
-    let printed = said(output.stdout);
+    let printed = ATTENTION.example();
     assert!(printed.starts_with("W_Q\n"));
     assert!(printed.contains("\n  it       ░░  · ██  ·"), "the map shades it → animal");
     assert!(printed.ends_with("it → animal 0.65\n"));
@@ -30,55 +31,36 @@ fn without_a_word_it_shows_the_example_and_the_real_head() {
 
 #[test]
 fn forward_reproduces_every_reference_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let names =
-        ["self", "biased", "one_token", "wide_head", "cross", "masked", "causal"];
-    for name in names {
-        let output = folder.path().join(name);
-        let (input, output) = (reference(name), output.to_str().unwrap());
-        let mut arguments =
-            vec!["forward", "--input", input.to_str().unwrap(), "--output", output];
-        if name == "causal" {
-            arguments.push("--causal");
-        }
-        attention(&arguments).success();
-        let written = Tensors::open(Path::new(output)).unwrap();
-        let expected = Tensors::open(&input).unwrap().matrix("y").unwrap();
-        assert_close(name, &written.matrix("y").unwrap(), &expected, 2e-5);
+    let all = references(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(all.len(), 8);
+    for reference in all {
+        let flags = if reference.name == "causal" { "--causal" } else { "" };
+        ATTENTION.reproduces(&reference, flags, 2e-5);
     }
 }
 
 #[test]
 fn a_mask_and_causal_are_not_combined() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().join("out.safetensors");
-    let input = reference("masked");
-    let arguments =
-        ["--input", input.to_str().unwrap(), "--output", output.to_str().unwrap()];
-    let refused = attention(&[&["forward", "--causal"][..], &arguments].concat());
-    let stderr = said(refused.code(1).get_output().stderr.clone());
-    assert_eq!(stderr, "error: --causal and a mask in the file: give one\n");
-    assert!(!output.exists());
+    let says = "error: --causal and a mask in the file: give one\n";
+    ATTENTION.refuses(layer(), &format!("{FORWARD} --causal"), says);
 }
 
 #[test]
 fn layers_that_do_not_fit_are_told_in_the_shapes_of_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("layer.safetensors");
-    let zeros = vec![0_u8; 4 * 16 * 16];
-    let tensors = [("q_proj", 8), ("k_proj", 7), ("v_proj", 5)].map(|(name, d_out)| {
-        let bytes = &zeros[..4 * d_out * 16];
-        let dtype = safetensors::Dtype::F32;
-        let view = safetensors::tensor::TensorView::new(dtype, vec![d_out, 16], bytes);
-        (format!("{name}.weight"), view.unwrap())
-    });
-    safetensors::serialize_to_file(tensors, None, &input).unwrap();
-    let output = folder.path().join("out.safetensors");
-    let (input, out) = (input.to_str().unwrap(), output.to_str().unwrap());
-    let refused = attention(&["forward", "--input", input, "--output", out]).code(1);
-    assert_eq!(
-        said(refused.get_output().stderr.clone()),
-        "error: k_proj.weight: shape [7, 16], wanted [8, 16], because queries and keys \
-         meet in a dot product\n",
-    );
+    let bare = |name: &str, shape: &[usize]| {
+        layer().without_biases().f32s(&format!("{name}.weight"), shape)
+    };
+    let meet = "because queries and keys meet in a dot product";
+    for (file, says) in [
+        (
+            bare("k_proj", &[7, 7]),
+            format!("error: k_proj.weight: shape [7, 7], wanted [4, 7], {meet}\n"),
+        ),
+        (
+            bare("q_proj", &[8, 6]),
+            format!("error: k_proj.weight: shape [4, 7], wanted [8, 7], {meet}\n"),
+        ),
+    ] {
+        ATTENTION.refuses(file, FORWARD, &says);
+    }
 }

@@ -62,7 +62,7 @@ impl QueriesAndKeys {
     fn draw(draw: &mut Draw) -> Self {
         let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
         let d_k = draw.size(1..=5);
-        let longer = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let longer = draw.rarely();
         QueriesAndKeys {
             q: draw.matrix("q", queries, d_k),
             k: draw.matrix("k", keys, d_k + longer),
@@ -416,7 +416,7 @@ impl Asked {
         let [queries, keys] = [draw.size(1..=4), draw.size(1..=4)];
         let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
         let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
-        let short = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let short = draw.rarely();
         draw.show("mask", format!("{mask:?}"));
         Asked {
             q: draw.matrix("q", queries, d_k),

@@ -4,7 +4,9 @@
 use std::sync::LazyLock;
 
 use attention::{Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use exercises::{
+    Answer, Draw, Exercise, Exercises, Value, side_by_side, under_one_another,
+};
 use multi_head::experiments::{self, Real, averaged};
 use multi_head::{
     Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
@@ -299,15 +301,10 @@ impl Asked {
 }
 
 fn parts_of(found: Result<Heads, LayerError>) -> Answer {
-    let parts = |Heads { context, weights }| maps_of(weights).and("context", context);
+    let parts = |Heads { context, weights }| {
+        Answer::default().and_each("weights of head", weights).and("context", context)
+    };
     Answer::try_of("refused", found.map(parts))
-}
-
-fn maps_of(weights: Vec<DMatrix<f32>>) -> Answer {
-    let weights = weights.into_iter().enumerate();
-    weights.fold(Answer::default(), |answer, (h, weights)| {
-        answer.and(&format!("weights of head {h}"), weights)
-    })
 }
 
 fn split() -> Exercise<Asked> {
@@ -320,7 +317,7 @@ fn split() -> Exercise<Asked> {
         })
         .hidden_by(one_token)
         .mistake("cut-from-rows-joined-in-columns", |p| {
-            p.cut_and_join(experiments::cut_from_rows, side_by_side)
+            p.cut_and_join(experiments::cut_from_rows, |heads| side_by_side(heads))
         })
         .hidden_by(one_token)
         .mistake("joined-from-rows", |p| {
@@ -329,7 +326,9 @@ fn split() -> Exercise<Asked> {
         .hidden_by(one_token)
         .mistake("interleaved", |p| p.cut_and_join(every_so_many, every_so_many_back))
         .hidden_by(one_column_a_head)
-        .mistake("stacked", |p| p.cut_and_join(in_columns, below_one_another))
+        .mistake("stacked", |p| {
+            p.cut_and_join(in_columns, |heads| under_one_another(heads))
+        })
         .hidden_by(one_head)
         .mistake("added-up", |p| p.cut_and_join(in_columns, |heads| heads.iter().sum()))
         .hidden_by(one_head)
@@ -360,7 +359,7 @@ fn split() -> Exercise<Asked> {
                 |all, heads| {
                     vec![all.columns(0, all.ncols() / heads).into_owned(); heads]
                 },
-                side_by_side,
+                |heads| side_by_side(heads),
             )
         })
         .hidden_by(one_head)
@@ -417,20 +416,10 @@ fn every_so_many_back(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
     DMatrix::from_fn(n, width * count, |i, j| heads[j % count][(i, j / count)])
 }
 
-fn side_by_side(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
-    let (n, width) = heads[0].shape();
-    DMatrix::from_fn(n, width * heads.len(), |i, j| heads[j / width][(i, j % width)])
-}
-
-fn below_one_another(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
-    let (n, width) = heads[0].shape();
-    DMatrix::from_fn(n * heads.len(), width, |i, j| heads[i / n][(i % n, j)])
-}
-
 /// (heads, tokens, width) read on as if it were (tokens, heads · width).
 fn side_by_side_from_rows(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
     let (n, width) = heads[0].shape();
-    let below = below_one_another(heads).transpose();
+    let below = under_one_another(heads).transpose();
     DMatrix::from_row_slice(n, width * heads.len(), below.as_slice())
 }
 
@@ -500,7 +489,7 @@ impl Run {
         let [tokens, others] = [draw.size(1..=3), draw.size(1..=3)];
         let mask = draw.pick(&[Mask::None, Mask::None, Mask::Causal { offset: 0 }]);
         let biased = draw.pick(&[false, true]);
-        let odd = draw.pick(&[0, 0, 0, 0, 0, 0, 0, 1]);
+        let odd = draw.rarely();
         draw.show("heads", heads);
         draw.show("mask", format!("{mask:?}"));
         Run {
@@ -535,7 +524,7 @@ impl Run {
 
     fn parts(attended: Result<MultiHeadAttended, LayerError>) -> Answer {
         let parts = |MultiHeadAttended { output, weights }| {
-            maps_of(weights).and("output", output)
+            Answer::default().and_each("weights of head", weights).and("output", output)
         };
         Answer::try_of("refused", attended.map(parts))
     }

@@ -1,8 +1,8 @@
 //! `cargo run -p decoding`: the worked example, the figures, and `forward` on files.
 
-use attention::files;
+use attention::{ShapeError, files};
 use chapter_cli::{Chapter, Output, Sequence, Tensors};
-use decoding::{example, figures, through_cache};
+use decoding::{CacheError, example, figures, through_cache};
 use multi_head::{LayerError, MultiHeadAttended, MultiHeadAttention};
 use std::process::ExitCode;
 
@@ -86,8 +86,21 @@ future, with a leading b where x has one.
         if prompt > n && n > 0 {
             anyhow::bail!("--prefill {prompt}: x has no more than {n} tokens");
         }
-        let MultiHeadAttended { output, weights } = through_cache(layer, &s.x, prompt)?;
+        let attended = through_cache(layer, &s.x, prompt);
+        let MultiHeadAttended { output, weights } =
+            attended.map_err(|error| of_all_tokens(error, n))?;
         Ok(Output { y: output, attention_weights: weights })
+    }
+}
+
+/// It is the prompt that does not fit; the file has all `tokens` of x.
+fn of_all_tokens(error: CacheError, tokens: usize) -> CacheError {
+    match error {
+        CacheError::Shape(ShapeError { tensor: "x", expected, found, because }) => {
+            let [expected, found] = [expected, found].map(|shape| (tokens, shape.1));
+            CacheError::Shape(ShapeError { tensor: "x", expected, found, because })
+        }
+        other => other,
     }
 }
 

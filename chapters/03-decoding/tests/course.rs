@@ -264,7 +264,7 @@ impl Arriving {
     /// Token by token, now and then with two at once.
     fn one_by_one(draw: &mut Draw) -> Self {
         let mut lengths = vec![1; draw.size(1..=4)];
-        if draw.pick(&[false, false, false, false, true]) {
+        if draw.rarely() == 1 {
             lengths.push(2);
         }
         Arriving::of(draw, &lengths)
@@ -273,7 +273,7 @@ impl Arriving {
     fn of(draw: &mut Draw, lengths: &[usize]) -> Self {
         let heads = draw.size(1..=2);
         let [d, head_dim, v_dim] = [(); 3].map(|()| draw.size(1..=2));
-        let short = draw.pick(&[0, 0, 0, 0, 0, 1]);
+        let short = draw.rarely();
         let capacity = lengths.iter().sum::<usize>() - short;
         draw.show("heads", heads);
         draw.show("capacity", capacity);

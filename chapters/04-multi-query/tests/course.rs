@@ -3,7 +3,7 @@
 
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
 use decoding::{Columns, KvCache, attend_columns};
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use exercises::{Answer, Draw, Exercise, Exercises, Value, under_one_another};
 use minilm::Layer;
 use multi_head::{Heads, MultiHeadAttended, Projected};
 use multi_query::experiments::{self, TRANSLATION};
@@ -103,7 +103,7 @@ impl Asked {
         let tokens = draw.size(1..=3);
         let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
         let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
-        let wider = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let wider = draw.rarely();
         draw.show("heads", heads);
         draw.show("mask", format!("{mask:?}"));
         Asked {
@@ -189,12 +189,6 @@ impl Asked {
         }
         Asked::parts(&Heads { context, weights })
     }
-}
-
-fn under_one_another(maps: &[DMatrix<f32>]) -> DMatrix<f32> {
-    let rows = maps.iter().flat_map(DMatrix::row_iter).collect::<Vec<_>>();
-    let keys = maps.first().map_or(0, DMatrix::ncols);
-    DMatrix::from_fn(rows.len(), keys, |row, key| rows[row][key])
 }
 
 fn shared() -> Exercise<Asked> {
@@ -436,7 +430,7 @@ impl Many {
     fn draw(draw: &mut Draw) -> Self {
         let [rows, heads, width] =
             [draw.size(1..=3), draw.size(1..=4), draw.size(1..=3)];
-        let wider = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let wider = draw.rarely();
         draw.show("heads", heads);
         Many { all: draw.matrix("all", rows, heads * width + wider), heads }
     }

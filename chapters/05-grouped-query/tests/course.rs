@@ -2,7 +2,7 @@
 //! has the words.
 
 use attention::{Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises};
+use exercises::{Answer, Draw, Exercise, Exercises, under_one_another};
 use grouped_query::experiments::{self, Llama};
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
@@ -199,7 +199,7 @@ impl Asked {
         let tokens = draw.size(1..=3);
         let [d_k, d_v] = [draw.size(1..=2), draw.size(1..=3)];
         let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
-        let wider = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let wider = draw.rarely();
         draw.show("heads", heads);
         draw.show("kv_heads", kv_heads);
         draw.show("mask", format!("{mask:?}"));
@@ -226,13 +226,11 @@ impl Asked {
     fn answer(&self) -> Answer {
         let (k, v) = (self.k.as_view(), self.v.as_view());
         let heads = attend_groups(&self.q, k, v, self.groups, &self.mask);
-        Answer::try_of("refused", heads.map(|heads| self.parts(heads)))
+        Answer::try_of("refused", heads.map(Asked::parts))
     }
 
-    fn parts(&self, Heads { context, weights }: Heads) -> Answer {
-        let rows = weights.iter().flat_map(DMatrix::row_iter).collect::<Vec<_>>();
-        let keys = self.k.nrows();
-        let all = DMatrix::from_fn(rows.len(), keys, |row, key| rows[row][key]);
+    fn parts(Heads { context, weights }: Heads) -> Answer {
+        let all = under_one_another(&weights);
         Answer::of("weights, head under head", all).and("context", context)
     }
 
@@ -282,7 +280,7 @@ impl Asked {
             context.columns_mut(place(h) * d_v, d_v).copy_from(&attended.output);
             weights.push(attended.weights);
         }
-        self.parts(Heads { context, weights })
+        Asked::parts(Heads { context, weights })
     }
 
     /// `wrong` where the answer is no error.
@@ -333,7 +331,7 @@ fn attend_groups_exercise() -> Exercise<Asked> {
                     .flat_map(|h| (0..d_k).map(move |i| g.kv_head(h) * d_k + i));
                 let q = p.q.select_columns(&columns.collect::<Vec<_>>());
                 let (k, v) = (p.k.as_view(), p.v.as_view());
-                p.parts(attend_groups(&q, k, v, *g, &p.mask).unwrap())
+                Asked::parts(attend_groups(&q, k, v, *g, &p.mask).unwrap())
             })
         })
         .hidden_by(|| Asked::small(3, 3))
@@ -346,7 +344,7 @@ fn attend_groups_exercise() -> Exercise<Asked> {
                 let (k, v) = (p.k.as_view(), p.v.as_view());
                 let all = attend_groups(&p.q, k, v, *g, &p.mask).unwrap();
                 let weights = all.weights.into_iter().step_by(g.size()).collect();
-                p.parts(Heads { weights, ..all })
+                Asked::parts(Heads { weights, ..all })
             })
         })
         .hidden_by(|| Asked::small(3, 3))
@@ -489,7 +487,7 @@ struct Checkpoint {
 impl Checkpoint {
     fn draw(draw: &mut Draw) -> Self {
         let [kv_heads, size] = [draw.size(1..=3), draw.size(1..=3)];
-        let uneven = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let uneven = draw.rarely();
         let heads = kv_heads * size;
         let [tokens, width, model] = [draw.size(1..=3), draw.size(1..=2), 2];
         let pooling = draw.pick(&[Pooling::Mean, Pooling::Mean, Pooling::First]);

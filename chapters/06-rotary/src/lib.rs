@@ -22,6 +22,7 @@
 //! ```
 
 mod dials;
+mod error;
 pub mod example;
 pub mod experiments;
 pub mod figures;
@@ -29,8 +30,9 @@ pub mod permute;
 
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;
+pub use error::RotaryError;
 use grouped_query::{GroupError, GroupedQueryAttention, attend_groups, attend_stacked};
-use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
+use multi_head::{Heads, MultiHeadAttended, Projected, head_dim};
 use nalgebra::DMatrix;
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -380,46 +382,5 @@ impl Rotary {
             }
         }
         Ok(self)
-    }
-}
-
-/// Why a layer cannot rotate, or not run.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum RotaryError {
-    /// A feature would be left without a partner.
-    #[error("a head of width {head_dim} cannot be split into pairs")]
-    Unpaired {
-        /// Features of a head.
-        head_dim: usize,
-    },
-    /// The base of the frequencies is none.
-    #[error(
-        "rope theta is {theta}, wanted a positive number that gives finite frequencies"
-    )]
-    Theta {
-        /// The base.
-        theta: f64,
-    },
-    /// The frequencies cannot be scaled so.
-    #[error(
-        "rope scaling: factor {}, low {}, high {}, context {}; wanted positive numbers, \
-         low below high",
-        .0.factor, .0.low_freq_factor, .0.high_freq_factor, .0.original_context
-    )]
-    Scaling(Llama3Scaling),
-    /// The layer does not fit, or its cache.
-    #[error(transparent)]
-    Group(#[from] GroupError),
-}
-
-impl From<ShapeError> for RotaryError {
-    fn from(error: ShapeError) -> Self {
-        RotaryError::Group(error.into())
-    }
-}
-
-impl From<LayerError> for RotaryError {
-    fn from(error: LayerError) -> Self {
-        RotaryError::Group(error.into())
     }
 }

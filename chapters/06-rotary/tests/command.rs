@@ -1,151 +1,68 @@
 //! The chapter through its binary, as a reader runs it.
 
-use assert_cmd::Command;
-use chapter_cli::Tensors;
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{Contract, Dtype, File, Program, assert_close, references};
+use chapter_cli::{RawTensor, Tensors};
 use insta::assert_snapshot;
-use safetensors::tensor::{Dtype, TensorView};
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
-/// A tensor to be written.
-#[derive(Clone)]
-struct Tensor(String, Dtype, Vec<usize>, Vec<u8>);
-
-fn f32s(name: &str, shape: &[usize]) -> Tensor {
-    let count = shape.iter().product::<usize>();
-    let bytes = (0..count).flat_map(|i| ((i % 7) as f32 - 3.0).to_le_bytes()).collect();
-    Tensor(name.to_owned(), Dtype::F32, shape.to_vec(), bytes)
-}
-
-fn ints(name: &str, shape: &[usize]) -> Tensor {
-    let bytes = vec![1; shape.iter().product::<usize>() * 8];
-    Tensor(name.to_owned(), Dtype::I64, shape.to_vec(), bytes)
-}
-
-fn bools(name: &str, shape: &[usize]) -> Tensor {
-    Tensor(
-        name.to_owned(),
-        Dtype::BOOL,
-        shape.to_vec(),
-        vec![1; shape.iter().product()],
-    )
-}
-
-fn bytes_of(tensors: &[Tensor], notes: Option<HashMap<String, String>>) -> Vec<u8> {
-    let views = tensors.iter().map(|Tensor(name, dtype, shape, bytes)| {
-        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-    });
-    safetensors::serialize(views, notes).unwrap()
-}
+const ROTARY: Program = Program::new(env!("CARGO_BIN_EXE_rotary"));
+const FORWARD: &str = "forward --input layer --output out --heads 8 --kv-heads 4";
+const PERMUTE: &str =
+    "permute --input layer --output out --heads 8 --kv-heads 4 --to interleaved";
 
 /// Eight heads of 4 on four, values of 2, on six features, with biases, and three tokens.
-fn layer() -> Vec<Tensor> {
-    vec![
-        f32s("q_proj.weight", &[32, 6]),
-        f32s("q_proj.bias", &[32]),
-        f32s("k_proj.weight", &[16, 6]),
-        f32s("k_proj.bias", &[16]),
-        f32s("v_proj.weight", &[8, 6]),
-        f32s("v_proj.bias", &[8]),
-        f32s("o_proj.weight", &[6, 16]),
-        f32s("o_proj.bias", &[6]),
-        f32s("x", &[3, 6]),
-    ]
+fn layer() -> File {
+    File::new()
+        .linear("q_proj", [32, 6])
+        .linear("k_proj", [16, 6])
+        .linear("v_proj", [8, 6])
+        .linear("o_proj", [6, 16])
+        .f32s("x", &[3, 6])
 }
 
-fn with(mut tensors: Vec<Tensor>, tensor: Tensor) -> Vec<Tensor> {
-    tensors.retain(|Tensor(name, ..)| *name != tensor.0);
-    tensors.push(tensor);
-    tensors
+#[test]
+fn what_every_chapter_promises_is_kept() {
+    Contract::new(ROTARY, FORWARD, layer()).is_kept();
+    let masked = layer().with("mask", Dtype::BOOL, &[3, 3]);
+    Contract::new(ROTARY, FORWARD, masked).is_kept();
 }
 
-fn without(mut tensors: Vec<Tensor>, name: &str) -> Vec<Tensor> {
-    tensors.retain(|tensor| tensor.0 != name);
-    tensors
-}
-
-/// Runs in a folder of its own with `in` as these bytes; `IN`, `OUT` and `DIR` stand for
-/// paths. Gives exit code, stdout, stderr, and what `OUT` holds afterwards.
-fn run(input: &[u8], arguments: &str) -> (i32, String, String, Option<Vec<u8>>) {
-    let folder = TempDir::new().unwrap();
-    let here = folder.path().to_str().unwrap();
-    fs::write(folder.path().join("in"), input).unwrap();
-    let arguments = arguments.split_whitespace().map(|argument| {
-        argument
-            .replace("DIR", here)
-            .replace("IN", &format!("{here}/in"))
-            .replace("OUT", &format!("{here}/out"))
-    });
-    let ran = Command::cargo_bin("rotary").unwrap().args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap().replace(here, "DIR");
-    let out = fs::read(folder.path().join("out")).ok();
-    (ran.status.code().unwrap(), text(ran.stdout), text(ran.stderr), out)
-}
-
-const FORWARD: &str = "forward --input IN --output OUT --heads 8 --kv-heads 4";
-const PERMUTE: &str =
-    "permute --input IN --output OUT --heads 8 --kv-heads 4 --to interleaved";
-
-/// One clear line, the exit code, and no file.
-#[track_caller]
-fn refused(input: &[u8], arguments: &str, code: i32, says: &str) {
-    let (found, stdout, stderr, out) = run(input, arguments);
-    assert_eq!(found, code, "{arguments}: {stdout}{stderr}");
-    assert_eq!(stdout, "", "{arguments}");
-    assert!(stderr.starts_with("error: ") && stderr.ends_with('\n'), "{stderr:?}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr:?}");
-    assert!(stderr.contains(says), "{stderr:?} should say {says:?}");
-    assert!(out.is_none(), "{arguments}: a file was written");
+#[test]
+fn permute_keeps_what_is_promised_of_files_flags_and_tensors() {
+    let turned = ["q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias"];
+    // Either projection alone is a checkpoint, too, and any dtype may move.
+    let permute = Contract::new(ROTARY, PERMUTE, layer()).reading(&turned);
+    permute.help_names_what_it_reads();
+    permute.refuses_bad_files();
+    permute.refuses_bad_paths();
+    permute.refuses_wrong_values_of_flags();
+    permute.refuses_other_flags();
+    permute.refuses_other_ranks();
+    permute.answers_or_refuses_other_sizes();
 }
 
 #[test]
 fn without_a_word_it_shows_the_example_and_the_shift() {
-    let (code, stdout, stderr, _) = run(b"", "");
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(stdout.starts_with("x = q = k, before they turn\n"), "{stdout}");
-    assert!(stdout.contains("scores, the first token at 1000\n"), "{stdout}");
+    let printed = ROTARY.example();
+    assert!(printed.starts_with("x = q = k, before they turn\n"), "{printed}");
+    assert!(printed.contains("scores, the first token at 1000\n"), "{printed}");
 }
 
 #[test]
 fn forward_reproduces_every_reference_file() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
-    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> = all
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .filter(|path| path.file_stem().is_some_and(|stem| stem != "far"))
-        .collect();
-    assert_eq!(files.len(), 19);
-    let out = TempDir::new().unwrap();
-    let out = out.path().join("out");
-    for path in files {
-        let file = Tensors::open(&path).unwrap();
-        let flags = &file.metadata().unwrap()["flags"];
-        let mut command = Command::cargo_bin("rotary").unwrap();
-        command.arg("forward").arg("--input").arg(&path).arg("--output").arg(&out);
-        command.args(flags.split(' ')).assert().success();
-        let written = Tensors::open(&out).unwrap();
-        let label = path.file_stem().unwrap().to_str().unwrap();
-        let y = |file: &Tensors| file.stack("y", "[b, n, d]").unwrap().matrices;
-        for (found, expected) in y(&written).iter().zip(y(&file)) {
-            assert_close(label, found, &expected, 2e-4);
-        }
-        if let Ok(weights) = file.raw("attention_weights") {
-            let found = written.raw("attention_weights").unwrap();
-            assert_eq!(found.shape, weights.shape, "{label}");
-        }
+    let all = references(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(all.len(), 20);
+    // The tokens of `far` begin at another position than 0.
+    for reference in all.iter().filter(|reference| reference.name != "far") {
+        ROTARY.reproduces(reference, reference.note("flags"), 2e-4);
     }
 }
 
 #[test]
 fn the_flags_say_how_it_turns() {
-    let file = bytes_of(&layer(), None);
     let y = |flags: &str| {
-        let (code, _, stderr, out) = run(&file, &format!("{FORWARD} {flags}"));
-        assert_eq!(code, 0, "{stderr}");
-        out.unwrap()
+        let ran = ROTARY.run(layer(), &format!("{FORWARD} {flags}"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        ran.holds("out").unwrap()
     };
     let plain = y("");
     assert_eq!(y("--rope-theta 10000"), plain);
@@ -159,18 +76,13 @@ fn the_flags_say_how_it_turns() {
 
 #[test]
 fn rotations_that_are_none_get_one_clear_line() {
-    let file = bytes_of(&layer(), None);
     for theta in
         ["0", "-0", "-1", "-1e4", "nan", "-nan", "inf", "-inf", "1e999", "1e-300"]
     {
-        let flags = format!("{FORWARD} --rope-theta {theta}");
-        refused(&file, &flags, 1, "--rope-theta: rope theta is");
-        refused(
-            &file,
-            &flags.replace("theta ", "theta="),
-            1,
-            "--rope-theta: rope theta is",
-        );
+        for flag in ["--rope-theta ", "--rope-theta="] {
+            let flags = format!("{FORWARD} {flag}{theta}");
+            ROTARY.refuses(layer(), &flags, "--rope-theta: rope theta is");
+        }
     }
     for scaling in [
         "0,1,4,16",
@@ -189,7 +101,7 @@ fn rotations_that_are_none_get_one_clear_line() {
         "1e-300,1,4,16",
     ] {
         let flags = format!("{FORWARD} --rope-scaling {scaling}");
-        refused(&file, &flags, 1, "--rope-scaling: rope scaling: factor");
+        ROTARY.refuses(layer(), &flags, "--rope-scaling: rope scaling: factor");
     }
     for flags in [
         "--rope-theta",
@@ -208,182 +120,111 @@ fn rotations_that_are_none_get_one_clear_line() {
         "--interleaved yes",
         "--theta 10000",
     ] {
-        refused(&file, &format!("{FORWARD} {flags}"), 2, "--");
+        ROTARY.refuses_flags(&format!("{FORWARD} {flags}"), "--");
     }
-    let odd = [
-        f32s("q_proj.weight", &[24, 6]),
-        f32s("k_proj.weight", &[12, 6]),
-        f32s("v_proj.weight", &[8, 6]),
-        f32s("o_proj.weight", &[6, 16]),
-        f32s("x", &[3, 6]),
-    ];
+    let odd = File::new()
+        .f32s("q_proj.weight", &[24, 6])
+        .f32s("k_proj.weight", &[12, 6])
+        .f32s("v_proj.weight", &[8, 6])
+        .f32s("o_proj.weight", &[6, 16])
+        .f32s("x", &[3, 6]);
     let says = "--heads 8: a head of width 3 cannot be split into pairs";
-    refused(&bytes_of(&odd, None), FORWARD, 1, says);
+    ROTARY.refuses(odd, FORWARD, says);
 }
 
 #[test]
-fn bad_layers_get_one_clear_line() {
-    let refused = |tensors: Vec<Tensor>, says: &str| {
-        refused(&bytes_of(&tensors, None), FORWARD, 1, says);
-    };
+fn layers_and_sequences_that_do_not_fit_get_one_clear_line() {
     for (proj, rows, columns) in
         [("q_proj", 32, 6), ("k_proj", 16, 6), ("v_proj", 8, 6), ("o_proj", 6, 16)]
     {
-        let weight = format!("{proj}.weight");
-        let bias = format!("{proj}.bias");
-        refused(without(layer(), &weight), &format!("no tensor `{weight}`"));
-        let misspelt = with(without(layer(), &weight), f32s("w_proj.weight", &[8, 6]));
-        refused(misspelt, &format!("no tensor `{weight}`"));
-        refused(with(layer(), f32s(&weight, &[rows * columns])), "wanted [out, in]");
-        refused(with(layer(), f32s(&weight, &[1, rows, columns])), "wanted [out, in]");
-        refused(with(layer(), ints(&weight, &[rows, columns])), "dtype I64");
-        refused(with(layer(), bools(&weight, &[rows, columns])), "dtype BOOL");
-        refused(with(layer(), f32s(&weight, &[rows + 1, columns])), proj);
-        refused(with(layer(), f32s(&bias, &[rows + 1])), &format!("wanted [{rows}]"));
-        refused(with(layer(), f32s(&bias, &[rows, 1])), "wanted [length]");
+        let taller = layer().f32s(&format!("{proj}.weight"), &[rows + 1, columns]);
+        ROTARY.refuses(taller, FORWARD, proj);
     }
-    let wide = with(without(layer(), "k_proj.bias"), f32s("k_proj.weight", &[32, 6]));
-    refused(wide, "k_proj.weight: shape [32, 6], wanted [16, 6], because a key/value");
-    refused(without(layer(), "x"), "no tensor `x`");
-    refused(with(layer(), f32s("x", &[6])), "wanted [n, d] or [b, n, d]");
-    refused(with(layer(), f32s("x", &[3, 5])), "x: expected (3, 6), found (3, 5)");
-    refused(with(layer(), f32s("x", &[3, 0])), "a token has at least one feature");
-    refused(with(layer(), ints("x", &[3, 6])), "dtype I64");
-    refused(with(layer(), f32s("context", &[4, 6])), "the file holds a context");
-    refused(with(layer(), f32s("mask", &[3, 3])), "wanted BOOL");
-    refused(with(layer(), bools("mask", &[3, 4])), "wanted [3, 3]");
-    refused(with(layer(), bools("mask", &[2, 3, 3])), "x is one sequence");
+    let wide = layer().without("k_proj.bias").f32s("k_proj.weight", &[32, 6]);
+    let says = "k_proj.weight: shape [32, 6], wanted [16, 6], because a key/value";
+    ROTARY.refuses(wide, FORWARD, says);
+    let masked = |shape: &[usize]| layer().with("mask", Dtype::BOOL, shape);
+    for (file, says) in [
+        (layer().f32s("x", &[3, 0]), "a token has at least one feature"),
+        (layer().f32s("context", &[4, 6]), "the file holds a context"),
+        (masked(&[3, 4]), "wanted [3, 3]"),
+        (masked(&[2, 3, 3]), "x is one sequence"),
+    ] {
+        ROTARY.refuses(file, FORWARD, says);
+    }
+    let says = "--causal and a mask in the file: give one";
+    ROTARY.refuses(masked(&[3, 3]), &format!("{FORWARD} --causal"), says);
 }
 
 #[test]
-fn bad_flags_get_one_clear_line() {
-    let file = bytes_of(&layer(), None);
-    let forward = "forward --input IN --output OUT";
-    let permute = "permute --input IN --output OUT --to half-split";
+fn heads_that_form_no_groups_get_one_clear_line() {
     for (heads, kv_heads) in [(0, 0), (0, 4), (8, 0), (8, 3), (4, 8), (7, 2), (1, 2)] {
         let flags = format!("--heads {heads} --kv-heads {kv_heads}");
         let says =
             format!("{flags}: {heads} query heads cannot form {kv_heads} equal groups");
-        refused(&file, &format!("{forward} {flags}"), 1, &says);
-        refused(&file, &format!("{permute} {flags}"), 1, &says);
-    }
-    refused(&file, &format!("{forward} --heads 5 --kv-heads 5"), 1, "q_proj: width 32");
-    for flags in [
-        "",
-        "--heads 8",
-        "--kv-heads 4",
-        "--heads -8 --kv-heads 4",
-        "--heads 8 --kv-heads 4.0",
-        "--heads eight --kv-heads 4",
-        "--heads 99999999999999999999 --kv-heads 4",
-        "--heads 8 --kv-heads 4 --kvheads 4",
-    ] {
-        refused(&file, &format!("{forward} {flags}"), 2, "--");
-        refused(&file, &format!("{permute} {flags}"), 2, "--");
-    }
-    let no_pairing = "permute --input IN --output OUT --heads 8 --kv-heads 4";
-    refused(&file, no_pairing, 2, "missing --to");
-    refused(&file, &format!("{no_pairing} --to meta"), 2, "meta");
-    refused(&file, &format!("{FORWARD} --repeat 0"), 2, "--repeat");
-    let masked = with(layer(), bools("mask", &[3, 3]));
-    let says = "--causal and a mask in the file: give one";
-    refused(&bytes_of(&masked, None), &format!("{FORWARD} --causal"), 1, says);
-}
-
-#[test]
-fn bad_files_get_one_clear_line() {
-    let whole = bytes_of(&layer(), None);
-    for command in [FORWARD, PERMUTE] {
-        for keep in [0, 1, 7, 8, 9, 100, whole.len() / 2, whole.len() - 1] {
-            refused(&whole[..keep], command, 1, "cannot read DIR/in as safetensors");
+        for command in [FORWARD, PERMUTE] {
+            let command = command.replace("--heads 8 --kv-heads 4", &flags);
+            ROTARY.refuses(layer(), &command, &says);
         }
-        let longer = [&whole[..], b"!"].concat();
-        refused(&longer, command, 1, "cannot read DIR/in as safetensors");
-        refused(&[0xff; 64], command, 1, "bytes of header");
-        refused(b"{\"not\": \"safetensors\"}", command, 1, "cannot read DIR/in");
-        let from = |from: &str| command.replace("IN", from);
-        refused(&whole, &from("DIR/nowhere"), 1, "cannot read DIR/nowhere");
-        refused(&whole, &from("DIR"), 1, "it is a directory");
-        let to = |to: &str| command.replace("OUT", to);
-        refused(&whole, &to("DIR"), 1, "cannot write DIR: it is a directory");
-        refused(&whole, &to("DIR/no/out"), 1, "there is no folder DIR/no");
-        let elsewhere = format!("{command} --prefix model.layers.7.");
-        refused(&whole, &elsewhere, 1, "q_proj.weight`");
     }
+    let five = FORWARD.replace("--heads 8 --kv-heads 4", "--heads 5 --kv-heads 5");
+    ROTARY.refuses(layer(), &five, "q_proj: width 32");
+    ROTARY.refuses_flags(&PERMUTE.replace("interleaved", "meta"), "meta");
 }
 
 #[test]
 fn bad_checkpoints_are_not_permuted() {
-    let refused = |tensors: Vec<Tensor>, says: &str| {
-        refused(&bytes_of(&tensors, None), PERMUTE, 1, says);
-    };
     for (proj, rows) in [("q_proj", 32), ("k_proj", 16)] {
         let (weight, bias) = (format!("{proj}.weight"), format!("{proj}.bias"));
-        refused(with(layer(), f32s(&weight, &[96])), "wanted [out, in]");
-        refused(with(layer(), f32s(&weight, &[2, 8, 6])), "wanted [out, in]");
-        refused(with(layer(), f32s(&weight, &[])), "wanted [out, in]");
-        refused(with(layer(), f32s(&bias, &[rows, 1])), "wanted [out]");
-        refused(
-            with(layer(), f32s(&weight, &[rows + 1, 6])),
-            &format!("{weight}: shape"),
-        );
-        refused(
-            with(layer(), f32s(&weight, &[0, 6])),
-            &format!("{weight}: shape [0, 6]"),
-        );
-        let half = f32s(&weight, &[rows / 2, 6]);
-        refused(with(layer(), half), "are --heads and --kv-heads those of the file?");
+        let shape = format!("{weight}: shape");
+        let heads = "are --heads and --kv-heads those of the file?";
+        for (file, says) in [
+            (layer().f32s(&bias, &[rows, 1]), "wanted [out]"),
+            (layer().f32s(&weight, &[rows + 1, 6]), &shape),
+            (layer().f32s(&weight, &[0, 6]), &format!("{shape} [0, 6]")),
+            (layer().f32s(&weight, &[rows / 2, 6]), heads),
+        ] {
+            ROTARY.refuses(file, PERMUTE, says);
+        }
     }
-    refused(vec![f32s("x", &[3, 6])], "no tensor `q_proj.weight`");
-    refused(vec![f32s("my_q_proj.weight", &[32, 6])], "no tensor `q_proj.weight`");
-    refused(vec![], "it holds no tensors");
+    for name in ["x", "my_q_proj.weight"] {
+        let file = File::new().f32s(name, &[32, 6]);
+        ROTARY.refuses(file, PERMUTE, "no tensor `q_proj.weight`");
+    }
+    let elsewhere = format!("{PERMUTE} --prefix model.layers.7.");
+    ROTARY.refuses(layer(), &elsewhere, "q_proj.weight`");
 }
 
 /// A checkpoint of two layers of eight heads of 4 on four, in BF16, with much else.
-fn checkpoint() -> (Vec<Tensor>, HashMap<String, String>) {
-    let half = |name: &str, shape: &[usize], start: u16| {
-        // 0x3f80 is 1.0 in BF16; each step is 1/128.
-        let count = shape.iter().product::<usize>() as u16;
-        let bytes = (0..count).flat_map(|i| (0x3f80 + start + i % 64).to_le_bytes());
-        Tensor(name.to_owned(), Dtype::BF16, shape.to_vec(), bytes.collect())
-    };
-    let mut tensors = vec![
-        half("model.embed_tokens.weight", &[5, 4], 1),
-        ints("model.position_ids", &[1, 3]),
-        bools("model.flags", &[3]),
-    ];
+fn checkpoint() -> File {
+    let mut file = File::new()
+        .with("model.embed_tokens.weight", Dtype::BF16, &[5, 4])
+        .with("model.position_ids", Dtype::I64, &[1, 3])
+        .with("model.flags", Dtype::BOOL, &[3])
+        .noting("format", "pt")
+        .noting("note", "kept");
     for layer in 0..2 {
         for (proj, rows) in
             [("q_proj", 32), ("k_proj", 16), ("v_proj", 16), ("o_proj", 4)]
         {
             let name = format!("model.layers.{layer}.self_attn.{proj}");
-            tensors.push(half(&format!("{name}.weight"), &[rows, 4], layer));
-            tensors.push(f32s(&format!("{name}.bias"), &[rows]));
+            file = file
+                .with(&format!("{name}.weight"), Dtype::BF16, &[rows, 4])
+                .f32s(&format!("{name}.bias"), &[rows]);
         }
     }
-    let notes = [("format", "pt"), ("note", "kept")];
-    let notes = notes.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    (tensors, notes.into())
+    file
 }
 
 /// Runs permute on the checkpoint and gives what it printed, and both files.
-fn permuted(flags: &str) -> (String, String, Tensors, Tensors) {
-    let folder = TempDir::new().unwrap();
-    let (tensors, notes) = checkpoint();
-    let path = |name: &str| folder.path().join(name);
-    fs::write(path("halves.safetensors"), bytes_of(&tensors, Some(notes))).unwrap();
-    let ran = Command::cargo_bin("rotary")
-        .unwrap()
-        .current_dir(&folder)
-        .args("permute --input halves.safetensors --output meta.safetensors".split(' '))
-        .args(flags.split(' '))
-        .assert()
-        .success();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let (stdout, stderr) =
-        (text(&ran.get_output().stdout), text(&ran.get_output().stderr));
-    let open = |name| Tensors::open(&path(name)).unwrap();
-    (stdout, stderr, open("halves.safetensors"), open("meta.safetensors"))
+fn permuted(flags: &str) -> (String, Tensors, Tensors) {
+    let files = "--input halves.safetensors --output meta.safetensors";
+    let permute = format!("permute {files} {flags}");
+    let ran = ROTARY.run_on("halves.safetensors", checkpoint(), &permute);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let [before, after] =
+        ["halves.safetensors", "meta.safetensors"].map(|name| ran.tensors(name));
+    (ran.stdout, before, after)
 }
 
 const TO_META: &str = "--heads 8 --kv-heads 4 --to interleaved";
@@ -394,9 +235,8 @@ fn is_paired(name: &str) -> bool {
 
 #[test]
 fn permute_moves_rows_of_a_whole_checkpoint_and_keeps_the_rest_to_the_bit() {
-    let (stdout, stderr, before, after) = permuted(TO_META);
+    let (stdout, before, after) = permuted(TO_META);
     assert_snapshot!("permuted", stdout);
-    assert_eq!(stderr, "");
     assert_eq!(before.names(), after.names());
     assert_eq!(before.metadata(), after.metadata());
     for name in before.names() {
@@ -420,8 +260,7 @@ fn permute_moves_rows_of_a_whole_checkpoint_and_keeps_the_rest_to_the_bit() {
 
 #[test]
 fn permute_behind_a_prefix_leaves_the_other_layers() {
-    let (_, _, before, after) =
-        permuted(&format!("{TO_META} --prefix model.layers.1."));
+    let (_, before, after) = permuted(&format!("{TO_META} --prefix model.layers.1."));
     for name in before.names() {
         let same = before.raw(&name).unwrap() == after.raw(&name).unwrap();
         let moved = name.starts_with("model.layers.1.") && is_paired(&name);
@@ -429,30 +268,18 @@ fn permute_behind_a_prefix_leaves_the_other_layers() {
     }
 }
 
-/// Runs the binary in `folder` and gives what the last file named holds.
-fn step(folder: &TempDir, arguments: &str, from: &str, to: &str) -> Tensors {
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let mut command = Command::cargo_bin("rotary").unwrap();
-    command.args(arguments.split(' '));
-    command.args(["--input", &path(from), "--output", &path(to)]).assert().success();
-    Tensors::open(Path::new(&path(to))).unwrap()
-}
-
 #[test]
 fn a_permuted_layer_runs_interleaved_and_gives_the_same() {
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("halves"), bytes_of(&layer(), None)).unwrap();
-    let run = |arguments: &str, from, to| step(&folder, arguments, from, to);
-    run(&format!("permute {TO_META}"), "halves", "pairs");
-    let forward = "forward --heads 8 --kv-heads 4 --causal";
-    let expected = run(forward, "halves", "y").matrix("y").unwrap();
-    let found =
-        run(&format!("{forward} --interleaved"), "pairs", "z").matrix("y").unwrap();
+    let pairs = ROTARY.run(layer(), PERMUTE).holds("out").unwrap();
+    let causal = format!("{FORWARD} --causal");
+    let y = |file: Tensors| file.matrix("y").unwrap();
+    let expected = y(ROTARY.writes(layer(), &causal));
+    let found = y(ROTARY.writes(pairs.clone(), &format!("{causal} --interleaved")));
     assert_close("y", &found, &expected, 1e-4);
 
-    let back = "permute --heads 8 --kv-heads 4 --to half-split";
+    let back = ROTARY.run(pairs, &PERMUTE.replace("interleaved", "half-split"));
     let (before, after) =
-        (Tensors::open(&folder.path().join("halves")), run(back, "pairs", "back"));
+        (Tensors::parse("layer", layer().bytes()), back.tensors("out"));
     let before = before.unwrap();
     for name in before.names() {
         assert_eq!(before.raw(&name).unwrap(), after.raw(&name).unwrap(), "{name}");
@@ -461,19 +288,17 @@ fn a_permuted_layer_runs_interleaved_and_gives_the_same() {
 
 #[test]
 fn metas_names_are_known_and_any_dtype_may_move() {
-    let eights = |name: &str, rows: u8| {
-        let bytes = (0..rows).collect();
-        Tensor(name.to_owned(), Dtype::F8_E4M3, vec![rows.into(), 1], bytes)
+    let eights = |rows: u8| {
+        let bytes: Vec<u8> = (0..rows).collect();
+        let (dtype, shape) = (Dtype::F8_E4M3, vec![rows.into(), 1]);
+        RawTensor { dtype, shape, bytes: bytes.into() }
     };
-    let tensors = [
-        eights("layers.0.attention.wq.weight", 32),
-        eights("layers.0.attention.wk.weight", 16),
-        eights("layers.0.attention.wv.weight", 16),
-    ];
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("meta"), bytes_of(&tensors, None)).unwrap();
-    let flags = "permute --heads 4 --kv-heads 2 --to half-split";
-    let after = step(&folder, flags, "meta", "hf");
+    let meta = File::new()
+        .with_raw("layers.0.attention.wq.weight", eights(32))
+        .with_raw("layers.0.attention.wk.weight", eights(16))
+        .with_raw("layers.0.attention.wv.weight", eights(16));
+    let to_halves = "permute --input layer --output out --to half-split";
+    let after = ROTARY.writes(meta, &format!("{to_halves} --heads 4 --kv-heads 2"));
     let bytes = |name: &str| {
         after.raw(&format!("layers.0.attention.{name}.weight")).unwrap().bytes.to_vec()
     };
@@ -484,21 +309,18 @@ fn metas_names_are_known_and_any_dtype_may_move() {
 
 #[test]
 fn what_follows_the_features_of_a_permuted_projection_and_stays_is_told() {
-    let scaled = with(layer(), f32s("q_proj.weight_scale", &[32, 1]));
-    let normed = with(scaled, f32s("k_norm.weight", &[4]));
-    let (code, _, stderr, _) = run(&bytes_of(&normed, None), PERMUTE);
-    assert_eq!(code, 0);
+    let scaled = layer().f32s("q_proj.weight_scale", &[32, 1]);
+    let ran = ROTARY.run(scaled.f32s("k_norm.weight", &[4]), PERMUTE);
     let told = "\
 warning: k_norm.weight is kept, though its projection was permuted
 warning: q_proj.weight_scale is kept, though its projection was permuted
 ";
-    assert_eq!(stderr, told);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, told));
 }
 
 #[test]
 fn an_input_may_be_permuted_in_place() {
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("model"), bytes_of(&layer(), None)).unwrap();
-    let after = step(&folder, &format!("permute {TO_META}"), "model", "model");
-    assert_eq!(after.shape("k_proj.weight").unwrap(), [16, 6]);
+    let ran = ROTARY.run(layer(), &PERMUTE.replace("--output out", "--output layer"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!(ran.tensors("layer").shape("k_proj.weight").unwrap(), [16, 6]);
 }

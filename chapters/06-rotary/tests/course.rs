@@ -135,7 +135,7 @@ struct Hands {
 
 impl Hands {
     fn draw(draw: &mut Draw) -> Self {
-        let odd = draw.pick(&[0, 0, 0, 0, 0, 1]);
+        let odd = draw.rarely();
         let head_dim = 2 * draw.size(1..=4) - odd;
         let theta = draw.pick(&[1e4, 100.0, 5e5, 1e4, 100.0, 0.0, -1.0]);
         draw.show("head_dim", head_dim);
@@ -571,7 +571,7 @@ struct Reordered {
 
 impl Reordered {
     fn draw(draw: &mut Draw) -> Self {
-        let odd = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let odd = draw.rarely();
         let head_dim = 2 * draw.size(1..=6) - odd;
         let [from, to] = [draw.pick(&PAIRINGS), draw.pick(&[PAIRINGS[1], PAIRINGS[0]])];
         draw.show("head_dim", head_dim);

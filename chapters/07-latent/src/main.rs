@@ -99,6 +99,8 @@ so that its row of y is the bias of o_proj.
             let weight = tensors.vector(&format!("{name}.weight"))?;
             Ok(RmsNorm::new(weight.as_slice().to_vec()))
         };
+        // First what every file has, so that it is found behind a prefix that was not given.
+        let kv_a_proj = linear("kv_a_proj_with_mqa")?;
         let query = match ["q_proj.weight", "q_a_proj.weight"]
             .map(|q| tensors.contains(q))
         {
@@ -114,7 +116,7 @@ so that its row of y is the bias of o_proj.
         };
         let projections = Projections {
             query,
-            kv_a_proj: linear("kv_a_proj_with_mqa")?,
+            kv_a_proj,
             kv_a_layernorm: norm("kv_a_layernorm")?,
             kv_b_proj: linear("kv_b_proj")?,
             o_proj: linear("o_proj")?,

@@ -2,7 +2,7 @@
 //! has the words.
 
 use attention::{Linear, Mask, ShapeError, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use exercises::{Answer, Draw, Exercise, Exercises, Value, side_by_side};
 use latent::experiments::{CACHED, DEEPSEEK, Machine, SCALED, Shape, Work};
 use latent::{
     Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm, Sizes,
@@ -69,7 +69,7 @@ struct Normed {
 impl Normed {
     fn draw(draw: &mut Draw) -> Self {
         let [tokens, width] = [draw.size(1..=3), draw.size(1..=4)];
-        let longer = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let longer = draw.rarely();
         let empty = draw.pick(&[false, false, false, true]);
         let mut x = draw.numbers(tokens, width + longer);
         if empty {
@@ -387,7 +387,7 @@ impl Tokens {
     /// The right latents beside a key turned so.
     fn key(&self, turn: Turn) -> Answer {
         let [_, r] = self.parts();
-        Answer::of("kept", side_by_side(&self.latents(), &turn.of(&r)))
+        Answer::of("kept", side_by_side([&self.latents(), &turn.of(&r)]))
     }
 
     fn turn(&self) -> Turn {
@@ -424,38 +424,29 @@ impl Turn {
     }
 }
 
-fn side_by_side(left: &DMatrix<f32>, right: &DMatrix<f32>) -> DMatrix<f32> {
-    DMatrix::from_fn(left.nrows(), left.ncols() + right.ncols(), |row, column| {
-        match column.checked_sub(left.ncols()) {
-            None => left[(row, column)],
-            Some(column) => right[(row, column)],
-        }
-    })
-}
-
 fn compress() -> Exercise<Tokens> {
     Exercise::implement("compress", Tokens::draw, Tokens::answer)
         .step("x [W_DKV | W_KR]", |p| Value::from(&p.x * &p.down))
         .step("latents, normed", |p| Value::from(p.latents()))
         .mistake("not-normed", |p| {
             let [c, r] = p.parts();
-            Answer::of("kept", side_by_side(&c, &p.turn().of(&r)))
+            Answer::of("kept", side_by_side([&c, &p.turn().of(&r)]))
         })
         .hidden_by(|| Tokens { down: dmatrix![0.0, 3.0, -2.0], ..one_token() })
         .mistake("normed-together", |p| {
             let [c, r] = p.parts();
             let mut weight = p.norm.as_slice().to_vec();
             weight.resize(p.rank() + p.rope_dim, 1.0);
-            let both = RmsNorm::new(weight).forward(&side_by_side(&c, &r)).unwrap();
+            let both = RmsNorm::new(weight).forward(&side_by_side([&c, &r])).unwrap();
             let (c, r) =
                 (both.columns(0, p.rank()), both.columns(p.rank(), p.rope_dim));
             let r = p.turn().of(&r.into_owned());
-            Answer::of("kept", side_by_side(&c.into_owned(), &r))
+            Answer::of("kept", side_by_side([&c.into_owned(), &r]))
         })
         .mistake("normed-apart", |p| {
             let [_, r] = p.parts();
             let r = RmsNorm::new(vec![1.0; p.rope_dim]).forward(&r).unwrap();
-            Answer::of("kept", side_by_side(&p.latents(), &p.turn().of(&r)))
+            Answer::of("kept", side_by_side([&p.latents(), &p.turn().of(&r)]))
         })
         .hidden_by(|| Tokens { down: dmatrix![2.0, 1.0, -1.0], ..one_token() })
         .mistake("one-too-far", |p| p.key(Turn { start: p.start + 1, ..p.turn() }))
@@ -473,12 +464,12 @@ fn compress() -> Exercise<Tokens> {
         .hidden_by(one_token)
         .mistake("key-first", |p| {
             let [_, r] = p.parts();
-            Answer::of("kept", side_by_side(&p.turn().of(&r), &p.latents()))
+            Answer::of("kept", side_by_side([&p.turn().of(&r), &p.latents()]))
         })
         .mistake("latent-turned", |p| {
             let [_, r] = p.parts();
             let c = p.turn().of(&p.latents());
-            Answer::of("kept", side_by_side(&c, &p.turn().of(&r)))
+            Answer::of("kept", side_by_side([&c, &p.turn().of(&r)]))
         })
         .hidden_by(one_token)
 }
@@ -530,12 +521,7 @@ impl Asked {
     }
 
     fn parts(Heads { context, weights }: &Heads) -> Answer {
-        let name = |head| format!("weights of head {head}");
-        let start = Answer::default();
-        let weights = weights.iter().enumerate();
-        weights
-            .fold(start, |answer, (h, w)| answer.and(&name(h), w))
-            .and("context", context)
+        Answer::default().and_each("weights of head", weights).and("context", context)
     }
 
     fn rank(&self) -> usize {
@@ -575,7 +561,7 @@ impl Asked {
     fn found(&self, asks: impl Fn(usize) -> [DMatrix<f32>; 2]) -> Answer {
         let heads = |h| {
             let [left, right] = asks(h);
-            let mut scores = side_by_side(&left, &right) * self.kept.transpose();
+            let mut scores = side_by_side([&left, &right]) * self.kept.transpose();
             self.mask.hide(&mut scores)?;
             let weights = softmax(scores);
             let c = self.kept.columns(0, self.rank());
@@ -584,8 +570,7 @@ impl Asked {
         let heads: Result<Vec<_>, ShapeError> =
             (0..self.sizes.heads).map(heads).collect();
         let (contexts, weights): (Vec<_>, Vec<_>) = heads.unwrap().into_iter().unzip();
-        let none = DMatrix::zeros(self.nope.nrows(), 0);
-        let context = contexts.iter().fold(none, |all, one| side_by_side(&all, one));
+        let context = side_by_side(&contexts);
         Asked::parts(&Heads { context, weights })
     }
 

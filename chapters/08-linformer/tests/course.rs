@@ -2,7 +2,7 @@
 //! has the words.
 
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use exercises::{Answer, Draw, Exercise, Exercises, Value, side_by_side};
 use grouped_query::{Groups, attend_groups};
 use linformer::attend_condensed;
 use linformer::experiments::{influence, normal, who_uses_which};
@@ -78,7 +78,7 @@ impl Tokens {
     fn draw(draw: &mut Draw) -> Self {
         let [k, n] = [draw.size(1..=3), draw.size(1..=4)];
         let more = draw.pick(&[0, 0, 1, 2]);
-        let too_many = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let too_many = draw.rarely();
         let width = draw.size(1..=4);
         Tokens {
             e: draw.matrix("E", k, n + more),
@@ -172,8 +172,8 @@ impl Head {
         let [queries, n] = [draw.size(1..=3), draw.size(1..=4)];
         let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=3)];
         let k = draw.size(1..=3);
-        let more = draw.pick(&[0, 0, 1]);
-        let too_many = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let more = draw.rarely();
+        let too_many = draw.rarely();
         let tokens = n + too_many * (more + 1);
         Head {
             q: draw.matrix("q", queries, d_k),
@@ -310,7 +310,7 @@ impl Layer {
     fn draw(draw: &mut Draw) -> Self {
         let [heads, width, n] = [draw.size(1..=3), draw.size(1..=3), draw.size(1..=4)];
         let k = draw.size(1..=3);
-        let more = draw.pick(&[0, 0, 1]);
+        let more = draw.rarely();
         let own = if draw.pick(&[true, true, false]) { heads } else { 1 };
         draw.show("heads", heads);
         let x = draw.matrix("x = q = k = v, all heads", n, heads * width);
@@ -369,13 +369,6 @@ impl Layer {
                 .unwrap();
         Answer::of("output", found.context).and("weights", side_by_side(&found.weights))
     }
-}
-
-fn side_by_side(matrices: &[DMatrix<f32>]) -> DMatrix<f32> {
-    let (rows, width) = matrices[0].shape();
-    DMatrix::from_fn(rows, width * matrices.len(), |r, c| {
-        matrices[c / width][(r, c % width)]
-    })
 }
 
 fn own(all: &[DMatrix<f32>], head: usize) -> &DMatrix<f32> {

@@ -182,7 +182,7 @@ impl OneTile {
     fn draw(draw: &mut Draw) -> Self {
         let [queries, keys, d_v] =
             [draw.size(1..=3), draw.size(1..=4), draw.size(1..=2)];
-        let more = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let more = draw.rarely();
         let scores = some_scores(draw, queries, keys);
         draw.show("scores", &scores);
         OneTile { scores, values: draw.matrix("values", keys + more, d_v) }
@@ -256,7 +256,7 @@ impl Tiles {
     fn draw(draw: &mut Draw) -> Self {
         let [tiles, queries] = [draw.size(1..=3), draw.size(1..=2)];
         let d_v = draw.size(1..=2);
-        let more = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let more = draw.rarely();
         let (mut scores, mut values) = (Vec::new(), Vec::new());
         for tile in 0..tiles {
             let keys = draw.size(1..=3);
@@ -506,7 +506,7 @@ impl Asked {
         let [n, m] = [draw.size(1..=4), draw.size(1..=5)];
         let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=2)];
         let tile = Tile { queries: draw.size(1..=3), keys: draw.size(1..=3) };
-        let short = draw.pick(&[0, 0, 0, 0, 0, 0, 1]);
+        let short = draw.rarely();
         draw.show("tile", format!("{} queries, {} keys", tile.queries, tile.keys));
         let mask = some_mask(draw, n, m);
         Asked {

@@ -348,7 +348,7 @@ struct Asked {
 
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
-        let [full, sliding] = [draw.size(1..=3), draw.pick(&[0, 0, 1])];
+        let [full, sliding] = [draw.size(1..=3), draw.rarely()];
         let [context, tokens] = [draw.size(0..=9), draw.size(1..=6)];
         let (layers, window) = (full + sliding, window(sliding, tokens));
         let batch = draw.pick(&[1, 2, 3, 8]);
