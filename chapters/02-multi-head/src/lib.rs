@@ -28,6 +28,7 @@ pub mod figures;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use nalgebra::{DMatrix, DMatrixView};
+use rayon::prelude::*;
 
 /// A layer whose projections serve all heads at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,11 +188,15 @@ pub fn attend_heads(
     let (head_dim, v_dim) = (split("q", q, heads)?, split("v", v, heads)?);
     let why = "a dot product needs equal widths";
     expect_shape("k", k.shape(), (k.nrows(), q.ncols()), why)?;
+    let of_head = |h| {
+        let (q, k) = (columns_of(h, q, head_dim), columns_of(h, k, head_dim));
+        attend(q, k, columns_of(h, v, v_dim), mask)
+    };
+    let attended: Result<Vec<_>, _> = (0..heads).into_par_iter().map(of_head).collect();
+
     let mut context = DMatrix::zeros(q.nrows(), v.ncols());
     let mut weights = Vec::with_capacity(heads);
-    for h in 0..heads {
-        let (q, k) = (columns_of(h, q, head_dim), columns_of(h, k, head_dim));
-        let attended = attend(q, k, columns_of(h, v, v_dim), mask)?;
+    for (h, attended) in attended?.into_iter().enumerate() {
         context.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
         weights.push(attended.weights);
     }

@@ -27,6 +27,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod permute;
+mod scaling;
 
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;
@@ -34,7 +35,7 @@ pub use error::RotaryError;
 use grouped_query::{GroupError, GroupedQueryAttention, attend_groups, attend_stacked};
 use multi_head::{Heads, MultiHeadAttended, Projected, head_dim};
 use nalgebra::DMatrix;
-use std::f64::consts::TAU;
+pub use scaling::Llama3Scaling;
 use std::ops::Range;
 
 /// Which two features of a head turn together. Pair `i` turns at frequency `i` in both.
@@ -320,67 +321,4 @@ pub fn permuted(
     let columns: Vec<usize> = (0..heads).flat_map(of_head).collect();
     let bias = projection.bias().map(|bias| bias.select_rows(&columns));
     Ok(Linear::new(projection.weight().select_columns(&columns), bias)?)
-}
-
-/// How Llama 3.1 stretches the frequencies of a model that was trained on shorter texts:
-/// pairs that turn often within the old context stay, pairs that turn less than once are
-/// slowed down by `factor`, and in between the one passes into the other.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Llama3Scaling {
-    /// How much slower the slow pairs turn.
-    pub factor: f64,
-    /// Pairs with fewer turns than this within the old context are slowed in full.
-    pub low_freq_factor: f64,
-    /// Pairs with more turns than this stay as they are.
-    pub high_freq_factor: f64,
-    /// Tokens of the old context.
-    pub original_context: f64,
-}
-
-impl Llama3Scaling {
-    /// As in the configuration of Llama 3.1.
-    pub const LLAMA_3_1: Self = Llama3Scaling {
-        factor: 8.0,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_context: 8192.0,
-    };
-
-    /// The frequency that takes the place of `frequency`, both in radians a token.
-    #[must_use]
-    pub fn of(self, frequency: f64) -> f64 {
-        let turns = self.original_context * frequency / TAU;
-        let (low, high) = (self.low_freq_factor, self.high_freq_factor);
-        let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-        kept * frequency + (1.0 - kept) * frequency / self.factor
-    }
-
-    fn check(self) -> Result<(), RotaryError> {
-        let Llama3Scaling { factor, low_freq_factor: low, .. } = self;
-        let (high, context) = (self.high_freq_factor, self.original_context);
-        let positive = [factor, low, high, context].map(|x| x.is_finite() && x > 0.0);
-        if positive == [true; 4] && low < high {
-            Ok(())
-        } else {
-            Err(RotaryError::Scaling(self))
-        }
-    }
-}
-
-impl Rotary {
-    /// The same pairs at the frequencies that `scaling` gives them.
-    ///
-    /// # Errors
-    /// When a number of `scaling` is not positive, its low factor is not below the high
-    /// one, or a frequency would be more than an `f32` can hold.
-    pub fn scaled(mut self, scaling: Llama3Scaling) -> Result<Self, RotaryError> {
-        scaling.check()?;
-        for frequency in &mut self.frequencies {
-            *frequency = scaling.of(f64::from(*frequency)) as f32;
-            if !frequency.is_finite() {
-                return Err(RotaryError::Scaling(scaling));
-            }
-        }
-        Ok(self)
-    }
 }
