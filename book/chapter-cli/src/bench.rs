@@ -1,6 +1,7 @@
 //! What the chapters' benchmarks share: cases that take turns, a table of their times, and
 //! a recording that figures can be drawn from.
 
+use rayon::prelude::*;
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
@@ -71,4 +72,41 @@ pub fn timed<T>(run: impl FnOnce() -> T) -> Duration {
     let time = start.elapsed();
     drop(result);
     time
+}
+
+/// The sum of `numbers`, on one core: little arithmetic for what is read, so that its time
+/// is that of the memory.
+#[must_use]
+pub fn sum(numbers: &[f32]) -> f32 {
+    // Lanes that do not wait for one another.
+    let mut sums = [0.0; 64];
+    let (chunks, rest) = numbers.as_chunks::<64>();
+    for chunk in chunks {
+        for (sum, number) in sums.iter_mut().zip(chunk) {
+            *sum += number;
+        }
+    }
+    sums.iter().chain(rest).sum()
+}
+
+/// [`sum`] of all `parts`, by all cores.
+#[must_use]
+pub fn sum_on_all_cores(parts: &[&[f32]]) -> f32 {
+    // 256 KiB: enough for a core to be busy, and many for each.
+    const PIECE: usize = 1 << 16;
+    parts.par_iter().flat_map(|part| part.par_chunks(PIECE)).map(sum).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{sum, sum_on_all_cores};
+
+    #[test]
+    fn every_number_is_summed_once() {
+        for count in [0, 1, 63, 64, 65, 5000, 1 << 17] {
+            let numbers = vec![1.0; count];
+            assert_eq!(sum(&numbers), count as f32);
+            assert_eq!(sum_on_all_cores(&[&numbers, &numbers]), 2.0 * count as f32);
+        }
+    }
 }

@@ -188,15 +188,16 @@ pub fn attend_heads(
     let (head_dim, v_dim) = (split("q", q, heads)?, split("v", v, heads)?);
     let why = "a dot product needs equal widths";
     expect_shape("k", k.shape(), (k.nrows(), q.ncols()), why)?;
-    let of_head = |h| {
+    let one = |h| {
         let (q, k) = (columns_of(h, q, head_dim), columns_of(h, k, head_dim));
         attend(q, k, columns_of(h, v, v_dim), mask)
     };
-    let attended: Result<Vec<_>, _> = (0..heads).into_par_iter().map(of_head).collect();
+    let found: Vec<_> = (0..heads).into_par_iter().map(one).collect();
 
     let mut context = DMatrix::zeros(q.nrows(), v.ncols());
     let mut weights = Vec::with_capacity(heads);
-    for (h, attended) in attended?.into_iter().enumerate() {
+    for (h, attended) in found.into_iter().enumerate() {
+        let attended = attended?;
         context.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
         weights.push(attended.weights);
     }

@@ -5,7 +5,7 @@
 //!     cargo bench -p decoding -- --record   and keep them in benches/recorded.csv
 
 use attention::{Mask, attend};
-use chapter_cli::bench::{Bench, timed};
+use chapter_cli::bench::{Bench, sum, sum_on_all_cores, timed};
 use decoding::experiments::{
     EARLIER, PRODUCT, READ_MIB, SHARED, TIMED, WIDE, filled, normal, random_layer,
 };
@@ -48,19 +48,7 @@ fn with_and_without(table: &mut Bench) -> anyhow::Result<()> {
 /// How fast memory is read, and how fast products are computed, by all cores.
 fn machine(table: &mut Bench) {
     let numbers = vec![1.0_f32; READ_MIB << 18];
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = numbers.len().div_ceil(cores);
-    let read = || {
-        timed(|| {
-            std::thread::scope(|scope| {
-                let parts: Vec<_> = numbers
-                    .chunks(share)
-                    .map(|part| scope.spawn(|| sum(part)))
-                    .collect();
-                parts.into_iter().filter_map(|part| part.join().ok()).sum::<f32>()
-            })
-        })
-    };
+    let read = || timed(|| sum_on_all_cores(&[&numbers]));
     let one = || timed(|| sum(&numbers));
     let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
     let product = || timed(|| &a * &b);
@@ -69,16 +57,6 @@ fn machine(table: &mut Bench) {
         ("read_alone", READ_MIB, &one),
         ("product", PRODUCT, &product),
     ]);
-}
-
-fn sum(numbers: &[f32]) -> f32 {
-    let mut sums = [0.0; 64];
-    for chunk in numbers.chunks_exact(64) {
-        for (sum, number) in sums.iter_mut().zip(chunk) {
-            *sum += number;
-        }
-    }
-    sums.iter().sum()
 }
 
 /// Chunks of a wide layer, after tokens that are in the cache.

@@ -12,7 +12,7 @@ use std::ops::Range;
 const AT_HAND: usize = 16_384;
 
 /// From this many queries on, an ordinary product on all cores has the scores sooner.
-const MANY: usize = 16;
+const MANY: usize = 32;
 
 /// (keys, queries): `K Qᵀ`, a column a query, of `q` (queries, `d_k`) and `keys` (keys,
 /// `d_k`).

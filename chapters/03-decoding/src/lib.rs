@@ -33,6 +33,7 @@ pub mod figures;
 use attention::{Attended, Mask, ShapeError, attend, expect_shape};
 use multi_head::{MultiHeadAttended, MultiHeadAttention, Projected};
 use nalgebra::{DMatrix, DMatrixView};
+use rayon::prelude::*;
 
 /// Keys and values of the tokens so far, for one layer and one sequence.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,15 +218,21 @@ fn each_head(
         DMatrixView<f32>,
         DMatrixView<f32>,
         DMatrixView<f32>,
-    ) -> Result<Attended, ShapeError>,
+    ) -> Result<Attended, ShapeError>
+    + Sync,
 ) -> Result<MultiHeadAttended, CacheError> {
     let (keys, values) = (cache.keys(), cache.values());
     let (d_k, d_v) = (q.ncols() / layer.heads(), values.ncols() / layer.heads());
+    let one = |h| {
+        let (q, k) = (q.columns(h * d_k, d_k), keys.columns(h * d_k, d_k));
+        attend(q, k, values.columns(h * d_v, d_v))
+    };
+    let found: Vec<_> = (0..layer.heads()).into_par_iter().map(one).collect();
+
     let mut context = DMatrix::zeros(q.nrows(), values.ncols());
     let mut weights = Vec::with_capacity(layer.heads());
-    for h in 0..layer.heads() {
-        let (q, k) = (q.columns(h * d_k, d_k), keys.columns(h * d_k, d_k));
-        let attended = attend(q, k, values.columns(h * d_v, d_v))?;
+    for (h, attended) in found.into_iter().enumerate() {
+        let attended = attended?;
         context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
         weights.push(attended.weights);
     }

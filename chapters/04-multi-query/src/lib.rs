@@ -31,6 +31,7 @@ use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use decoding::{CacheError, Columns, KvCache, attend_columns};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
 use nalgebra::{DMatrix, DMatrixView};
+use rayon::prelude::*;
 
 /// A layer whose heads have queries of their own, and one key and one value in common.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,10 +156,13 @@ pub fn attend_shared(
     let (d_k, d_v) = (k.ncols(), v.ncols());
     let why = "one query a head, as wide as the key";
     expect_shape("q", q.shape(), (q.nrows(), heads * d_k), why)?;
+    let one = |h| attend(q.columns(h * d_k, d_k), k, v, mask);
+    let found: Vec<_> = (0..heads).into_par_iter().map(one).collect();
+
     let mut context = DMatrix::zeros(q.nrows(), heads * d_v);
     let mut weights = Vec::with_capacity(heads);
-    for h in 0..heads {
-        let attended = attend(q.columns(h * d_k, d_k), k, v, mask)?;
+    for (h, attended) in found.into_iter().enumerate() {
+        let attended = attended?;
         context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
         weights.push(attended.weights);
     }

@@ -29,6 +29,7 @@ use nalgebra::{DMatrix, DMatrixView, DVector};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 /// How query heads share key/value heads: in blocks of neighbors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,12 +224,17 @@ pub fn attend_groups(
     mask: &Mask,
 ) -> Result<Heads, LayerError> {
     let (d_k, d_v) = widths(q, k, v, groups)?;
-    let mut context = DMatrix::zeros(q.nrows(), groups.heads * d_v);
-    let mut weights = Vec::with_capacity(groups.heads);
-    for h in 0..groups.heads {
+    let one = |h| {
         let g = groups.kv_head(h);
         let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
-        let attended = attend(q.columns(h * d_k, d_k), k, v, mask)?;
+        attend(q.columns(h * d_k, d_k), k, v, mask)
+    };
+    let found: Vec<_> = (0..groups.heads).into_par_iter().map(one).collect();
+
+    let mut context = DMatrix::zeros(q.nrows(), groups.heads * d_v);
+    let mut weights = Vec::with_capacity(groups.heads);
+    for (h, attended) in found.into_iter().enumerate() {
+        let attended = attended?;
         context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
         weights.push(attended.weights);
     }
@@ -313,14 +319,19 @@ pub fn attend_stacked(
 ) -> Result<Heads, LayerError> {
     expect_shape("q", q.shape(), (1, q.ncols()), "decoding goes token by token")?;
     let (d_k, d_v) = widths(q, k, v, groups)?;
-    let mut context = Vec::with_capacity(groups.heads * d_v);
-    let mut weights = Vec::with_capacity(groups.heads);
-    for g in 0..groups.kv_heads {
+    let one = |g| {
         let heads = q.columns(g * groups.size() * d_k, groups.size() * d_k);
         let stacked =
             DMatrix::from_row_iterator(groups.size(), d_k, heads.iter().copied());
         let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
-        let Columns { output, shares } = attend_columns(stacked.as_view(), k, v)?;
+        attend_columns(stacked.as_view(), k, v)
+    };
+    let found: Vec<_> = (0..groups.kv_heads).into_par_iter().map(one).collect();
+
+    let mut context = Vec::with_capacity(groups.heads * d_v);
+    let mut weights = Vec::with_capacity(groups.heads);
+    for group in found {
+        let Columns { output, shares } = group?;
         context.extend(output.transpose().iter());
         weights.extend((0..groups.size()).map(|i| shares.columns(i, 1).transpose()));
     }

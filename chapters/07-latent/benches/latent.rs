@@ -6,13 +6,13 @@
 //!     cargo bench -p latent -- --record   and keep them in benches/recorded.csv
 
 use attention::Mask;
-use chapter_cli::bench::{Bench, timed};
+use chapter_cli::bench::{Bench, sum_on_all_cores, timed};
 use decoding::experiments::normal;
 use grouped_query::{Groups, attend_stacked};
 use latent::experiments::{
     BEFORE, CACHED, CHUNKS, KV_HEADS, PRODUCT, READ_MIB, SCALED, Shape, scaled_layer,
 };
-use latent::{Form, Sizes, cores};
+use latent::{Form, Sizes};
 use nalgebra::DMatrix;
 use std::hint::black_box;
 
@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
 /// How fast memory is read, and how fast products are computed, by all cores.
 fn machine(bench: &mut Bench) {
     let numbers = vec![1.0_f32; READ_MIB << 18];
-    let read = || timed(|| cores::sum(&numbers));
+    let read = || timed(|| sum_on_all_cores(&[&numbers]));
     let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
     let product = || timed(|| &a * &b);
     bench.measure(&[("read", READ_MIB, &read), ("product", PRODUCT, &product)]);
@@ -68,18 +68,12 @@ fn decoding(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Chapter 5's decoding, its key/value heads shared out among the cores.
+/// Chapter 5's decoding.
 fn grouped(q: &DMatrix<f32>, (kv_heads, k, v): &(usize, DMatrix<f32>, DMatrix<f32>)) {
-    let width = k.ncols() / kv_heads;
-    let group = q.ncols() / width / kv_heads;
-    cores::share_out(*kv_heads, 2 * k.nrows() * width, |share| {
-        let (first, count) = (share.start * width, share.len() * width);
-        let groups = Groups::new(share.len() * group, share.len());
-        let q = q.columns(first * group, count * group).into_owned();
-        let (k, v) = (k.columns(first, count), v.columns(first, count));
-        let found = attend_stacked(&q, k, v, groups.expect("they divide"));
-        black_box(found).expect("the shapes fit");
-    });
+    let heads = q.ncols() * kv_heads / k.ncols();
+    let groups = Groups::new(heads, *kv_heads).expect("they divide");
+    let found = attend_stacked(q, k.as_view(), v.as_view(), groups);
+    black_box(found).expect("the shapes fit");
 }
 
 /// So many tokens at once, after those in the cache.

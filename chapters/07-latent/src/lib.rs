@@ -33,7 +33,7 @@
 
 mod cache;
 mod columns;
-pub mod cores;
+mod cores;
 pub mod example;
 pub mod experiments;
 pub mod figures;
@@ -52,6 +52,7 @@ use nalgebra::{DMatrix, DMatrixView};
 pub use norm::RmsNorm;
 pub use projections::{Projections, Sizes};
 pub use queries::{Queries, QueryProjection};
+use rayon::prelude::*;
 use rotary::{Pairing, Rotary, RotaryError};
 
 /// A layer whose keys and values are made from one latent a token.
@@ -185,7 +186,8 @@ impl LatentAttention {
             let k = beside(k.columns(h * nope_dim, nope_dim), r);
             attend(q.as_view(), k.as_view(), v.columns(h * v_dim, v_dim), mask)
         };
-        self.side_by_side(q.tokens(), self.heads().map(one))
+        let found: Vec<_> = self.heads().into_par_iter().map(one).collect();
+        self.side_by_side(q.tokens(), found.into_iter())
     }
 
     /// Keys (keys, heads · `nope_dim`) and values (keys, heads · `v_dim`) of all heads,

@@ -6,7 +6,7 @@ use chapter_cli::testing::assert_close;
 use latent::experiments::{SCALED, Shape, scaled_layer};
 use latent::{
     Expanded, Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm,
-    Sizes, cores, decode, prefill,
+    Sizes, decode, prefill,
 };
 use nalgebra::{DMatrix, DVector, dmatrix};
 
@@ -272,18 +272,6 @@ fn parameters_are_counted() {
             .unwrap();
     let saved = layer().parameters() - low_rank.parameters();
     assert_eq!(saved, 6 * 18 - (6 * 4 + 4 + 4 * 18));
-}
-
-#[test]
-fn shares_come_in_the_order_of_the_heads() {
-    for (heads, numbers) in
-        [(7, 1 << 20), (7, 1), (1, 1 << 20), (0, 1 << 20), (64, 1 << 20)]
-    {
-        let shares =
-            cores::share_out(heads, numbers, std::iter::Iterator::collect::<Vec<_>>);
-        let all: Vec<usize> = shares.into_iter().flatten().collect();
-        assert_eq!(all, (0..heads).collect::<Vec<_>>());
-    }
 }
 
 #[test]

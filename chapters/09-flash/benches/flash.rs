@@ -6,9 +6,9 @@
 
 use anyhow::{Context, Result};
 use attention::{Mask, attend};
-use chapter_cli::bench::{Bench, timed};
+use chapter_cli::bench::{Bench, sum_on_all_cores, timed};
 use flash::experiments::{
-    CACHED, DECODE, HEAD_DIM, HEADS, READ_MIB, TILES, TIMED, VERSIONS, Version, normal,
+    CACHED, DECODE, HEAD_DIM, HEADS, TILES, TIMED, VERSIONS, Version, normal,
 };
 use flash::kernel::Tuning;
 use flash::{Tile, attend_tuned, decode};
@@ -85,13 +85,12 @@ fn tiles(table: &mut Bench) -> Result<()> {
 }
 
 /// One token of 32 query heads over a long cache, here and in chapter 5, and a plain sum
-/// of as many numbers as fill the caches of the processor many times over.
+/// of the same cache.
 fn decoding(table: &mut Bench) -> Result<()> {
-    let numbers = vec![1.0_f32; READ_MIB << 18];
-    let read = || timed(|| sum(&numbers));
     let q = normal(1, 32 * 128, 1);
     for kv_heads in DECODE {
         let [k, v] = [2, 3].map(|seed| normal(CACHED, kv_heads * 128, seed));
+        let read = || timed(|| sum_on_all_cores(&[k.as_slice(), v.as_slice()]));
         let (k, v) = (k.as_view(), v.as_view());
         let groups = Groups::new(32, kv_heads)?;
         let ours = || timed(|| decode(&q, k, v, groups));
@@ -103,21 +102,6 @@ fn decoding(table: &mut Bench) -> Result<()> {
         ]);
     }
     Ok(())
-}
-
-/// On all cores.
-fn sum(numbers: &[f32]) -> f32 {
-    use rayon::prelude::*;
-    let of_part = |part: &[f32]| {
-        let mut sums = [0.0; 64];
-        for chunk in part.chunks_exact(64) {
-            for (sum, number) in sums.iter_mut().zip(chunk) {
-                *sum += number;
-            }
-        }
-        sums.iter().sum::<f32>()
-    };
-    numbers.par_chunks(1 << 20).map(of_part).sum()
 }
 
 /// `case,n,mib`: what a pass of eight heads adds to the memory of a process, each in a

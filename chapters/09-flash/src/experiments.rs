@@ -312,8 +312,6 @@ pub const BESIDE: [usize; 4] = [512, 1024, 2048, 4096];
 pub const CACHED: usize = 8192;
 /// Key/value heads of the timed decoding.
 pub const DECODE: [usize; 3] = [32, 8, 1];
-/// What is read to find out how fast memory is.
-pub const READ_MIB: usize = 512;
 
 /// One way to compute the same numbers.
 #[derive(Debug, Clone, Copy)]
@@ -452,18 +450,16 @@ pub fn ratio(case: &str, n: usize) -> Result<f64> {
 }
 
 /// Billions of bytes a second at which a token's attention goes through keys and values
-/// of so many heads, and those of a plain sum beside it.
+/// of so many heads, and at which a plain sum goes through the same.
 ///
 /// # Errors
 /// When it was not recorded.
 pub fn bandwidth(kv_heads: usize) -> Result<[f64; 2]> {
     let recorded = recorded()?;
-    let cache = cache_bytes(kv_heads);
-    let read = (READ_MIB << 20) as f64;
-    let per_second = |bytes: f64, ms: f64| bytes / ms / 1e6;
+    let per_second = |ms: f64| cache_bytes(kv_heads) as f64 / ms / 1e6;
     Ok([
-        per_second(cache as f64, recorded.milliseconds("decode", kv_heads)?),
-        per_second(read, recorded.milliseconds("read", kv_heads)?),
+        per_second(recorded.milliseconds("decode", kv_heads)?),
+        per_second(recorded.milliseconds("read", kv_heads)?),
     ])
 }
 

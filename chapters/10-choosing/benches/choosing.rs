@@ -6,14 +6,14 @@
 //!     cargo bench -p choosing -- --record   and keep them in benches/recorded.csv
 
 use attention::Mask;
-use chapter_cli::bench::{Bench, timed};
+use chapter_cli::bench::{Bench, sum_on_all_cores, timed};
 use choosing::experiments::{
     CACHED, HEAD_DIM, HEADS, KV_HEADS, PRODUCT, PROMPT, READ_MIB, ROWS,
 };
 use decoding::experiments::normal;
 use grouped_query::{Groups, attend_groups};
+use latent::Form;
 use latent::experiments::{SCALED, scaled_layer};
-use latent::{Form, cores};
 use linformer::experiments::random;
 use nalgebra::DMatrix;
 use std::hint::black_box;
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
 /// How fast memory is read, and how fast products are computed, by all cores.
 fn machine(bench: &mut Bench) {
     let numbers = vec![1.0_f32; READ_MIB << 18];
-    let read = || timed(|| cores::sum(&numbers));
+    let read = || timed(|| sum_on_all_cores(&[&numbers]));
     let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
     let product = || timed(|| &a * &b);
     bench.measure(&[("read", READ_MIB, &read), ("product", PRODUCT, &product)]);
