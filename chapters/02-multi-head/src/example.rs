@@ -294,6 +294,10 @@ pub fn facts() -> Result<String> {
         fact(&format!("softmax_{heads}"), format!("{:.1}", ms("softmax", heads)?))?;
         fact(&format!("products_{heads}"), format!("{:.1}", ms("products", heads)?))?;
     }
+    for heads in [8, 64] {
+        fact(&format!("in_turn_{heads}"), format!("{:.1}", ms("in_turn", heads)?))?;
+        fact(&format!("attend_{heads}"), format!("{:.1}", ms("attend_heads", heads)?))?;
+    }
     for n in [128, 2048] {
         let share = ms("projections", n)? / ms("eight_heads", n)?;
         fact(&format!("projections_{n}"), format!("{:.0}", share * 100.0))?;

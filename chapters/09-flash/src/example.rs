@@ -5,7 +5,7 @@ use crate::experiments::{
     self, BESIDE, CACHED, DECODE, LENGTHS, Mistake, Order, TILES, TIMED, VERSIONS,
 };
 use crate::kernel::Tuning;
-use crate::{CHUNK, Partial, Sight, steps};
+use crate::{Partial, Sight, steps};
 use anyhow::Result;
 use attention::Mask;
 use attention::example::grouped as thousands;
@@ -140,15 +140,16 @@ pub fn decoding() -> Result<String> {
             ours / theirs
         )?;
     }
-    text += "\nin turns with a plain sum\n";
-    text += "kv heads     ours  chapter 5  GB/s   sum\n";
+    text += "\nanother run\n";
+    text += "kv heads     ours  chapter 5    sum  share\n";
     for kv_heads in DECODE {
         let ms = |case| recorded.milliseconds(case, kv_heads);
         let (ours, stacked) = (ms("decode")?, ms("stacked")?);
-        let [rate, read] = experiments::bandwidth(kv_heads)?;
+        let sum = ms("read")?;
+        let share = 100.0 * sum / ours;
         writeln!(
             text,
-            "{kv_heads:>8} {ours:>8.2} {stacked:>10.2} {rate:>5.1} {read:>5.1}"
+            "{kv_heads:>8} {ours:>8.2} {stacked:>10.2} {sum:>6.2} {share:>4.0} %"
         )?;
     }
     Ok(text)
@@ -248,7 +249,6 @@ pub fn padded_with_zeros() -> Result<String> {
 pub fn facts() -> Result<String> {
     let mut text = String::new();
     let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
-    fact("chunk", thousands(CHUNK as u64))?;
     fact("cached", thousands(CACHED as u64))?;
     let tile = Tuning::default().tile;
     fact("tile_queries", tile.queries.to_string())?;
@@ -331,6 +331,15 @@ pub fn facts() -> Result<String> {
         )?;
         let mib = experiments::cache_bytes(kv_heads) >> 20;
         fact(&format!("cache_mib_{kv_heads}"), mib.to_string())?;
+    }
+
+    let operations = 4.0 * 32.0 * (CACHED * 128) as f64;
+    let rate = operations / recorded.milliseconds("decode", 1)? / 1e6;
+    fact("decode_rate_1", format!("{rate:.0}"))?;
+    for kv_heads in DECODE {
+        let ms = |case| recorded.milliseconds(case, kv_heads);
+        let ratio = ms("stacked")? / ms("decode")?;
+        fact(&format!("stacked_over_decode_{kv_heads}"), format!("{ratio:.1}"))?;
     }
 
     let memory = experiments::memory()?;

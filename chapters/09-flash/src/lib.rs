@@ -27,19 +27,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod chunk;
+mod cached;
 pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod kernel;
+mod shapes;
 
 use attention::{Mask, ShapeError, exp_nonpositive, expect_shape, scores};
-use chunk::Chunk;
+use cached::Chunk;
 use grouped_query::Groups;
 use kernel::{PackedKeys, PackedValues, Task, Tuning};
-use multi_head::{LayerError, head_dim};
-use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector};
+use multi_head::LayerError;
+use nalgebra::{DMatrix, DMatrixView, DVector};
 use rayon::prelude::*;
+use shapes::{Sizes, expect_mask, side_by_side, sizes};
 use std::ops::Range;
 
 /// What some of the keys have given some queries: enough to go on with the others.
@@ -250,15 +252,6 @@ fn hide(
     }
 }
 
-fn expect_mask(mask: &Mask, shape: (usize, usize)) -> Result<(), ShapeError> {
-    match mask {
-        Mask::Allowed(allowed) => {
-            expect_shape("mask", allowed.shape(), shape, "one entry a query and key")
-        }
-        Mask::None | Mask::Causal { .. } => Ok(()),
-    }
-}
-
 /// Attention for all heads at once, as [`grouped_query::attend_groups`] computes it:
 /// each head's columns of `q` (queries, heads · `d_k`) with its group's columns of `k`
 /// (keys, `kv_heads` · `d_k`) and `v` (keys, `kv_heads` · `d_v`). Gives
@@ -358,56 +351,17 @@ pub fn attend_tuned(
     Ok(side_by_side(&found, &blocks, n, groups.heads(), d_v))
 }
 
-/// The answers of all heads to each of the `blocks` of queries, in one matrix: (queries,
-/// heads · `d_v`). Each of `found` is (queries of the block, `d_v`), by columns.
-fn side_by_side(
-    found: &[Vec<f32>],
-    blocks: &[Range<usize>],
-    n: usize,
-    heads: usize,
-    d_v: usize,
-) -> DMatrix<f32> {
-    let mut output = DMatrix::zeros(n, heads * d_v);
-    let columns = output.as_mut_slice().par_chunks_mut((n * d_v).max(1));
-    columns.enumerate().for_each(|(head, columns)| {
-        let mut columns = DMatrixViewMut::from_slice(columns, n, d_v);
-        for (b, rows) in blocks.iter().enumerate() {
-            let found = &found[b * heads + head];
-            let found = DMatrixView::from_slice(found, rows.len(), d_v);
-            columns.rows_mut(rows.start, rows.len()).copy_from(&found);
-        }
-    });
-    output
-}
-
-/// How many queries and keys there are, and how wide one key and one value.
-struct Sizes {
-    n: usize,
-    m: usize,
-    d_k: usize,
-    d_v: usize,
-}
-
-fn sizes(
-    q: &DMatrix<f32>,
-    k: DMatrixView<f32>,
-    v: DMatrixView<f32>,
-    groups: Groups,
-) -> Result<Sizes, LayerError> {
-    let split = |tensor, width, heads| match head_dim(tensor, width, heads)? {
-        0 => Err(LayerError::Split { tensor, width, heads }),
-        one => Ok(one),
-    };
-    let d_k = split("q", q.ncols(), groups.heads())?;
-    let d_v = split("v", v.ncols(), groups.kv_heads())?;
-    let (n, m) = (q.nrows(), v.nrows());
-    let keys = (m, groups.kv_heads() * d_k);
-    expect_shape("k", k.shape(), keys, "a key a value, as wide as a query head")?;
-    Ok(Sizes { n, m, d_k, d_v })
-}
-
-/// Keys of one kv head that one core reads before it asks for more work.
+/// Fewer keys than this are not worth a task of their own.
 pub const CHUNK: usize = 2048;
+
+/// Keys of one kv head that a core reads before it asks for more work. Long pieces of
+/// memory are read faster than short ones, so keys are split only as far as gives every
+/// core four tasks.
+#[must_use]
+pub fn chunk(keys: usize, kv_heads: usize) -> usize {
+    let tasks = 4 * rayon::current_num_threads();
+    keys.div_ceil(tasks.div_ceil(kv_heads.max(1))).max(CHUNK)
+}
 
 /// Attention for the one query of a token that sees all keys, `q` (1, heads · `d_k`).
 /// Cores share the keys: each makes [`Partial`]s of chunks, and these are merged.
@@ -422,7 +376,7 @@ pub fn decode(
 ) -> Result<DMatrix<f32>, LayerError> {
     expect_shape("q", q.shape(), (1, q.ncols()), "decoding goes token by token")?;
     let Sizes { m, d_k, d_v, .. } = sizes(q, k, v, groups)?;
-    let chunks: Vec<_> = steps(0..m, CHUNK).collect();
+    let chunks: Vec<_> = steps(0..m, chunk(m, groups.kv_heads())).collect();
     let part = |i: usize| {
         let (g, keys) = (i / chunks.len(), &chunks[i % chunks.len()]);
         let heads = q.columns(g * groups.size() * d_k, groups.size() * d_k);
