@@ -96,8 +96,8 @@ fn decoding(table: &mut Bench) -> Result<()> {
         let ours = || timed(|| decode(&q, k, v, groups));
         let stacked = || timed(|| attend_stacked(&q, k, v, groups));
         table.measure(&[
-            ("decode", kv_heads, &ours),
             ("stacked", kv_heads, &stacked),
+            ("decode", kv_heads, &ours),
             ("read", kv_heads, &read),
         ]);
     }
