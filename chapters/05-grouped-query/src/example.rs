@@ -293,7 +293,7 @@ pub fn facts() -> Result<String> {
     fact("llama_gib_multi_head", gib(&whole))?;
 
     let recorded = Recorded::read()?;
-    for kv_heads in [32, 8, 1] {
+    for kv_heads in [32, 8, 2, 1] {
         let ms = recorded.of(kv_heads)?;
         fact(&format!("decode_{kv_heads}"), format!("{ms:.1}"))?;
         fact(&format!("ratio_{kv_heads}"), format!("{:.2}", ms / recorded.of(32)?))?;

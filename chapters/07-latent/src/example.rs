@@ -394,6 +394,15 @@ pub fn facts() -> Result<String> {
     let arithmetic = SCALED.work(Form::Naive, 1, longest).multiply_adds
         / SCALED.work(Form::Absorbed, 1, longest).multiply_adds;
     fact("arithmetic", format!("{arithmetic:.0}"))?;
+    let absorbed = SCALED.work(Form::Absorbed, 1, longest);
+    let computing = absorbed.multiply_adds / machine.multiply_adds * 1e3;
+    let reading = absorbed.numbers / machine.numbers * 1e3;
+    fact("ms_absorbed_computing", format!("{computing:.1}"))?;
+    fact("ms_absorbed_reading", format!("{reading:.1}"))?;
+    let recorded = experiments::recorded()?;
+    let grouped = recorded.milliseconds("absorbed", longest)?
+        / recorded.milliseconds("grouped", longest)?;
+    fact("grouped_faster", format!("{grouped:.0}"))?;
     for case in ["grouped", "expanded", "multi_head"] {
         let ms = experiments::recorded()?.milliseconds(case, longest)?;
         fact(&format!("measured_{case}"), format!("{ms:.1}"))?;

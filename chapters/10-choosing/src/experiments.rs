@@ -183,8 +183,8 @@ pub fn recorded_machine() -> Result<Machine> {
 
 /// Side of the square product that says what the machine computes.
 pub const PRODUCT: usize = 2048;
-/// Size in MiB of what is read to see how fast it reads.
-pub const READ_MIB: usize = 512;
+/// Size in MiB of what is read to see how fast it reads: the cache of all heads.
+pub const READ_MIB: usize = (2 * CACHED * HEADS * HEAD_DIM * size_of::<f32>()) >> 20;
 
 /// What `cargo bench -p choosing -- --record` wrote down last.
 ///
