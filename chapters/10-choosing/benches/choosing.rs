@@ -21,17 +21,9 @@ use std::time::Duration;
 
 fn main() -> anyhow::Result<()> {
     let mut bench = Bench::start();
-    machine(&mut bench);
     decoding(&mut bench)?;
     prompts(&mut bench)?;
     Ok(bench.finish(env!("CARGO_MANIFEST_DIR"))?)
-}
-
-/// How fast products are computed, by all cores.
-fn machine(bench: &mut Bench) {
-    let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
-    let product = || timed(|| &a * &b);
-    bench.measure(&[("product", PRODUCT, &product)]);
 }
 
 /// One token over a cache of keys and values, or of latents, in turns with a plain sum of
@@ -67,7 +59,8 @@ fn decoding(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A prompt at once. All but Linformer are causal.
+/// A prompt at once, in turns with a large product, by all cores. All but Linformer are
+/// causal.
 fn prompts(bench: &mut Bench) -> anyhow::Result<()> {
     let width = HEADS * HEAD_DIM;
     let (q, k, v) =
@@ -95,7 +88,10 @@ fn prompts(bench: &mut Bench) -> anyhow::Result<()> {
             black_box(attend_groups(&q, k.as_view(), v.as_view(), all, &Mask::None))
         })
     };
+    let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
+    let product = || timed(|| &a * &b);
     bench.measure(&[
+        ("product", PRODUCT, &product),
         ("prompt_matrix", PROMPT, &matrix),
         ("prompt_flash_16", PROMPT, &tiles),
         ("prompt_flash_1", PROMPT, &tiles_of_one),

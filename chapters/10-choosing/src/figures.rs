@@ -148,8 +148,8 @@ pub fn decode() -> Result<Figure> {
     let words = Words {
         title: "Less cache, less time, until sums decide".into(),
         caption: format!(
-            "Half the cache takes little more than half the time; the latent, with a fifth \
-             of the bytes, takes as long as all of it, since it waits for its sums. One \
+            "Half the cache takes about half the time; the latent, with a fifth of the bytes, \
+             takes longer than 8 kv heads, since it waits for its sums. One \
              token of {} heads over {} cached ones; the roof is the longer of reading and \
              computing, at the rates of a plain sum and a large product on the same two \
              cores. Milliseconds taken and at least needed: {list}.",
