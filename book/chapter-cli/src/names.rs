@@ -16,12 +16,17 @@ pub(crate) fn hint(wanted: &str, prefix: &str, mut names: Vec<String>) -> String
 
     let guess = guess(wanted, prefix, &names[0])
         .map_or(String::new(), |guess| format!("did you mean {guess}? "));
+    let fused = if names.iter().any(|name| name.ends_with("in_proj_weight")) {
+        "PyTorch's `in_proj_weight` is those of q, k and v stacked, in three equal parts; "
+    } else {
+        ""
+    };
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| brief(name)).collect();
     let rest = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("{guess}it holds {}{rest}", shown.join(", "))
+    format!("{guess}{fused}it holds {}{rest}", shown.join(", "))
 }
 
 /// From 0 to 1000; 1000 if it is the same name behind another prefix.
@@ -92,6 +97,12 @@ mod tests {
     fn a_prefix_that_is_too_much_is_told() {
         let hint = hint("q_proj.weight", "layer.", names(&["q_proj.weight", "x"]));
         assert!(hint.starts_with("did you mean `q_proj.weight` without --prefix? it"));
+    }
+
+    #[test]
+    fn a_stacked_projection_is_explained() {
+        let hint = hint("q_proj.weight", "", names(&["in_proj_weight", "x"]));
+        assert!(hint.starts_with("PyTorch's `in_proj_weight` is those of q, k and v"));
     }
 
     #[test]
