@@ -23,6 +23,8 @@ mod output;
 mod raw;
 mod results;
 mod tensors;
+// A page has no files to try, nor as many numbers as the tests ask for.
+#[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
 pub use command::{draw, main, run, run_own};
