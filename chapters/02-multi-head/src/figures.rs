@@ -310,9 +310,9 @@ pub fn cost() -> Result<Figure> {
     let words = Words {
         title: "The same multiply-adds take longer in many heads".into(),
         caption: format!(
-            "At 512 tokens, more heads take more time for the same parameters and multiply-adds. Width \
-             512, recorded by the chapter's benchmark on two cores. Above, 512 tokens: the \
-             layer takes {:.0} ms with one head, {:.0} ms with 8 and {:.0} ms with 64. Softmax \
+            "At 512 tokens, many heads take more time than few, for the same parameters and \
+             multiply-adds. Width 512, recorded by the chapter's benchmark on two cores. \
+             Above, 512 tokens: the layer takes {:.0} ms with one head, {:.0} ms with 8 and {:.0} ms with 64. Softmax \
              grows with the number of heads; the two products of each head grow too, \
              although their multiply-adds do not. Below, 64 to 2,048 \
              tokens; by the formulas the projections grow with n, what the heads do with n².",

@@ -90,7 +90,8 @@ fn one_query(table: &mut Bench) {
     }
 }
 
-/// One token of 32 query heads over a long cache, when they share fewer kv heads.
+/// One token of 32 query heads over a long cache, when they share fewer kv heads: a call
+/// for each of these, one after the other.
 fn shared_keys(table: &mut Bench) {
     let caches = SHARED.map(|kv_heads| filled(LONG, kv_heads * HEAD_DIM));
     let caches = caches.map(|cache| cache.expect("it was made to fit"));

@@ -1,6 +1,7 @@
 //! Attention for a few queries: the products of [`attend_columns`](crate::attend_columns), in tiles
-//! of a few queries by a few features, so that each key and value is read from memory once
-//! and used by all queries while it is at hand.
+//! whose sums stay in registers. Scores go by a few queries and a few vectors of keys,
+//! averages by a few queries and a few features of the values, so that each key and value
+//! is read from memory once and used by all queries while it is at hand.
 
 use attention::exp_nonpositive;
 use nalgebra::{DMatrix, DMatrixView};
@@ -24,7 +25,7 @@ pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     }
 }
 
-/// [`scores`] on one core, for those who keep the others busy themselves.
+/// [`scores`] of fewer queries than [`MANY`], on one core: others may have other heads.
 #[must_use]
 fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     match q.nrows() {

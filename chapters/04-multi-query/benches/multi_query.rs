@@ -58,8 +58,8 @@ fn cache(tokens: usize, kv_heads: usize) -> KvCache {
     cache
 }
 
-/// One call a head, each over its own columns if there are as many as heads, as
-/// `decoding::decode` does it, and over the same ones if not.
+/// One call a head and one after the other, where `decoding::decode` lets cores share
+/// them: each over its own columns if there are as many as heads, else over the same.
 fn each_head(q: &DMatrix<f32>, keys: DMatrixView<f32>, values: DMatrixView<f32>) {
     for h in 0..BENCH_HEADS {
         let (first, width) = (h * BENCH_HEAD_DIM, BENCH_HEAD_DIM);

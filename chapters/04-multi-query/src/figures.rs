@@ -287,9 +287,9 @@ pub fn decode_time() -> Result<Figure> {
             "One shared key cuts the bytes by the number of heads, and the time by less. \
              Above, what the cache of one layer holds, with {BENCH_HEADS} heads of \
              {BENCH_HEAD_DIM} in four bytes a number. Below, the attention of one decoding \
-             step over it, recorded by the chapter's benchmark on two cores: at {written} \
-             tokens {slow:.1} ms with a key for each head and {fast:.1} ms with one for \
-             all.",
+             step over it, recorded by the chapter's benchmark, one call after the other: at \
+             {written} tokens {slow:.1} ms in {BENCH_HEADS} calls with a key for each head, \
+             and {fast:.1} ms in one call with a key for all.",
         ),
         alt: format!(
             "Two charts with log scales over {} to {written} tokens. Bytes: two parallel \

@@ -320,13 +320,14 @@ pub fn decode() -> Result<Figure> {
             "A token takes less time when heads share, but not as much less as the cache. One \
              token of 32 query heads of 128 over 8,192 cached tokens, recorded by \
              the chapter’s benchmark on two cores: {most:.1} ms with 32 key/value heads, \
-             {eight:.1} ms with 8, {two:.1} ms with 2, and {one:.1} ms with 1, which only one \
-             core reads. The dotted line falls as the cache does, from the time at 32.",
+             {eight:.1} ms with 8, {two:.1} ms with 2, and {one:.1} ms with 1, when there is \
+             no second group for the second core. The dotted line falls as the cache does, \
+             from the time at 32.",
         ),
         alt: format!(
             "A line on log scales from {most:.1} ms at 32 key/value heads over {eight:.1} ms \
-             at 8 and {two:.1} ms at 2 to {one:.1} ms at 1, above a line proportional to the cache that ends at \
-             {:.2} ms.",
+             at 8 and {two:.1} ms at 2 to {one:.1} ms at 1, above a line proportional to the \
+             cache that ends at {:.2} ms.",
             most / 32.0,
         ),
     };

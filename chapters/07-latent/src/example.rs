@@ -3,7 +3,7 @@
 
 use crate::experiments::{
     self, BEFORE, CACHED, CHUNKS, DEEPSEEK, KV_HEADS, LARGE_MHA, LowRank, Machine,
-    Mistake, RANKS, SCALED, V2, V2_LITE, small,
+    Mistake, RANKS, SCALED, V2, V2_LITE, Work, small,
 };
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::Result;
@@ -399,6 +399,12 @@ pub fn facts() -> Result<String> {
     let reading = absorbed.numbers / machine.numbers * 1e3;
     fact("ms_absorbed_computing", format!("{computing:.1}"))?;
     fact("ms_absorbed_reading", format!("{reading:.1}"))?;
+    let latents = (longest * SCALED.lora_rank) as f64;
+    let once = Work { numbers: absorbed.numbers - latents, ..absorbed };
+    let [once, naive] = [once, SCALED.work(Form::Naive, 1, longest)]
+        .map(|work| machine.milliseconds(work));
+    fact("ms_absorbed_once", format!("{once:.1}"))?;
+    fact("speedup_once", format!("{:.0}", naive / once))?;
     let recorded = experiments::recorded()?;
     let grouped = recorded.milliseconds("absorbed", longest)?
         / recorded.milliseconds("grouped", longest)?;
