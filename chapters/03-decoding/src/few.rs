@@ -1,7 +1,9 @@
-//! Attention for a few queries: the products of [`attend_columns`](crate::attend_columns), in tiles
-//! whose sums stay in registers. Scores go by a few queries and a few vectors of keys,
-//! averages by a few queries and a few features of the values, so that each key and value
-//! is read from memory once and used by all queries while it is at hand.
+//! Attention for a few queries: the products of
+//! [`attend_columns`](crate::attend_columns), in tiles whose sums stay in registers. Scores
+//! go by a few queries and a few vectors of keys, averages by a few queries and a few
+//! features of the values, so that each key and value is read from memory once and used by
+//! all queries while it is at hand. Whether shapes fit is for the caller to check, as before
+//! a product of nalgebra.
 
 use attention::exp_nonpositive;
 use nalgebra::{DMatrix, DMatrixView};
@@ -55,7 +57,8 @@ impl<const Q: usize> WithSimd for Scores<'_, Q> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> DMatrix<f32> {
-        // As many sums as the registers hold: 32 of them with vectors of 16, else 16.
+        // Sums take half of the registers at most, and what they are made of the others:
+        // there are 32 with vectors of 16, else 16.
         match (Q, S::F32_LANES) {
             (1, _) => self.walk::<S, 8>(simd),
             (_, 16..) => self.walk::<S, 4>(simd),

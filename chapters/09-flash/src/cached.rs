@@ -39,7 +39,8 @@ impl WithSimd for Chunk<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Partial {
-        // Sums for half of the registers: 32 where vectors hold 16 numbers, else 16.
+        // Sums take half of the registers at most, and what they are made of the others:
+        // there are 32 where vectors hold 16 numbers, else 16.
         match (self.q.nrows(), S::F32_LANES) {
             (..2, _) => Walk::<S, 1, 8>::over(simd, self),
             (2, _) => Walk::<S, 2, 4>::over(simd, self),
@@ -250,35 +251,62 @@ mod tests {
     use attention::scores;
     use pulp::Scalar;
 
+    /// A matrix inside of a larger one, as keys of one head lie in a cache, and nothing
+    /// but NaN around it.
+    fn surrounded(inside: &DMatrix<f32>) -> DMatrix<f32> {
+        let (rows, columns) = inside.shape();
+        let mut all = DMatrix::repeat(rows + 40, columns + 16, f32::NAN);
+        all.view_mut((3, 5), (rows, columns)).copy_from(inside);
+        all
+    }
+
     /// Largest difference from `Partial::of`.
     fn difference(found: &Partial, wanted: &Partial) -> f32 {
+        assert!(found.sum.iter().chain(&found.weighted).all(|number| !number.is_nan()));
         let max = (&found.max - &wanted.max).amax();
         let sum = (&found.sum - &wanted.sum).amax() / wanted.sum.amax();
         let weighted = (&found.weighted - &wanted.weighted).amax();
         max.max(sum).max(weighted / wanted.sum.amax())
     }
 
+    /// With vectors of every width that this processor has.
+    #[track_caller]
+    fn check(queries: usize, keys: usize, (d_k, d_v): (usize, usize)) {
+        let [q, k, v] = [(queries, d_k, 1), (keys, d_k, 2), (keys, d_v, 3)]
+            .map(|(rows, width, seed)| normal(rows, width, seed));
+        let scores = scores(q.as_view(), k.as_view()).unwrap();
+        let wanted = Partial::of(scores, v.as_view()).unwrap();
+        let (k, v) = (surrounded(&k), surrounded(&v));
+        let chunk = Chunk {
+            q: &q,
+            keys: k.view((3, 5), (keys, d_k)),
+            values: v.view((3, 5), (keys, d_v)),
+        };
+        let mut all = vec![chunk.partial(), Scalar::new().vectorize(chunk)];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            all.push(Simd::vectorize(simd, chunk));
+        }
+        for found in all {
+            let off = difference(&found, &wanted);
+            assert!(off < 1e-5, "{queries} {keys} {d_k} {d_v}: {off}");
+        }
+    }
+
     #[test]
     fn a_chunk_is_the_partial_of_its_scores() {
         for queries in [1, 2, 3, 4, 5, 9] {
             for keys in [1, 7, 16, 31, 64, 65, 200] {
-                for width in [1, 3, 8, 17] {
-                    let [q, k, v] = [(queries, 1), (keys, 2), (keys, 3)]
-                        .map(|(rows, seed)| normal(rows, width, seed));
-                    let chunk = Chunk { q: &q, keys: k.as_view(), values: v.as_view() };
-                    let scores = scores(q.as_view(), k.as_view()).unwrap();
-                    let wanted = Partial::of(scores, v.as_view()).unwrap();
-                    let mut all = vec![chunk.partial(), Scalar::new().vectorize(chunk)];
-                    #[cfg(target_arch = "x86_64")]
-                    if let Some(simd) = pulp::x86::V3::try_new() {
-                        all.push(Simd::vectorize(simd, chunk));
-                    }
-                    for found in all {
-                        let off = difference(&found, &wanted);
-                        assert!(off < 1e-5, "{queries} {keys} {width}: {off}");
-                    }
+                for widths in [(1, 1), (3, 8), (8, 3), (17, 17), (2, 9)] {
+                    check(queries, keys, widths);
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_head_may_be_very_wide() {
+        check(1, 33, (5000, 2));
+        check(5, 33, (3, 5000));
     }
 }
