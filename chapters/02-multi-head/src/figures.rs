@@ -308,7 +308,7 @@ pub fn cost() -> Result<Figure> {
     };
     let ms = |case: &str, n| recorded.milliseconds(case, n);
     let words = Words {
-        title: "The same multiply-adds take longer in many heads".into(),
+        title: "Many heads take longer for the same sums".into(),
         caption: format!(
             "At 512 tokens, many heads take more time than few, for the same parameters and \
              multiply-adds. Width 512, recorded by the chapter's benchmark on two cores. \

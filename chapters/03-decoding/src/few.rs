@@ -22,17 +22,10 @@ const MANY: usize = 32;
 #[must_use]
 pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     match q.nrows() {
-        ..MANY => scores_in_tiles(q, keys),
-        MANY.. => keys * q.transpose(),
-    }
-}
-
-/// [`scores`] of fewer queries than [`MANY`], on one core: others may have other heads.
-#[must_use]
-fn scores_in_tiles(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
-    match q.nrows() {
+        // On one core: others may have other heads.
         0 | 1 => Arch::new().dispatch(Scores::<1> { q, keys }),
-        _ => Arch::new().dispatch(Scores::<4> { q, keys }),
+        2..MANY => Arch::new().dispatch(Scores::<4> { q, keys }),
+        MANY.. => keys * q.transpose(),
     }
 }
 
@@ -72,14 +65,7 @@ impl<const Q: usize> Scores<'_, Q> {
     #[inline(always)]
     fn walk<S: Simd, const V: usize>(self, simd: S) -> DMatrix<f32> {
         let (tokens, queries) = (self.keys.nrows(), self.q.nrows());
-        let weights: Vec<[f32; Q]> = (0..queries)
-            .step_by(Q)
-            .flat_map(|first| {
-                self.q.column_iter().map(move |column| {
-                    from_fn(|q| column.get(first + q).copied().unwrap_or(0.0))
-                })
-            })
-            .collect();
+        let weights = in_groups(self.q);
         let mut scores = DMatrix::zeros(tokens, queries);
         for keys in steps(tokens, V * S::F32_LANES) {
             let groups = weights.chunks_exact(self.q.ncols().max(1));
@@ -122,6 +108,18 @@ impl<const Q: usize> Scores<'_, Q> {
         }
         sums
     }
+}
+
+/// `Q` numbers of a feature side by side, feature after feature, then those of the next `Q`
+/// rows of `q`; zeros beyond its last row.
+#[must_use]
+pub fn in_groups<const Q: usize>(q: &DMatrix<f32>) -> Vec<[f32; Q]> {
+    let group = |first: usize| {
+        q.column_iter().map(move |column| {
+            from_fn(|i| column.get(first + i).copied().unwrap_or(0.0))
+        })
+    };
+    (0..q.nrows()).step_by(Q).flat_map(group).collect()
 }
 
 /// `V` vectors of numbers; zeros beyond their end.

@@ -9,7 +9,7 @@
 //! is told of it a little before.
 
 use crate::{Partial, kernel::exp_of};
-use decoding::few::{prefetch, vectors};
+use decoding::few::{in_groups, prefetch, vectors};
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 use std::array::from_fn;
@@ -78,17 +78,7 @@ impl<'a, S: Simd, const Q: usize, const V: usize> Walk<'a, S, Q, V> {
         let Chunk { q, keys, .. } = self.chunk;
         let (tokens, vectors) = (keys.nrows(), self.vectors());
         let scale = 1.0 / (q.ncols() as f32).sqrt();
-        // Q numbers of a feature side by side, feature after feature, then the next Q.
-        let queries: Vec<[f32; Q]> = (0..q.nrows())
-            .step_by(Q)
-            .flat_map(|first| {
-                q.column_iter().map(move |column| {
-                    from_fn(|i| {
-                        column.get(first + i).map_or(0.0, |number| number * scale)
-                    })
-                })
-            })
-            .collect();
+        let queries: Vec<[f32; Q]> = in_groups(&(q * scale));
         let nothing = self.simd.splat_f32s(f32::NEG_INFINITY);
         self.scores = vec![[nothing; Q]; q.nrows().div_ceil(Q) * vectors];
 
