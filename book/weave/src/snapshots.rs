@@ -57,10 +57,10 @@ pub(crate) fn value(
 
 /// Where a crate's tests keep their snapshots.
 pub(crate) fn folder(crate_folder: &Path) -> PathBuf {
-    crate_folder.join("tests/snapshots")
+    crate_folder.join("tests/it/snapshots")
 }
 
-/// The file of a snapshot; insta calls it `testfile__name.snap`.
+/// The file of a snapshot; insta calls it `it__module__name.snap`.
 ///
 /// # Errors
 /// When the crate has no such snapshot, or two of that name.
@@ -88,7 +88,8 @@ pub(crate) fn find(workspace: &Workspace, path: &CratePath) -> Result<PathBuf, F
 /// The name that a directive asks for.
 pub(crate) fn short_name(file: &Path) -> &str {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    stem.split_once("__").map_or(stem, |(_, name)| name)
+    let inside = stem.strip_prefix("it__").unwrap_or(stem);
+    inside.split_once("__").map_or(inside, |(_, name)| name)
 }
 
 /// What follows the front matter.

@@ -138,7 +138,8 @@ impl Workspace {
         name: &'a str,
     ) -> Result<(Arc<Source>, &'a str), Fault> {
         let folder = self.folder(krate)?;
-        if let Some((group @ ("tests" | "benches"), inside)) = name.split_once("::")
+        if let Some((group, inside)) = name.split_once("::")
+            && let Some(group) = outside_of_src(group)
             && let Some((file, item)) = inside.split_once("::")
             && let Some(file) = self.module_file(&folder.join(group).join(file))
         {
@@ -191,6 +192,15 @@ impl Workspace {
             .filter(|file| file.extension().is_some_and(|found| found == extension))
             .map(|file| folder.join(file.file_name().unwrap_or_default()))
             .collect()
+    }
+}
+
+/// The folder of the modules that are in no library, by the name of their group.
+fn outside_of_src(group: &str) -> Option<&'static str> {
+    match group {
+        "tests" => Some("tests/it"),
+        "benches" => Some("benches"),
+        _ => None,
     }
 }
 

@@ -1,0 +1,9 @@
+//! The integration tests of `weave`, linked once.
+
+mod common;
+mod finished;
+mod layers;
+mod pages;
+mod refusals;
+mod serve;
+mod theme;
