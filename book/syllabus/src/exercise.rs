@@ -5,7 +5,8 @@ use std::fmt;
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use crate::HINTS;
+/// Hints that each exercise has, from a nudge to nearly the answer.
+pub const HINTS: usize = 3;
 
 /// The whole of a `course.toml`.
 #[derive(Debug, Deserialize)]

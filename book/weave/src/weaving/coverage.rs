@@ -6,10 +6,8 @@ use std::{
 };
 
 use crate::{
-    directive::Directive,
+    reading::{directive::Directive, snapshots, workspace::Workspace},
     report::{Fault, Problem},
-    snapshots,
-    workspace::Workspace,
 };
 
 /// A directive, and where it stands.

@@ -1,40 +1,9 @@
-//! `{{#output}}` and `{{#value}}`: what the code printed, as its tests keep it.
+//! What the code printed, as its tests keep it.
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    directive::CratePath,
-    html::{self, file_link, pre},
-    report::{Fault, Problem, did_you_mean},
-    workspace::Workspace,
-};
-
-/// How many characters of an output stand side by side on a phone.
-const WIDEST: usize = 46;
-
-/// A snapshot's body, with the command that holds the code to it.
-///
-/// # Errors
-/// When the crate has no such snapshot, or two of that name, or it is too wide for a phone.
-pub(crate) fn output(workspace: &Workspace, path: &CratePath) -> Result<String, Fault> {
-    let file = find(workspace, path)?;
-    let text = workspace.read(&file)?;
-    let width = |line: &str| line.chars().count();
-    if let Some(wide) = body(&text).lines().find(|line| width(line) > WIDEST) {
-        let line = text.lines().position(|line| line == wide).unwrap_or_default() + 1;
-        let message = format!(
-            "{} characters side by side: on a phone there is room for {WIDEST}",
-            width(wide)
-        );
-        return Err(Fault::There(Problem { file, line, message }));
-    }
-    Ok(format!(
-        r#"<figure class="output">{}<figcaption>kept by <code>cargo test -p {}</code> in {}</figcaption></figure>"#,
-        pre(&html::text(body(&text))),
-        path.krate,
-        file_link(workspace, &file)
-    ))
-}
+use super::{directive::CratePath, workspace::Workspace};
+use crate::report::{Fault, did_you_mean};
 
 /// The value of one `key: value` line of a snapshot.
 ///
@@ -92,8 +61,8 @@ pub(crate) fn short_name(file: &Path) -> &str {
     inside.split_once("__").map_or(inside, |(_, name)| name)
 }
 
-/// What follows the front matter.
-fn body(text: &str) -> &str {
+/// What follows the front matter of a snapshot.
+pub(crate) fn body(text: &str) -> &str {
     let body = text
         .strip_prefix("---\n")
         .and_then(|rest| rest.split_once("\n---\n"))

@@ -11,12 +11,11 @@ use anyhow::{Context, Result, anyhow};
 use mdbook_core::{book::Chapter, config::Config};
 use mdbook_driver::MDBook;
 
-use crate::{
-    book::Audience,
-    html,
+use super::{
     policy::{self, Needs},
     styles,
 };
+use crate::{audience::Audience, html};
 
 /// Where the cards of pages are kept, one `01-attention.png` a page.
 const CARDS: &str = "images/cards";

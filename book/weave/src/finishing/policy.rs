@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
-use crate::book::Audience;
+use crate::audience::Audience;
 
 /// A page with its Content-Security-Policy, which has to come before what it governs.
 ///

@@ -10,10 +10,8 @@ use std::{
 use anyhow::{Context, Result};
 use syllabus::Chapter;
 
-use crate::{
-    report::{Fault, Problem, did_you_mean},
-    source::Source,
-};
+use super::source::Source;
+use crate::report::{Fault, Problem, did_you_mean};
 
 /// The workspace around the book. Every path it gives is relative to its root.
 pub(crate) struct Workspace {

@@ -14,17 +14,21 @@ use mdbook_core::{
 use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
 use rayon::prelude::*;
 
-use crate::{
+use super::{
     coverage::{self, Use},
-    directive::{CratePath, Directive},
-    exercise, figure, highlight, html, listing,
-    live::Live,
-    markdown::{self, Part, Place, What},
-    maths,
-    report::{Fault, Problem, Report, line_at},
-    snapshots,
+    exercise, figure, highlight, listing, maths, output,
     symbols::{self, Symbols},
-    workspace::Workspace,
+};
+use crate::{
+    html,
+    live::Live,
+    reading::{
+        directive::{CratePath, Directive},
+        markdown::{self, Part, Place, What},
+        snapshots,
+        workspace::Workspace,
+    },
+    report::{Fault, Problem, Report, line_at},
 };
 
 /// mdBook's view of the weaver.
@@ -246,7 +250,7 @@ impl Page<'_> {
                 let rest = listing::rest(workspace, krate, &self.shown(krate))?;
                 Ok(self.symbols.mark_code(&rest))
             }
-            Directive::Output(path) => snapshots::output(workspace, path),
+            Directive::Output(path) => output::snapshot(workspace, path),
             Directive::Exercise(path) => exercise::head(workspace, path),
             Directive::Course => exercise::list(workspace),
             Directive::Figure(path) => {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use math_core::MathDisplay;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::directive::Directive;
+use super::directive::Directive;
 
 /// A piece of a page that the weaver replaces.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::ops::Range;
 use roxmltree::{Document, Node};
 use serde::Deserialize;
 
+use super::maths;
 use crate::{
-    directive::CratePath,
-    html, markdown, maths,
+    html,
+    reading::{directive::CratePath, markdown, workspace::Workspace},
     report::{Fault, Problem, did_you_mean},
-    workspace::Workspace,
 };
 
 /// What a drawing says of itself in its `<metadata>`.

@@ -4,10 +4,9 @@
 use syllabus::Chapter;
 
 use crate::{
-    directive::CratePath,
     html,
+    reading::{directive::CratePath, workspace::Workspace},
     report::{Fault, did_you_mean},
-    workspace::Workspace,
 };
 
 /// The head of an exercise, to which links lead.

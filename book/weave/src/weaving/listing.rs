@@ -4,13 +4,15 @@ use std::collections::HashSet;
 
 use similar::{ChangeTag, TextDiff};
 
+use super::highlight;
 use crate::{
-    directive::CratePath,
-    highlight,
     html::{self, lines_link, pre},
+    reading::{
+        directive::CratePath,
+        source::{Item, Kind, Source},
+        workspace::Workspace,
+    },
     report::{Fault, did_you_mean},
-    source::{Item, Kind, Source},
-    workspace::Workspace,
 };
 
 /// An item as a figure: where it stands, its doc comment to fold away, its code.

@@ -12,10 +12,8 @@ use mdbook_driver::MDBook;
 use rayon::prelude::*;
 use scraper::{Html, Selector};
 
-use crate::{
-    finish,
-    report::{Problem, Report, did_you_mean},
-};
+use super::pages;
+use crate::report::{Problem, Report, did_you_mean};
 
 /// A finished page: where its prose stands, what can be linked to, what it links to.
 struct Page {
@@ -58,7 +56,7 @@ fn open(
     let (Some(path), Some(source)) = (&chapter.path, &chapter.source_path) else {
         return Ok(None);
     };
-    let html = finish::file_of(path);
+    let html = pages::file_of(path);
     let source = prose.join(source);
     let text = fs::read_to_string(finished.join(&html))
         .with_context(|| format!("cannot read the page {}", html.display()))?;

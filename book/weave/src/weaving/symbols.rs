@@ -8,7 +8,8 @@ use math_core::MathDisplay;
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use roxmltree::{Document, Node};
 
-use crate::{html, markdown, maths};
+use super::maths;
+use crate::{html, reading::markdown};
 
 const HEADER: [&str; 4] = ["symbol", "meaning", "shape", "in the code"];
 
