@@ -1,5 +1,6 @@
 //! The integration tests of `weave`, linked once.
 
+mod circles;
 mod common;
 mod finished;
 mod layers;
