@@ -10,7 +10,7 @@ import { cardOf, cover, coverOf, fileOf, hashIn } from "./cards.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const themes = ["light", "rust", "coal", "navy", "ayu"];
-const chapter = "05-grouped-query.html";
+const chapter = "grouped-query.html";
 
 let book, browser;
 before(async () => {
@@ -196,7 +196,7 @@ test("a script that finds its way into a page does not run", async () => {
 
 test("what a reader asks for stays text", async () => {
   const hostile = "<img src=x onerror=alert(1)><b id=injected>";
-  for (const page of [`index.html?search=${encodeURIComponent(hostile)}`, `01-attention.html?highlight=${encodeURIComponent(hostile)}`, `no/${encodeURIComponent(hostile)}`]) {
+  for (const page of [`index.html?search=${encodeURIComponent(hostile)}`, `attention.html?highlight=${encodeURIComponent(hostile)}`, `no/${encodeURIComponent(hostile)}`]) {
     const { tab, close } = await open(page);
     await tab.waitForTimeout(300);
     assert.equal(await tab.locator("#injected, img[src=x]").count(), 0, page);
