@@ -9,7 +9,7 @@
 //! assert_ne!(file.bytes(), spoilt.bytes());
 //! ```
 //!
-//! A chapter's `tests/command.rs` says what is its own: a good file, a command line, and
+//! A chapter's `tests/it/command.rs` says what is its own: a good file, a command line, and
 //! what goes wrong there and nowhere else. Whatever holds in all chapters is a method of
 //! [`Contract`], so that a promise made there is tested everywhere.
 

@@ -4,6 +4,7 @@
 mod answers;
 mod build;
 mod check;
+mod choice;
 mod course;
 mod files;
 mod hint;

@@ -200,10 +200,10 @@ pub(crate) fn mine(chapter: &Chapter, tests: &[String]) -> Result<String> {
     Ok([MADE, &about, &toml::to_string(&manifest)?].concat())
 }
 
-/// The two programs of a chapter. Both compile its `tests/course.rs`: one with the
+/// The two programs of a chapter. Both compile its `tests/it/course.rs`: one with the
 /// chapter's crate, the other with the reader's.
 fn programs(course: &Course, chapter: &Chapter) -> Result<Vec<Made>> {
-    let source = chapter.path.join("tests/course.rs");
+    let source = chapter.path.join("tests/it/course.rs");
     let text_of_source = files::read(&source)?;
     let manifest = read(&chapter.path.join("Cargo.toml"))?;
     let mut needs = table(&manifest, &["dependencies"]).cloned().unwrap_or_default();
@@ -213,7 +213,7 @@ fn programs(course: &Course, chapter: &Chapter) -> Result<Vec<Made>> {
         }
     }
     let book = book(course, 4);
-    let source = book.join("chapters").join(&chapter.folder).join("tests/course.rs");
+    let source = book.join("chapters").join(&chapter.folder).join("tests/it/course.rs");
     let crate_at = |path: &Path, package: &str| {
         let path = ("path".to_owned(), text(path));
         let package = ("package".to_owned(), Value::String(package.to_owned()));

@@ -100,7 +100,8 @@ fn value(course: &Course, path: &str) -> Result<String> {
     for folder in folders {
         let folder = folder?.path();
         let named = folder.to_string_lossy().ends_with(&format!("-{krate}"));
-        let path = folder.join(format!("tests/snapshots/outputs__{snapshot}.snap"));
+        let path =
+            folder.join(format!("tests/it/snapshots/it__outputs__{snapshot}.snap"));
         if named && path.is_file() {
             let text = files::read(&path)?;
             let pairs = text.lines().filter_map(|line| line.split_once(':'));

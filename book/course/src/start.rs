@@ -18,8 +18,7 @@ use crate::{
 };
 
 /// Tests that hold the chapter to the book: to its pages, pictures and command line.
-const NOT_FOR_READERS: [&str; 4] =
-    ["tests/course.rs", "tests/outputs.rs", "tests/figures.rs", "tests/command.rs"];
+const NOT_FOR_READERS: [&str; 4] = ["course", "outputs", "figures", "command"];
 
 /// Makes what is missing, and says what it makes.
 ///
@@ -189,8 +188,9 @@ fn starter_files(chapter: &Chapter) -> Result<Vec<(PathBuf, Content)>> {
         } else if path.starts_with("src") || is_data(&path) {
             made.push((path, Content::CopyOf(from)));
         } else if is_a_test(&path) {
-            tests.push(files::read(&from)?);
-            made.push((path, Content::CopyOf(from)));
+            let text = for_readers(&files::read(&from)?);
+            tests.push(text.clone());
+            made.push((path, Content::Text(text)));
         }
     }
     for target in &targets {
@@ -227,8 +227,23 @@ fn is_data(path: &Path) -> bool {
 
 fn is_a_test(path: &Path) -> bool {
     let is_rust = path.extension().is_some_and(|extension| extension == "rs");
-    let kept = !NOT_FOR_READERS.iter().any(|other| Path::new(other) == path);
+    let module = path.file_stem().unwrap_or_default();
+    let kept = !NOT_FOR_READERS.iter().any(|other| *other == module);
     path.starts_with("tests") && is_rust && kept
+}
+
+/// A test file without the modules that readers do not get.
+fn for_readers(test: &str) -> String {
+    let is_left_out = |line: &&str| {
+        NOT_FOR_READERS.iter().any(|module| {
+            [format!("mod {module};"), format!("pub mod {module};")]
+                .contains(&(*line).to_owned())
+        })
+    };
+    test.lines()
+        .filter(|line| !is_left_out(line))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// Takes one exercise back to its starter.

@@ -1,7 +1,7 @@
 //! Checks a reader's answers against the chapter's, and names the mistake behind a wrong
 //! one.
 //!
-//! A chapter's `tests/course.rs` says what its exercises ask, on cases that it draws, and
+//! A chapter's `tests/it/course.rs` says what its exercises ask, on cases that it draws, and
 //! what people answer instead. That one file is compiled twice: with the chapter's crate
 //! it is the oracle, and with the reader's crate it gives the reader's answers.
 //!

@@ -77,7 +77,7 @@ pub fn prove(folder: impl AsRef<Path>, exercises: &Exercises) -> Result<Proof> {
     let mut proof = Proof::default();
     for exercise in &chapter.exercises {
         let Some(task) = exercises.find(&exercise.name) else {
-            wrong.push(format!("`{}` is not in tests/course.rs", exercise.name));
+            wrong.push(format!("`{}` is not in tests/it/course.rs", exercise.name));
             continue;
         };
         let judged = Judged { blanks: &exercise.blank, oracle: task };
@@ -119,7 +119,9 @@ impl Subject<'_> {
         let (told, is) = (self.exercise.kind, self.task.kind());
         let differ = told != is;
         differ
-            .then(|| format!("is `{told}` in course.toml, `{is}` in tests/course.rs"))
+            .then(|| {
+                format!("is `{told}` in course.toml, `{is}` in tests/it/course.rs")
+            })
             .into_iter()
             .collect()
     }
@@ -183,7 +185,7 @@ impl Subject<'_> {
         for mistake in &self.exercise.mistake {
             if !names.contains(&mistake.name.as_str()) {
                 wrong.push(format!(
-                    "mistake `{}` is not in tests/course.rs",
+                    "mistake `{}` is not in tests/it/course.rs",
                     mistake.name
                 ));
             }
@@ -213,7 +215,7 @@ impl Subject<'_> {
         match (&told.hidden_by, self.task.hidden(which)) {
             (None, None) => None,
             (Some(_), None) => {
-                Some("has no case that hides it in tests/course.rs".to_owned())
+                Some("has no case that hides it in tests/it/course.rs".to_owned())
             }
             (None, Some(_)) => Some("needs `hidden_by` in course.toml".to_owned()),
             (Some(words), Some([right, mistaken])) => {

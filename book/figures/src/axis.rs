@@ -1,9 +1,8 @@
 //! Axes: from data to a range, ticks and their words; and the frame of a plot.
 
-use crate::canvas::{
-    Anchor, Area, Canvas, LEADING, Pen, Point, SMALL, TENTHS, TEXT, Type, at,
-};
+use crate::canvas::{Anchor, Area, Canvas, LEADING, Pen, Point, SMALL, TEXT, Type, at};
 use crate::canvas::{width_of, wrap};
+use crate::disguise::TENTHS;
 use crate::{FigureError, Paint};
 
 /// Magnitudes beyond this are taken for mistakes and not drawn, like infinities.

@@ -1,12 +1,10 @@
 //! The sheet that plots are painted on: lengths in CSS pixels, colors by role.
 
+use crate::disguise::{DASHED, RIMMED, TENTHS};
 use crate::{FigureError, Hue, Paint, svg::is_xml, theme::Marker};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-
-/// Plotters counts in whole pixels. Ten of them to a CSS pixel keep slopes smooth.
-pub(crate) const TENTHS: f64 = 10.0;
 
 /// The size of ordinary words, in CSS pixels on a drawing 440 wide.
 pub const TEXT: f64 = 13.0;
@@ -90,11 +88,6 @@ impl Pen {
         }
     }
 }
-
-/// The third byte of a disguised color: the line takes the dash of its hue.
-pub(crate) const DASHED: u8 = 1;
-/// The third byte of a disguised color: the words get a rim of paper.
-pub(crate) const RIMMED: u8 = 2;
 
 /// Where words stand relative to their point. Their middle line runs through it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! From what plotters writes to what a page can show: colors become roles, tenths
 //! become pixels, neighbors with one style become one path, words are added.
 
-use crate::canvas::{DASHED, RIMMED, TENTHS};
+use crate::disguise::{DASHED, RIMMED, TENTHS};
 use crate::{Hue, Paint, Table, Words, theme};
 use roxmltree::{Document, Node};
 use serde::{Deserialize, Serialize};

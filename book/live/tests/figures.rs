@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 // The weaver cuts what a page loads; here, what it cuts is drawn from.
-#[path = "../../weave/src/slices.rs"]
+#[path = "../../weave/src/live/slices.rs"]
 mod slices;
 
 #[derive(Deserialize)]

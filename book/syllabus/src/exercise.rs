@@ -5,7 +5,8 @@ use std::fmt;
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use crate::HINTS;
+/// Hints that each exercise has, from a nudge to nearly the answer.
+pub const HINTS: usize = 3;
 
 /// The whole of a `course.toml`.
 #[derive(Debug, Deserialize)]
@@ -68,7 +69,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Blank {
-    /// As in the file, and as in the chapter's `tests/course.rs`.
+    /// As in the file, and as in the chapter's `tests/it/course.rs`.
     pub name: String,
     /// What belongs there, in words.
     pub ask: String,
@@ -91,14 +92,14 @@ fn one_number() -> [usize; 2] {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mistake {
-    /// As in the chapter's `tests/course.rs`.
+    /// As in the chapter's `tests/it/course.rs`.
     pub name: String,
     /// What the reader hears: what the numbers show, a colon, what was done.
     pub says: String,
     /// The heading to read again, where it is not the exercise's own.
     pub section: Option<String>,
     /// The case in which nobody would notice, if there is one. The chapter's
-    /// `tests/course.rs` then has that case.
+    /// `tests/it/course.rs` then has that case.
     pub hidden_by: Option<String>,
 }
 

@@ -15,13 +15,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-pub use exercise::{Blank, Entries, Exercise, Kind, Mistake};
+pub use exercise::{Blank, Entries, Exercise, HINTS, Kind, Mistake};
 
 /// The file in a chapter's folder that makes it a part of the course.
 pub const FILE: &str = "course.toml";
-
-/// Hints that each exercise has, from a nudge to nearly the answer.
-pub const HINTS: usize = 3;
 
 /// What stands in a sheet where nothing was filled in.
 pub const BLANK: &str = "?";

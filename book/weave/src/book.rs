@@ -13,24 +13,15 @@ use mdbook_driver::MDBook;
 use pulldown_cmark::{Event, Parser, Tag};
 
 use crate::{
-    finish::{self, Page},
-    links,
+    audience::{Audience, RELOAD},
+    finishing::{
+        links,
+        pages::{self, Page},
+    },
     live::{self, Live},
     report::{Problem, Report, line_at},
-    weaver::Weaver,
+    weaving::weaver::Weaver,
 };
-
-/// Where a page listens for the news that the book has changed.
-pub(crate) const RELOAD: &str = "__livereload";
-
-/// Who the book is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Audience {
-    /// Readers: the pages are what will be published.
-    Readers,
-    /// An author at work: the pages load anew when the book changes.
-    Author,
-}
 
 /// A book that was built.
 pub(crate) struct Built {
@@ -66,9 +57,9 @@ pub(crate) fn build(
         scripts.push(live::SCRIPT.into());
         config.set("output.html.additional-js", scripts)?;
     }
-    if let Some(site) = finish::site(&config)? {
+    if let Some(site) = pages::site(&config)? {
         let folder = match audience {
-            Audience::Readers => finish::folder_of(&site),
+            Audience::Readers => pages::folder_of(&site),
             Audience::Author => "/",
         };
         config.set("output.html.site-url", folder)?;
@@ -90,7 +81,7 @@ pub(crate) fn build(
     if let (Some(live), Some(module)) = (live, module) {
         live.put_into(&next.join("live"), root, module)?;
     }
-    let pages = finish::finish(root, &book, &next, audience)?;
+    let pages = pages::finish(root, &book, &next, audience)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;

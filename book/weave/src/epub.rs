@@ -14,7 +14,7 @@ use mdbook_core::config::BookConfig;
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use crate::{book::Built, finish::Page, html};
+use crate::{book::Built, finishing::pages::Page, html};
 use xhtml::Body;
 
 /// What a reading device needs to know of the look of the weaver's pages.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mdbook_core::utils::{escape_html, escape_html_attribute};
 
-use crate::{source::Source, workspace::Workspace};
+use crate::reading::{source::Source, workspace::Workspace};
 
 /// Text inside an element, on one line.
 pub(crate) fn text(text: &str) -> String {

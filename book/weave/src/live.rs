@@ -1,6 +1,8 @@
 //! Live figures: what `book/live` redraws in the page. The weaver has it compiled to
 //! WebAssembly, and puts labeled controls under the figures that it lists.
 
+mod slices;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -10,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::{directive::CratePath, html, slices};
+use crate::{html, reading::directive::CratePath};
 
 /// What a reader's page loads on every visit: it waits there for a hand on a control.
 pub(crate) const SCRIPT: &str = "book/live/live.js";

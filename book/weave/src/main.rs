@@ -1,31 +1,17 @@
 //! Weaves prose, code, outputs and figures into the book, and refuses a book that is
 //! wrong. `weave` builds it, `weave serve` shows it while it is being written.
 
+mod audience;
 mod book;
-mod coverage;
-mod directive;
 mod epub;
-mod exercise;
-mod figure;
-mod finish;
-mod highlight;
+mod finishing;
 mod html;
-mod links;
-mod listing;
 mod live;
-mod markdown;
-mod maths;
 mod plots;
-mod policy;
+mod reading;
 mod report;
 mod serve;
-mod slices;
-mod snapshots;
-mod source;
-mod styles;
-mod symbols;
-mod weaver;
-mod workspace;
+mod weaving;
 
 use std::{
     io,
@@ -37,7 +23,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use mdbook_preprocessor::Preprocessor;
 
-use crate::{book::Audience, serve::Opening, weaver::Weaver};
+use crate::{audience::Audience, serve::Opening, weaving::weaver::Weaver};
 
 /// Weaves prose, code, outputs and figures into the book.
 #[derive(Parser)]

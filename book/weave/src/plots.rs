@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use figures::{Diagram, Figure, Hue, Slot, Words};
 
-use crate::workspace::{Crate, Workspace};
+use crate::reading::workspace::{Crate, Workspace};
 
 /// Where the pictures lie, relative to the root.
 pub(crate) const FOLDER: &str = "images/weave";

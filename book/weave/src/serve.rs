@@ -29,7 +29,10 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use crate::book::{self, Audience};
+use crate::{
+    audience::{Audience, RELOAD},
+    book,
+};
 
 /// How long the files have to be quiet: an editor may write several at once.
 const QUIET: Duration = Duration::from_millis(150);
@@ -150,7 +153,7 @@ fn app(folder: &Path, reloads: &broadcast::Sender<()>) -> Router {
         HeaderValue::from_static("no-store"),
     );
     Router::new()
-        .route(&format!("/{}", book::RELOAD), reload)
+        .route(&format!("/{RELOAD}"), reload)
         .fallback_service(pages)
         .layer(fresh)
         .layer(middleware::from_fn(only_this_machine))

@@ -1,4 +1,4 @@
-"""Writes configurations and what Transformers makes of them, for tests/reference.rs.
+"""Writes configurations and what Transformers makes of them, for tests/it/reference.rs.
 
     python3 make.py
 

@@ -1,0 +1,11 @@
+//! The integration tests of `chapter-cli`, linked once.
+
+mod commands;
+mod common;
+mod corruption;
+mod errors;
+mod forward;
+mod process;
+mod promises;
+mod tensors;
+mod without_x;

@@ -1,0 +1,7 @@
+//! What the weaver reads: the prose and what it asks for, and the crates that answer.
+
+pub(crate) mod directive;
+pub(crate) mod markdown;
+pub(crate) mod snapshots;
+pub(crate) mod source;
+pub(crate) mod workspace;

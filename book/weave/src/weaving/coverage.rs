@@ -1,0 +1,199 @@
+//! Nothing is told twice, nothing is left out: what the whole book has to show.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    reading::{directive::Directive, snapshots, workspace::Workspace},
+    report::{Fault, Problem},
+};
+
+/// A directive, and where it stands.
+pub(crate) struct Use {
+    /// The page, relative to the book's root.
+    pub page: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// What it asks for.
+    pub directive: Directive,
+}
+
+/// What the chapters behind `pages` leave out or tell twice.
+pub(crate) fn check(
+    workspace: &Workspace,
+    uses: &[Use],
+    pages: &[PathBuf],
+) -> Vec<Problem> {
+    let used = used_files(workspace, uses);
+    let mut problems = Vec::new();
+    for page in pages {
+        let Some((krate, folder)) = workspace.told_on(page) else { continue };
+        let told: Vec<&Use> = uses.iter().filter(|one| one.page == *page).collect();
+        problems.extend(told_twice(&told, krate));
+        problems.extend(never_told(workspace, &told, krate, page));
+        problems.extend(unused(workspace, &used, krate, folder));
+        problems.extend(exercises(workspace, &told, krate, page));
+    }
+    problems
+}
+
+fn told_twice(told: &[&Use], krate: &str) -> Vec<Problem> {
+    let mut first_told: HashMap<&str, usize> = HashMap::new();
+    let mut problems = Vec::new();
+    for Use { page, line, directive } in told {
+        let Directive::Code(path) = directive else { continue };
+        if path.krate != krate {
+            continue;
+        }
+        if let Some(first) = first_told.get(path.name.as_str()) {
+            let message =
+                format!("`{}` is shown twice: first at line {first}", path.name);
+            problems.push(Problem { file: page.clone(), line: *line, message });
+        } else {
+            first_told.insert(&path.name, *line);
+        }
+    }
+    problems
+}
+
+fn never_told(
+    workspace: &Workspace,
+    told: &[&Use],
+    krate: &str,
+    page: &Path,
+) -> Vec<Problem> {
+    let shows = |name: &str| {
+        told.iter().any(|one| match &one.directive {
+            Directive::Code(path) => path.krate == krate && path.name == name,
+            Directive::Rest(rest) => rest == krate,
+            _ => false,
+        })
+    };
+    let source = match workspace.root_source(krate) {
+        Ok(source) => source,
+        Err(fault) => return vec![fault.at(page, 1)],
+    };
+    let missing = source.to_be_told().into_iter().filter(|item| !shows(&item.name));
+    missing
+        .map(|item| {
+            let message = format!(
+                "`{name}` is shown nowhere in {page}: show it with \
+                 {{{{#code {path}::{name}}}}} or carry it with {{{{#rest {path}}}}}",
+                name = item.name,
+                page = page.display(),
+                path = krate.replace('-', "_"),
+            );
+            let line = source.lines(&(item.code..item.span.end)).0;
+            Problem { file: source.path.clone(), line, message }
+        })
+        .collect()
+}
+
+fn unused(
+    workspace: &Workspace,
+    used: &HashSet<PathBuf>,
+    krate: &str,
+    folder: &Path,
+) -> Vec<Problem> {
+    let images = workspace.images(krate).unwrap_or_default();
+    let snapshots = workspace.files(&snapshots::folder(folder), "snap");
+    let figures = workspace.files(&images, "svg");
+    let asked_with = |word: &str, what: &str, file: PathBuf| Problem {
+        message: format!(
+            "this {what} is used nowhere in the book: show it with \
+             {{{{#{word} {}::{}}}}}, or delete it",
+            krate.replace('-', "_"),
+            snapshots::short_name(&file),
+        ),
+        file,
+        line: 1,
+    };
+    let snapshots = snapshots
+        .into_iter()
+        .filter(|file| !used.contains(file))
+        .map(|file| asked_with("output", "snapshot", file));
+    let figures = figures
+        .into_iter()
+        .filter(|file| !used.contains(file))
+        .map(|file| asked_with("figure", "figure", file));
+    snapshots.chain(figures).collect()
+}
+
+/// Each exercise of a chapter stands on its page once, and no other's does.
+fn exercises(
+    workspace: &Workspace,
+    told: &[&Use],
+    krate: &str,
+    page: &Path,
+) -> Vec<Problem> {
+    let Some(found) = workspace.crates().find(|one| one.name == krate) else {
+        return Vec::new();
+    };
+    let chapter = match workspace.syllabus(found) {
+        Ok(chapter) => chapter,
+        Err(fault) => return vec![fault.at(page, 1)],
+    };
+    let placed: Vec<_> = told
+        .iter()
+        .filter_map(|one| match &one.directive {
+            Directive::Exercise(path) => Some((path, one.line)),
+            _ => None,
+        })
+        .collect();
+    let problem =
+        |file: &Path, line, message| Problem { file: file.to_owned(), line, message };
+    let strangers = placed.iter().filter(|(path, _)| path.krate != krate);
+    let mut problems: Vec<Problem> = strangers
+        .map(|(path, line)| {
+            let message =
+                format!("the exercise belongs on the page of `{}`", path.krate);
+            problem(page, *line, message)
+        })
+        .collect();
+    for exercise in chapter.iter().flat_map(|chapter| &chapter.exercises) {
+        let name = &exercise.name;
+        let mut places =
+            placed.iter().filter(|(path, _)| path.krate == krate && path.name == *name);
+        match (places.next(), places.next()) {
+            (Some(_), None) => {}
+            (Some((_, first)), Some((_, second))) => {
+                let message =
+                    format!("exercise `{name}` stands twice: first at line {first}");
+                problems.push(problem(page, *second, message));
+            }
+            (None, _) => {
+                let message = format!(
+                    "exercise `{name}` stands nowhere in {}: place it with \
+                     {{{{#exercise {}::{name}}}}}",
+                    page.display(),
+                    krate.replace('-', "_"),
+                );
+                problems.push(problem(&found.folder.join(syllabus::FILE), 1, message));
+            }
+        }
+    }
+    problems
+}
+
+/// The snapshots and drawings that some page asks for. What does not exist has been
+/// reported where it was asked for.
+fn used_files(workspace: &Workspace, uses: &[Use]) -> HashSet<PathBuf> {
+    let file = |one: &Use| -> Result<Option<PathBuf>, Fault> {
+        Ok(match &one.directive {
+            Directive::Output(path) | Directive::Value(path, _) => {
+                Some(snapshots::find(workspace, path)?)
+            }
+            Directive::Figure(path) => {
+                Some(workspace.images(&path.krate)?.join(format!("{}.svg", path.name)))
+            }
+            Directive::Code(_)
+            | Directive::Diff(..)
+            | Directive::Rest(_)
+            | Directive::Exercise(_)
+            | Directive::Course => None,
+        })
+    };
+    uses.iter().filter_map(|one| file(one).ok().flatten()).collect()
+}

@@ -1,0 +1,10 @@
+//! The integration tests of `weave`, linked once.
+
+mod circles;
+mod common;
+mod finished;
+mod layers;
+mod pages;
+mod refusals;
+mod serve;
+mod theme;

@@ -1,0 +1,8 @@
+//! The integration tests of `choosing`, linked once.
+
+mod command;
+pub mod course;
+mod figures;
+mod laws;
+mod outputs;
+mod reference;
