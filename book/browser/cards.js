@@ -30,7 +30,7 @@ const COVER_STYLE = `
   p { font-size: 40px; line-height: 1.3; color: #55585f; text-wrap: balance; }`;
 
 /** The page whose first figure is on the cover. */
-const COVER_PAGE = "01-attention.html";
+const COVER_PAGE = "attention.html";
 
 /** Where the cover is kept. */
 export const cover = fileURLToPath(new URL("../../images/cover.png", import.meta.url));

@@ -55,7 +55,7 @@ async function redrawn(form, turn = 1) {
 }
 
 test("without live figures the pages hold no controls and no script for them", { skip: live }, async () => {
-  const { tab, close } = await open("01-attention.html");
+  const { tab, close } = await open("attention.html");
   assert.equal(await tab.locator("form.live").count(), 0);
   assert.equal(book.asked.filter((url) => url.includes("/live")).length, 0);
   await close();
@@ -102,7 +102,7 @@ for (const page of live ? pages : []) {
 
 test("nothing is loaded before a control is touched", { skip: !live }, async () => {
   const before = book.asked.length;
-  const { tab, form, close } = await open("01-attention.html");
+  const { tab, form, close } = await open("attention.html");
   await tab.waitForLoadState("networkidle");
   const loaded = () => book.asked.slice(before).filter((url) => /wasm|safetensors/.test(url));
   assert.deepEqual(loaded(), []);
@@ -114,7 +114,7 @@ test("nothing is loaded before a control is touched", { skip: !live }, async () 
 });
 
 test("keys on the keyboard move a figure, its caption and its data", { skip: !live }, async () => {
-  const { tab, form, errors, close } = await open("01-attention.html");
+  const { tab, form, errors, close } = await open("attention.html");
   const opening = form("attention::it_looks_at_animal");
   const figure = tab.locator("#fig-it_looks_at_animal");
   assert.match(await figure.locator("figcaption").innerText(), /head 1 of layer 3/);
@@ -137,7 +137,7 @@ test("keys on the keyboard move a figure, its caption and its data", { skip: !li
 });
 
 test("what the code refuses is told, and the figure stays", { skip: !live }, async () => {
-  const { tab, form, close } = await open("05-grouped-query.html");
+  const { tab, form, close } = await open("grouped-query.html");
   const groups = form("grouped_query::groups");
   await groups.locator("[name=kv_heads]").press("ArrowRight");
   await redrawn(groups);
@@ -151,7 +151,7 @@ for (const [what, without] of [
   ["the weights are missing", "**/*.safetensors"],
 ]) {
   test(`${what}: the printed figure stays, and says so when touched`, { skip: !live }, async () => {
-    const { tab, form, close } = await open("01-attention.html", { without });
+    const { tab, form, close } = await open("attention.html", { without });
     const figure = tab.locator("#fig-it_looks_at_animal");
     const printed = await figure.evaluate(parts);
     const opening = form("attention::it_looks_at_animal");
@@ -168,7 +168,7 @@ for (const [what, options] of [
   ["WebAssembly", { without: "WebAssembly" }],
 ]) {
   test(`without ${what} a figure is what it always was`, { skip: !live }, async () => {
-    const { tab, errors, close } = await open("01-attention.html", options);
+    const { tab, errors, close } = await open("attention.html", options);
     assert.equal(await tab.locator("#fig-it_looks_at_animal svg").isVisible(), true);
     assert.equal(await tab.locator("form.live:visible").count(), 0);
     assert.deepEqual(errors, []);

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open as openPage, pages, serveBook } from "./book.js";
+import { launch, moved, open as openPage, pages, serveBook } from "./book.js";
 
 let book, browser;
 before(async () => {
@@ -55,7 +55,7 @@ for (const page of pages) {
 
 test("figures take the colors of the theme", async () => {
   const ink = async (theme) => {
-    const { tab, close } = await open("01-attention.html", { theme });
+    const { tab, close } = await open("attention.html", { theme });
     const words = tab.locator("figure.figure svg text").first();
     const color = await words.evaluate((text) => getComputedStyle(text).fill);
     await close();
@@ -65,7 +65,7 @@ test("figures take the colors of the theme", async () => {
 });
 
 test("without scripts, listings are highlighted, formulas are set, answers unfold", async () => {
-  const { tab, close } = await open("01-attention.html", { scripts: false });
+  const { tab, close } = await open("attention.html", { scripts: false });
   assert.ok((await tab.locator("figure.listing .hljs-keyword").count()) > 20);
   assert.ok((await tab.locator("math").count()) > 20);
   const answer = tab.locator("details:has(> summary:text-is('Answer'))").first();
@@ -76,25 +76,50 @@ test("without scripts, listings are highlighted, formulas are set, answers unfol
 });
 
 test("with scripts, a listing keeps the highlighting that it was built with", async () => {
-  const { tab, close } = await open("01-attention.html");
+  const { tab, close } = await open("attention.html");
   const code = tab.locator("figure.listing > pre code").first();
   assert.match(await code.textContent(), /pub fn scores\(/);
   assert.ok((await code.locator(".hljs-keyword").count()) > 0);
   await close();
 });
 
-test("a doc comment can be folded away", async () => {
-  const { tab, close } = await open("01-attention.html", { scripts: false });
-  const doc = tab.locator("figure.listing details.doc").first();
-  assert.equal(await doc.locator("pre").isVisible(), true);
-  await doc.locator("summary").click();
-  assert.equal(await doc.locator("pre").isVisible(), false);
+test("doc comments and the tests behind outputs are folded, and unfold without scripts", async () => {
+  const { tab, close } = await open("attention.html", { scripts: false });
+  for (const [fold, inside] of [["figure.listing details.doc", "pre"], ["figure.output details.kept", "a"]]) {
+    const details = tab.locator(fold).first();
+    assert.equal(await details.locator(inside).isVisible(), false, fold);
+    await details.locator("summary").click();
+    assert.equal(await details.locator(inside).isVisible(), true, fold);
+  }
   await close();
 });
 
+test("there are addresses of old", () => assert.ok(moved.length >= 10, `${moved}`));
+
+for (const old of moved) {
+  test(`${old} leads on to the page of today, to the heading and to the words that were looked for`, async () => {
+    const page = old.replace(/^\d+-/, "");
+    const { tab, seen, close } = await open(page);
+    const heading = await tab.locator("main h2[id]").last().getAttribute("id");
+    await tab.goto(`${book.origin}/${old}?highlight=the#${heading}`);
+    await tab.waitForURL(`${book.origin}/${page}?highlight=the#${heading}`);
+    await tab.locator(`[id="${heading}"]`).waitFor();
+    assert.equal(await tab.locator(`[id="${heading}"]`).isVisible(), true);
+    assert.deepEqual(seen, { errors: [], elsewhere: [] });
+    // Nobody comes back to it by way of the browser's own arrow.
+    await tab.goBack();
+    assert.equal(new URL(tab.url()).pathname, `/${page}`);
+    await close();
+
+    const plain = await open(old, { scripts: false });
+    await plain.tab.waitForURL(`${book.origin}/${page}`);
+    await plain.close();
+  });
+}
+
 for (const [word, chapter] of [
-  ["softmax", "01-attention"],
-  ["absorbed", "07-latent"],
+  ["softmax", "attention"],
+  ["absorbed", "latent"],
 ]) {
   test(`search finds "${word}" in the chapter that tells of it`, async () => {
     const { tab, close } = await open("index.html");
@@ -107,7 +132,7 @@ for (const [word, chapter] of [
 }
 
 test("a tick on a chapter's page is kept, and counted on the page of the course", async () => {
-  const { tab, seen, close } = await open("01-attention.html");
+  const { tab, seen, close } = await open("attention.html");
   const box = tab.getByRole("checkbox", { name: "attention/softmax is done" });
   await box.check();
   await tab.reload();
@@ -140,7 +165,7 @@ test("a line from the terminal sets ticks, and takes none away", async () => {
 });
 
 test("without scripts an exercise is whole, and has no box that does nothing", async () => {
-  const { tab, close } = await open("01-attention.html", { scripts: false });
+  const { tab, close } = await open("attention.html", { scripts: false });
   const exercise = tab.locator("#exercise-softmax");
   assert.match(await exercise.textContent(), /cargo course check attention\/softmax/);
   assert.equal(await tab.locator(".exercise input").count(), 0);

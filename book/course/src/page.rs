@@ -17,7 +17,7 @@ pub(crate) struct Question {
 }
 
 fn file(course: &Course, chapter: &Chapter) -> PathBuf {
-    course.root.join("book/src").join(&chapter.folder).with_added_extension("md")
+    course.root.join(chapter.prose())
 }
 
 /// The words of the heading with that anchor.
@@ -76,18 +76,32 @@ pub(crate) fn questions(course: &Course, chapter: &Chapter) -> Result<Vec<Questi
     Ok(questions)
 }
 
-/// The text with the numbers that it takes from snapshots.
+/// The text with the numbers that it takes from snapshots, and those of chapters.
 fn resolved(course: &Course, text: &str) -> Result<String> {
     let mut resolved = String::new();
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{#value ") {
-        let (path, after) =
-            after.split_once("}}").context("`{{#value` is not closed")?;
+    while let Some((before, after)) = rest.split_once("{{#") {
+        let (directive, after) =
+            after.split_once("}}").context("`{{#` is not closed")?;
         resolved += before;
-        resolved += &value(course, path.trim())?;
+        resolved += &match directive.split_once(' ') {
+            Some(("value", path)) => value(course, path.trim())?,
+            Some(("chapter", name)) => format!("chapter {}", number(course, name)?),
+            Some(("Chapter", name)) => format!("Chapter {}", number(course, name)?),
+            Some(("number", name)) => number(course, name)?,
+            _ => format!("{{{{#{directive}}}}}"),
+        };
         rest = after;
     }
     Ok(resolved + rest)
+}
+
+/// The number of a chapter that the prose names, with or without a heading of its page.
+fn number(course: &Course, name: &str) -> Result<String> {
+    let name = name.split('#').next().unwrap_or_default().trim();
+    let folder = &course.chapter(name)?.folder;
+    let digits = folder.split('-').next().unwrap_or_default();
+    Ok(digits.trim_start_matches('0').to_owned())
 }
 
 fn value(course: &Course, path: &str) -> Result<String> {

@@ -28,7 +28,7 @@ pub const BLANK: &str = "?";
 pub struct Chapter {
     /// The crate, as its manifest writes it: `multi-head`.
     pub name: String,
-    /// `02-multi-head`: the folder's name, and the page's.
+    /// `02-multi-head`: the folder's name.
     pub folder: String,
     /// Where it lies.
     pub path: PathBuf,
@@ -62,10 +62,21 @@ impl Chapter {
         format!("{}/{}", self.name, exercise.name)
     }
 
-    /// The page that tells of the chapter: `02-multi-head.html`.
+    /// The page that tells of the chapter: `multi-head.html`. It carries no number, so that
+    /// a chapter that moves keeps its address.
     #[must_use]
     pub fn page(&self) -> String {
-        format!("{}.html", self.folder)
+        format!("{}.html", self.stem())
+    }
+
+    /// The prose of that page, below the root of the book: `book/src/multi-head.md`.
+    #[must_use]
+    pub fn prose(&self) -> PathBuf {
+        Path::new("book/src").join(format!("{}.md", self.stem()))
+    }
+
+    fn stem(&self) -> &str {
+        self.folder.split_once('-').map_or(&self.folder, |(_, stem)| stem)
     }
 }
 

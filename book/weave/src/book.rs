@@ -15,7 +15,7 @@ use pulldown_cmark::{Event, Parser, Tag};
 use crate::{
     audience::{Audience, RELOAD},
     finishing::{
-        links,
+        addresses, links,
         pages::{self, Page},
     },
     live::{self, Live},
@@ -82,6 +82,8 @@ pub(crate) fn build(
         live.put_into(&next.join("live"), root, module)?;
     }
     let pages = pages::finish(root, &book, &next, audience)?;
+    let files: Vec<PathBuf> = pages.iter().map(|page| page.file.clone()).collect();
+    addresses::check(root, &book, &files, &next)?;
 
     put_in_place(&next, &finished, &workbench.path().join("last"))
         .with_context(|| format!("cannot replace {}", finished.display()))?;

@@ -25,8 +25,23 @@ impl Report {
     ///
     /// # Errors
     /// The report of all `problems`, when there are any.
-    pub(crate) fn check(mut problems: Vec<Problem>) -> Result<(), Report> {
-        problems.sort();
+    pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Report> {
+        Report::check_in(problems, &[])
+    }
+
+    /// The same, for a book whose `pages` are read in this order.
+    ///
+    /// # Errors
+    /// The report of all `problems`, when there are any.
+    pub(crate) fn check_in(
+        mut problems: Vec<Problem>,
+        pages: &[PathBuf],
+    ) -> Result<(), Report> {
+        let place = |file: &Path| pages.iter().position(|page| page == file);
+        let last = pages.len();
+        problems.sort_by_cached_key(|problem| {
+            (place(&problem.file).unwrap_or(last), problem.clone())
+        });
         problems.dedup();
         if problems.is_empty() { Ok(()) } else { Err(Report(problems)) }
     }

@@ -1,5 +1,6 @@
 //! What a page of prose becomes: each directive and each formula as HTML in its place.
 
+pub(crate) mod chapter;
 pub(crate) mod coverage;
 pub(crate) mod exercise;
 pub(crate) mod figure;

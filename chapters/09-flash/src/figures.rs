@@ -5,7 +5,7 @@ use crate::experiments::{
     self, BESIDE, DECODE, LENGTHS, Order, Stopped, TILES, TIMED, VERSIONS, Visit,
     WALKED,
 };
-use crate::{Sight, Tile, sees};
+use crate::{Sight, Tile};
 use anyhow::Result;
 use attention::Mask;
 use attention::example::grouped as thousands;
@@ -146,7 +146,7 @@ impl TileWalk {
         );
         for (row, query) in visit.queries.clone().enumerate() {
             let seen =
-                visit.keys.clone().filter(|&key| sees(&self.walk.mask, query, key));
+                visit.keys.clone().filter(|&key| self.walk.mask.sees(query, key));
             let (y, width) =
                 (area.y + row as f64 * height, seen.count() as f64 * width);
             let area = Area { x: area.x, y, width, height };
@@ -394,8 +394,8 @@ pub fn versions() -> Result<Figure> {
             "Tiles are slower than the matrix until vectors do the products and the \
              exponentials. Eight heads of 64 over 2,048 tokens, no mask, recorded by the \
              chapter’s benchmark: on one core {:.0} ms with the matrix, {:.0} ms in plain \
-             tiles and {:.0} ms in packed ones with vectors of 16; {:.0} ms on both cores. \
-             PyTorch takes {pytorch:.0} ms on both.",
+             tiles and {:.0} ms in packed ones with the widest vectors; {:.0} ms on both \
+             cores. PyTorch takes {pytorch:.0} ms on both.",
             times[0], times[1], times[5], times[6],
         ),
         alt: format!(

@@ -9,7 +9,7 @@
 //! [`pulp`] compiles this once for each width of vectors and picks one when it runs.
 //! Everything is safe code.
 
-use crate::{Sight, Tile, sees, sight, steps};
+use crate::{Sight, Tile, sight, steps};
 use attention::Mask;
 use nalgebra::DMatrixView;
 use pulp::{Arch, Scalar, Simd, WithSimd, bytemuck};
@@ -37,15 +37,59 @@ impl Default for Tuning {
     }
 }
 
-/// How many numbers a vector holds.
+/// How many numbers a vector holds. [`Vectors::lanes`] says what it is on the processor
+/// at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vectors {
-    /// As many as the processor can.
+    /// As many as the processor can: 16 with AVX-512, 8 with AVX2 and FMA, 4 with NEON,
+    /// and 1 where there is none of these.
     Widest,
-    /// Eight, where the processor has AVX2 and FMA; elsewhere one.
-    Eight,
+    /// As many as the processor can, but no more than eight.
+    UpToEight,
     /// One: no vectors.
     One,
+}
+
+impl Vectors {
+    /// How many numbers a vector holds on this processor.
+    #[must_use]
+    pub fn lanes(self) -> usize {
+        self.dispatch(Lanes)
+    }
+
+    /// Does `work` with such vectors.
+    pub(crate) fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
+        match self {
+            Vectors::Widest => Arch::new().dispatch(work),
+            Vectors::UpToEight => up_to_eight(work),
+            Vectors::One => Scalar::new().vectorize(work),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn up_to_eight<W: WithSimd>(work: W) -> W::Output {
+    match pulp::x86::V3::try_new() {
+        Some(simd) => Simd::vectorize(simd, work),
+        None => Scalar::new().vectorize(work),
+    }
+}
+
+/// Only x86-64 has wider vectors than these.
+#[cfg(not(target_arch = "x86_64"))]
+fn up_to_eight<W: WithSimd>(work: W) -> W::Output {
+    Arch::new().dispatch(work)
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
 }
 
 /// How e^x is computed.
@@ -96,22 +140,45 @@ pub struct PackedValues {
     numbers: Vec<[f32; GROUP]>,
     tokens: usize,
     width: usize,
+    /// What is not finite, as (key, feature, value). It is packed as zero, because a hidden
+    /// key has weight 0, and 0 · NaN and 0 · ∞ are NaN.
+    odd: Vec<(usize, usize, f32)>,
 }
 
 impl PackedValues {
-    /// Packs (keys, `d_v`). What is missing in the last group is zero.
+    /// Packs (keys, `d_v`). What is missing in the last group is zero, and what is not
+    /// finite, too: see [`PackedValues::reveal`].
     #[must_use]
     pub fn new(values: DMatrixView<f32>) -> Self {
         let (tokens, width) = values.shape();
         let mut numbers = vec![[0.0; GROUP]; width.div_ceil(GROUP) * tokens];
+        let mut odd = Vec::new();
         for f in 0..width {
             let column = values.column(f).data.into_slice();
             let rows = &mut numbers[f / GROUP * tokens..][..tokens];
-            for (row, value) in rows.iter_mut().zip(column) {
-                row[f % GROUP] = *value;
+            for (key, (row, &value)) in rows.iter_mut().zip(column).enumerate() {
+                if value.is_finite() {
+                    row[f % GROUP] = value;
+                } else {
+                    odd.push((key, f, value));
+                }
             }
         }
-        PackedValues { numbers, tokens, width }
+        PackedValues { numbers, tokens, width, odd }
+    }
+
+    /// Adds the values that are not finite to the answers of the `queries` that see them:
+    /// `output` (queries, `d_v`), column after column. A share of NaN is NaN, and a share
+    /// of ∞ is ∞.
+    pub fn reveal(&self, mask: &Mask, queries: Range<usize>, output: &mut [f32]) {
+        for &(key, f, value) in &self.odd {
+            let column = &mut output[f * queries.len()..][..queries.len()];
+            for (query, answer) in queries.clone().zip(column) {
+                if mask.sees(query, key) {
+                    *answer += value;
+                }
+            }
+        }
     }
 
     fn group(&self, g: usize, keys: &Range<usize>) -> &[[f32; GROUP]] {
@@ -140,24 +207,7 @@ pub struct Task<'a> {
 impl Task<'_> {
     /// Fills the output.
     pub fn run(self) {
-        match self.tuning.vectors {
-            Vectors::Widest => Arch::new().dispatch(self),
-            Vectors::Eight => self.run_eight(),
-            Vectors::One => Scalar::new().vectorize(self),
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn run_eight(self) {
-        match pulp::x86::V3::try_new() {
-            Some(simd) => Simd::vectorize(simd, self),
-            None => Scalar::new().vectorize(self),
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn run_eight(self) {
-        Scalar::new().vectorize(self);
+        self.tuning.vectors.dispatch(self);
     }
 }
 
@@ -295,7 +345,7 @@ impl<S: Simd, const R: usize> Strip<S, R> {
                 continue;
             }
             for (query, score) in queries.clone().zip(scores) {
-                if !sees(mask, query, key) {
+                if !mask.sees(query, key) {
                     *score = f32::NEG_INFINITY;
                 }
             }

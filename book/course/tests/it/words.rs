@@ -18,7 +18,7 @@ fn without_a_word_it_says_where_one_is_and_what_is_next() {
     let said = Reader::of_attention().says(&[]);
     assert!(said.contains("01-attention         ░░░░░░░░░░░░░░░░░░░░ 0/6\n"), "{said}");
     assert!(said.contains("next: attention/by-hand"), "{said}");
-    assert!(said.contains("read 01-attention.html#three-tokens-by-hand"), "{said}");
+    assert!(said.contains("read attention.html#three-tokens-by-hand"), "{said}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every link of the finished pages leads somewhere.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Component, Path, PathBuf},
 };
@@ -12,7 +12,7 @@ use mdbook_driver::MDBook;
 use rayon::prelude::*;
 use scraper::{Html, Selector};
 
-use super::pages;
+use super::{addresses, pages};
 use crate::report::{Problem, Report, did_you_mean};
 
 /// A finished page: where its prose stands, what can be linked to, what it links to.
@@ -34,16 +34,20 @@ pub(crate) fn check(root: &Path, book: &MDBook, finished: &Path) -> Result<()> {
         .par_iter()
         .filter_map(|chapter| open(root, prose, chapter, finished).transpose())
         .collect::<Result<_>>()?;
+    let moved = addresses::moved(book);
     let dead = pages.iter().flat_map(|(html, page)| {
         let links = page.links.iter();
-        links.filter_map(|link| {
-            let why = dead(link, html, &pages, finished)?;
+        let (pages, moved) = (&pages, &moved);
+        links.filter_map(move |link| {
+            let why = dead(link, html, pages, moved, finished)?;
             let Written { link, line } = written(link, page);
             let message = format!("the link `{link}` {why}");
             Some(Problem { file: page.source.clone(), line, message })
         })
     });
-    Ok(Report::check(dead.collect())?)
+    let order = chapters.iter().filter_map(|chapter| chapter.source_path.as_ref());
+    let order: Vec<PathBuf> = order.map(|source| prose.join(source)).collect();
+    Ok(Report::check_in(dead.collect(), &order)?)
 }
 
 /// The finished page of a chapter, by its place in the book; nothing for a draft.
@@ -84,6 +88,7 @@ fn dead(
     link: &str,
     from: &Path,
     pages: &BTreeMap<PathBuf, Page>,
+    moved: &HashMap<String, String>,
     finished: &Path,
 ) -> Option<String> {
     if has_scheme(link) {
@@ -102,6 +107,12 @@ fn dead(
     } else {
         target
     };
+    if let Some(to) = target.to_str().and_then(|target| moved.get(target)) {
+        return Some(format!(
+            "leads to a page that is `{}` now",
+            to.replace(".html", ".md")
+        ));
+    }
     match pages.get(&target) {
         None if finished.join(&target).is_file() => None,
         None => {

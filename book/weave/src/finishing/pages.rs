@@ -3,21 +3,24 @@
 //! chapters elsewhere.
 
 use std::{
-    fs, io,
+    collections::HashMap,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow};
 use mdbook_core::{book::Chapter, config::Config};
 use mdbook_driver::MDBook;
+use walkdir::WalkDir;
 
 use super::{
+    addresses,
     policy::{self, Needs},
     styles,
 };
 use crate::{audience::Audience, html};
 
-/// Where the cards of pages are kept, one `01-attention.png` a page.
+/// Where the cards of pages are kept, one `attention.png` per page.
 const CARDS: &str = "images/cards";
 /// What a search engine shows of a description.
 const DESCRIPTION: usize = 160;
@@ -57,7 +60,8 @@ pub(crate) fn finish(
 ) -> Result<Vec<Page>> {
     let site = site(&book.config)?;
     let pages: Vec<Page> = book.book.chapters().filter_map(Page::of).collect();
-    copy_cards(root, folder, &pages)?;
+    let moved = addresses::moved(book);
+    copy_cards(root, folder, &pages, &moved)?;
     let needs = Needs { audience, wasm: holds(folder, "wasm")? };
     for file in files(folder, "html")? {
         let about = || format!("cannot finish {}", file.display());
@@ -67,6 +71,12 @@ pub(crate) fn finish(
             text = page
                 .introduce(&text, book, site.as_deref(), folder)
                 .with_context(about)?;
+        } else if let Some(to) = name.to_str().and_then(|name| moved.get(name)) {
+            if let Some(site) = &site {
+                let canonical =
+                    |base: &str| format!("rel=\"canonical\" href=\"{base}{to}\"");
+                text = text.replace(&canonical(""), &canonical(site));
+            }
         } else if name == Path::new("404.html") {
             text = text.replace("<!-- chapters -->", &list(&pages));
         }
@@ -110,7 +120,7 @@ impl Page {
     }
 
     fn card(&self) -> PathBuf {
-        Path::new("cards").join(self.file.with_extension("png"))
+        card_of(&self.file)
     }
 
     /// The page with a head that says what it is.
@@ -195,18 +205,34 @@ fn sitemap(site: &str, pages: &[Page]) -> String {
     )
 }
 
-fn copy_cards(root: &Path, folder: &Path, pages: &[Page]) -> Result<()> {
+/// The card of each page, under the addresses that the page once had, too: an image cannot
+/// lead on, and what was shared earlier still shows it.
+fn copy_cards(
+    root: &Path,
+    folder: &Path,
+    pages: &[Page],
+    moved: &HashMap<String, String>,
+) -> Result<()> {
     for page in pages {
-        let to = folder.join(page.card());
-        let Some(name) = to.file_name() else { continue };
-        let from = root.join(CARDS).join(name);
-        if from.is_file() {
+        let from = root.join(CARDS).join(page.card().file_name().unwrap_or_default());
+        if !from.is_file() {
+            continue;
+        }
+        let once = moved.iter().filter(|(_, to)| page.file == Path::new(to));
+        let once = once.map(|(from, _)| card_of(Path::new(from)));
+        for card in once.chain([page.card()]) {
+            let to = folder.join(card);
             fs::create_dir_all(to.parent().unwrap_or(folder))?;
             fs::copy(&from, &to)
                 .with_context(|| format!("cannot copy {}", from.display()))?;
         }
     }
     Ok(())
+}
+
+/// Where the card of the page `file` lies, both from the top of the book.
+fn card_of(file: &Path) -> PathBuf {
+    Path::new("cards").join(file.with_extension("png"))
 }
 
 fn holds(folder: &Path, extension: &str) -> Result<bool> {
@@ -216,18 +242,12 @@ fn holds(folder: &Path, extension: &str) -> Result<bool> {
 /// The files of a folder and the folders in it that end in `extension`, sorted.
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder)?.collect::<io::Result<Vec<_>>>()?;
-        for path in entries.into_iter().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
-                found.push(path);
-            }
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let path = entry?.into_path();
+        if path.extension().is_some_and(|one| one == extension) && path.is_file() {
+            found.push(path);
         }
     }
-    found.sort();
     Ok(found)
 }
 

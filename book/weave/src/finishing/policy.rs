@@ -11,13 +11,13 @@ use crate::audience::Audience;
 /// # Errors
 /// When the page has no place for it.
 pub(crate) fn apply(page: &str, needs: Needs) -> Result<String, String> {
-    let charset = r#"<meta charset="UTF-8">"#;
-    let (before, after) = page
-        .split_once(charset)
-        .ok_or_else(|| format!("the page template has no {charset}"))?;
+    let charset = r#"<meta charset="utf-8">"#;
+    let start = page.to_ascii_lowercase().find(charset);
+    let start = start.ok_or_else(|| format!("the page template has no {charset}"))?;
+    let (before, after) = page.split_at(start + charset.len());
     let policy = policy(page, needs);
     Ok(format!(
-        "{before}{charset}\n        <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">{after}"
+        "{before}\n        <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">{after}"
     ))
 }
 

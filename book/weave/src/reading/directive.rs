@@ -30,10 +30,36 @@ pub(crate) enum Directive {
     Exercise(CratePath),
     /// All exercises of all chapters.
     Course,
+    /// The name of a chapter, as a link to its page.
+    Chapter(Mention),
 }
 
-const WORDS: [&str; 8] =
-    ["code", "diff", "output", "value", "figure", "rest", "exercise", "course"];
+/// How a chapter is named amid a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mention {
+    /// The chapter's crate.
+    pub krate: String,
+    /// The heading that the link leads to, if it is not the top of the page.
+    pub anchor: Option<String>,
+    /// The words around the number.
+    pub form: Form,
+}
+
+/// The words around the number of a chapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `chapter 9`
+    Inside,
+    /// `Chapter 9`, where a sentence begins
+    Start,
+    /// `9`, for "chapters 4, 5 and 9"
+    Number,
+}
+
+const WORDS: [&str; 11] = [
+    "code", "diff", "output", "value", "figure", "rest", "exercise", "course",
+    "chapter", "Chapter", "number",
+];
 
 impl Directive {
     /// Reads what stands between `{{#` and `}}`.
@@ -54,6 +80,9 @@ impl Directive {
             ("figure", [name]) => crate_path(name).map(Directive::Figure),
             ("exercise", [name]) => crate_path(name).map(Directive::Exercise),
             ("course", []) => Some(Directive::Course),
+            ("chapter", [name]) => mention(name, Form::Inside),
+            ("Chapter", [name]) => mention(name, Form::Start),
+            ("number", [name]) => mention(name, Form::Number),
             ("rest", [krate]) if is_name(krate) => {
                 Some(Directive::Rest(manifest_name(krate)))
             }
@@ -79,6 +108,11 @@ impl Directive {
             Directive::Rest(_) => "rest",
             Directive::Exercise(_) => "exercise",
             Directive::Course => "course",
+            Directive::Chapter(mention) => match mention.form {
+                Form::Inside => "chapter",
+                Form::Start => "Chapter",
+                Form::Number => "number",
+            },
         }
     }
 }
@@ -93,6 +127,9 @@ fn form(word: &str) -> Option<&'static str> {
         "rest" => Some("{{#rest crate}}"),
         "exercise" => Some("{{#exercise crate::exercise}}"),
         "course" => Some("{{#course}}"),
+        "chapter" => Some("{{#chapter crate}}"),
+        "Chapter" => Some("{{#Chapter crate}}"),
+        "number" => Some("{{#number crate}}"),
         _ => None,
     }
 }
@@ -101,6 +138,16 @@ fn value(path: &str) -> Option<Directive> {
     let (snapshot, key) = path.split_once('.')?;
     (!key.is_empty())
         .then(|| Some(Directive::Value(crate_path(snapshot)?, key.to_owned())))?
+}
+
+fn mention(name: &str, form: Form) -> Option<Directive> {
+    let (krate, anchor) = match name.split_once('#') {
+        Some((krate, anchor)) => (krate, Some(anchor.to_owned())),
+        None => (name, None),
+    };
+    let is_whole = is_name(krate) && anchor.as_deref().is_none_or(|to| !to.is_empty());
+    let krate = manifest_name(krate);
+    is_whole.then_some(Directive::Chapter(Mention { krate, anchor, form }))
 }
 
 fn crate_path(path: &str) -> Option<CratePath> {

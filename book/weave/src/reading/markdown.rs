@@ -89,7 +89,10 @@ pub(crate) fn scan(text: &str) -> Page {
             Event::Start(Tag::Link { dest_url, .. }) => {
                 page.link(&dest_url, &text[range.clone()], range.start);
             }
-            Event::Text(_) => page.stray_dollars(&settled, range),
+            Event::Text(_) => {
+                page.typed_numbers(text, range.clone());
+                page.stray_dollars(&settled, range);
+            }
             Event::Code(name) => {
                 let in_heading = reader
                     .headings
@@ -107,6 +110,11 @@ pub(crate) fn scan(text: &str) -> Page {
                 if text[range.clone()].starts_with("<!--") =>
             {
                 reader.literal.push(range);
+            }
+            Event::Html(_)
+                if !reader.literal.iter().any(|one| one.contains(&range.start)) =>
+            {
+                page.typed_numbers(text, range);
             }
             Event::InlineMath(latex) => {
                 let after = text[range.end..].chars();
@@ -210,6 +218,24 @@ impl Page {
                 let fault = "a `$` that belongs to no formula: close the formula and its \
                              braces, or write `\\$` for a dollar";
                 self.faults.push((before.len(), fault.to_owned()));
+            }
+        }
+    }
+
+    /// The number of a chapter may change, so it is never typed.
+    fn typed_numbers(&mut self, text: &str, range: Range<usize>) {
+        for (at, word) in text[range.clone()].match_indices("hapter") {
+            let (before, after) = text.split_at(range.start + at);
+            let after = &after[word.len()..];
+            let after = after.strip_prefix('s').unwrap_or(after);
+            let number =
+                after.trim_start_matches(|c: char| c.is_whitespace() || c == '>');
+            let is_number = number.starts_with(|c: char| c.is_ascii_digit());
+            if before.ends_with(['c', 'C']) && number.len() < after.len() && is_number {
+                let fault = "the number of a chapter is typed: write {{#chapter NAME}}, \
+                             {{#Chapter NAME}} where a sentence begins, or {{#number NAME}} \
+                             after \"chapters\"";
+                self.faults.push((before.len() - 1, fault.to_owned()));
             }
         }
     }

@@ -35,6 +35,23 @@ pub(crate) struct Crate {
     pub syllabus: OnceLock<Result<Option<Chapter>, Problem>>,
 }
 
+/// The number and the page of a chapter, as the name of its folder says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    /// `9` of `chapters/09-flash`.
+    pub number: u32,
+    /// `flash`: the page without its ending.
+    pub page: &'a str,
+}
+
+impl Place<'_> {
+    fn of(folder: &Path) -> Option<Place<'_>> {
+        let name = folder.strip_prefix("chapters").ok()?.to_str()?;
+        let (number, page) = name.split_once('-')?;
+        Some(Place { number: number.parse().ok()?, page })
+    }
+}
+
 impl Workspace {
     /// Finds the crates in `chapters/` and `book/`.
     ///
@@ -99,11 +116,28 @@ impl Workspace {
         })
     }
 
-    /// The crate whose chapter stands on the page `01-name.md`, with its folder.
-    pub(crate) fn told_on(&self, page: &Path) -> Option<(&str, &Path)> {
-        let folder = Path::new("chapters").join(page.file_stem()?);
-        let found = self.crates.values().find(|one| one.folder == folder)?;
-        Some((&found.name, &found.folder))
+    /// The crate whose chapter stands on the page `name.md`: that in `chapters/NN-name`.
+    pub(crate) fn told_on(&self, page: &Path) -> Option<&Crate> {
+        let name = page.file_stem()?.to_str()?;
+        self.chapters().find(|(_, place)| place.page == name).map(|(krate, _)| krate)
+    }
+
+    /// The crates that are chapters, each with its place in the book.
+    pub(crate) fn chapters(&self) -> impl Iterator<Item = (&Crate, Place<'_>)> {
+        self.crates.values().filter_map(|one| Some((one, Place::of(&one.folder)?)))
+    }
+
+    /// Where the chapter of a crate stands.
+    ///
+    /// # Errors
+    /// The nearest chapter, when there is none of that name.
+    pub(crate) fn place(&self, krate: &str) -> Result<Place<'_>, Fault> {
+        let found = self.chapters().find(|(one, _)| one.name == krate);
+        found.map(|(_, place)| place).ok_or_else(|| {
+            let names = self.chapters().map(|(one, _)| one.name.as_str());
+            let hint = did_you_mean(krate, names);
+            Fault::Here(format!("no chapter `{krate}` in chapters/{hint}"))
+        })
     }
 
     /// The drawings of a crate: `images/01-attention` for a chapter in that folder.

@@ -6,7 +6,11 @@ use std::{
 };
 
 use crate::{
-    reading::{directive::Directive, snapshots, workspace::Workspace},
+    reading::{
+        directive::Directive,
+        snapshots,
+        workspace::{Crate, Workspace},
+    },
     report::{Fault, Problem},
 };
 
@@ -29,12 +33,13 @@ pub(crate) fn check(
     let used = used_files(workspace, uses);
     let mut problems = Vec::new();
     for page in pages {
-        let Some((krate, folder)) = workspace.told_on(page) else { continue };
+        let Some(chapter) = workspace.told_on(page) else { continue };
+        let krate = chapter.name.as_str();
         let told: Vec<&Use> = uses.iter().filter(|one| one.page == *page).collect();
         problems.extend(told_twice(&told, krate));
         problems.extend(never_told(workspace, &told, krate, page));
-        problems.extend(unused(workspace, &used, krate, folder));
-        problems.extend(exercises(workspace, &told, krate, page));
+        problems.extend(unused(workspace, &used, krate, &chapter.folder));
+        problems.extend(exercises(workspace, &told, chapter, page));
     }
     problems
 }
@@ -125,12 +130,10 @@ fn unused(
 fn exercises(
     workspace: &Workspace,
     told: &[&Use],
-    krate: &str,
+    found: &Crate,
     page: &Path,
 ) -> Vec<Problem> {
-    let Some(found) = workspace.crates().find(|one| one.name == krate) else {
-        return Vec::new();
-    };
+    let krate = found.name.as_str();
     let chapter = match workspace.syllabus(found) {
         Ok(chapter) => chapter,
         Err(fault) => return vec![fault.at(page, 1)],
@@ -192,7 +195,8 @@ fn used_files(workspace: &Workspace, uses: &[Use]) -> HashSet<PathBuf> {
             | Directive::Diff(..)
             | Directive::Rest(_)
             | Directive::Exercise(_)
-            | Directive::Course => None,
+            | Directive::Course
+            | Directive::Chapter(_) => None,
         })
     };
     uses.iter().filter_map(|one| file(one).ok().flatten()).collect()

@@ -15,6 +15,7 @@ use mdbook_preprocessor::{Preprocessor, PreprocessorContext};
 use rayon::prelude::*;
 
 use super::{
+    chapter,
     coverage::{self, Use},
     exercise, figure, highlight, listing, maths, output,
     symbols::{self, Symbols},
@@ -86,11 +87,17 @@ fn weave(
         .par_iter()
         .map(|(file, chapter)| weave_page(&workspace, live, file, chapter))
         .collect();
+    let misnumbered: Vec<Problem> = chapters
+        .iter()
+        .filter_map(|(_, page)| {
+            chapter::misnumbered(&workspace, &config.book.src, page)
+        })
+        .collect();
     let pages: Vec<PathBuf> = chapters.into_iter().map(|(file, _)| file).collect();
     let mut texts = HashMap::new();
     let mut uses = Vec::new();
     let mut formulas = 0;
-    let mut problems = Vec::new();
+    let mut problems = misnumbered;
     for (file, page) in pages.iter().zip(woven) {
         texts.insert(file, page.markdown);
         uses.extend(page.uses);
@@ -98,7 +105,7 @@ fn weave(
         problems.extend(page.problems);
     }
     problems.extend(coverage::check(&workspace, &uses, &pages));
-    Report::check(problems)?;
+    Report::check_in(problems, &pages)?;
     book.for_each_chapter_mut(|chapter| {
         let Some(source) = &chapter.source_path else { return };
         if let Some(text) = texts.get(&config.book.src.join(source)) {
@@ -172,6 +179,7 @@ fn weave_page(
     }
     let mut problems: Vec<Problem> = faults
         .into_iter()
+        .chain(chapter::misplaced(workspace, text))
         .map(|(at, message)| Fault::Here(message).at(file, line(at)))
         .collect();
     let mut markdown = String::new();
@@ -204,6 +212,14 @@ impl Page<'_> {
                     Place::Heading => maths::shielded(&html::text(&value)),
                     Place::Alone | Place::Inline => value_html(path, key, &value),
                 })
+            }
+            What::Directive { directive: Directive::Chapter(mention), place } => {
+                match place {
+                    Place::Heading => chapter::words(self.workspace, mention),
+                    Place::Alone | Place::Inline => {
+                        chapter::link(self.workspace, mention)
+                    }
+                }
             }
             What::Directive { directive, place: Place::Alone } => {
                 Ok(as_block(text, part, &self.block(directive)?))
@@ -263,7 +279,9 @@ impl Page<'_> {
                 let controls = self.live.map(|live| live.form(path));
                 figure::figure(workspace, path, &number, &controls.unwrap_or_default())
             }
-            Directive::Value(..) => unreachable!("values are never blocks"),
+            Directive::Value(..) | Directive::Chapter(_) => {
+                unreachable!("values and chapters are never blocks")
+            }
         }
     }
 

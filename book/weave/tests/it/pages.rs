@@ -1,6 +1,6 @@
 //! What each of the weaver's words looks like on a finished page.
 
-use std::fs;
+use std::{fs, io::Write, process::Stdio};
 
 use crate::common::{Fixture, files};
 use insta::assert_snapshot;
@@ -10,25 +10,25 @@ use mdbook_driver::MDBook;
 #[test]
 fn listings_are_verbatim_and_linked() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "listings"));
+    assert_snapshot!(book.section("softmax.html", "listings"));
 }
 
 #[test]
 fn blocks_keep_their_place_in_lists_and_quotes() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "places"));
+    assert_snapshot!(book.section("softmax.html", "places"));
 }
 
 #[test]
 fn formulas_become_mathml_and_prices_stay() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "formulas"));
+    assert_snapshot!(book.section("softmax.html", "formulas"));
 }
 
 #[test]
 fn values_fit_into_sentences_tables_formulas_and_headings() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "values"));
+    assert_snapshot!(book.section("softmax.html", "values"));
 }
 
 #[test]
@@ -39,49 +39,49 @@ fn a_value_in_a_formula_counts_as_used() {
         "---\n---\nn: 3\n",
     );
     book.replace(
-        "book/src/01-softmax.md",
+        "book/src/softmax.md",
         "A function:",
         "$n = {{#value softmax::only.n}}$",
     );
     book.weave_well();
-    let section = book.section("01-softmax.html", "listings");
+    let section = book.section("softmax.html", "listings");
     assert!(section.contains("<mi>n</mi><mo>=</mo><mn>3</mn>"));
 }
 
 #[test]
 fn code_escapes_and_comments_are_left_alone() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "words-that-are-left-alone"));
+    assert_snapshot!(book.section("softmax.html", "words-that-are-left-alone"));
 }
 
 #[test]
 fn outputs_say_what_keeps_them() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "outputs"));
+    assert_snapshot!(book.section("softmax.html", "outputs"));
 }
 
 #[test]
 fn figures_bring_caption_words_and_data() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "figures"));
+    assert_snapshot!(book.section("softmax.html", "figures"));
 }
 
 #[test]
 fn the_rest_is_what_the_page_has_not_shown() {
     let book = woven();
-    assert_snapshot!(book.section("01-softmax.html", "the-rest"));
+    assert_snapshot!(book.section("softmax.html", "the-rest"));
 }
 
 #[test]
 fn a_diff_keeps_what_stays() {
     let book = woven();
-    assert_snapshot!(book.section("02-scaled-softmax.html", "the-difference"));
+    assert_snapshot!(book.section("scaled-softmax.html", "the-difference"));
 }
 
 #[test]
 fn a_page_needs_no_script_and_no_other_site() {
     let book = woven();
-    let page = book.page("01-softmax.html");
+    let page = book.page("softmax.html");
     let main = &page[page.find("<main>").unwrap()..page.find("</main>").unwrap()];
     assert!(!main.contains("<script"));
     assert!(!main.contains("src=\"http"));
@@ -91,7 +91,7 @@ fn a_page_needs_no_script_and_no_other_site() {
 fn links_to_the_preface_find_it() {
     let book = woven();
     assert!(
-        book.page("02-scaled-softmax.html").contains(r#"<a href="index.html">preface"#)
+        book.page("scaled-softmax.html").contains(r#"<a href="index.html">preface"#)
     );
 }
 
@@ -101,7 +101,7 @@ fn the_repository_is_one_setting() {
     let variable = "MDBOOK_OUTPUT__HTML__GIT_REPOSITORY_URL";
     let elsewhere = "https://example.com/fork";
     assert!(book.command().env(variable, elsewhere).status().unwrap().success());
-    let page = book.page("01-softmax.html");
+    let page = book.page("softmax.html");
     let link = "https://example.com/fork/blob/main/chapters/01-softmax/src/lib.rs#L";
     assert!(page.contains(link));
     assert!(!page.contains("example.org"));
@@ -113,7 +113,7 @@ fn without_a_repository_places_are_plain_text() {
     let setting = "git-repository-url = \"https://example.org/small-book/\"";
     book.replace("book.toml", setting, "");
     book.weave_well();
-    assert!(book.page("01-softmax.html").contains(
+    assert!(book.page("softmax.html").contains(
         "<code>softmax::softmax</code> chapters/01-softmax/src/lib.rs, lines 15–26"
     ));
 }
@@ -171,6 +171,43 @@ fn a_plain_mdbook_build_gives_the_same_pages() {
 }
 
 #[test]
+fn another_mdbook_is_told_which_is_needed() {
+    // What mdBook 0.4.52 sends for a book of one page.
+    let old = r##"[{"root":"/b","config":{"book":{"authors":[],"language":"en","multilingual":false,
+        "src":"src","title":"B"},"preprocessor":{"weave":{}}},"renderer":"html",
+        "mdbook_version":"0.4.52"},{"sections":[{"Chapter":{"name":"A","content":"# A\n",
+        "number":[1],"sub_items":[],"path":"a.md","source_path":"a.md","parent_names":[]}}],
+        "__non_exhaustive":null}]"##;
+    assert_eq!(
+        preprocess(old),
+        "mdBook 0.5 is needed, and this is mdBook 0.4.52: install it with `cargo install \
+         mdbook --version ^0.5`, or build the book with `cargo run`\n"
+    );
+    let newer = old.replace("0.4.52", "0.6.0");
+    assert!(
+        preprocess(&newer)
+            .starts_with("mdBook 0.5 is needed, and this is mdBook 0.6.0")
+    );
+    for nothing in ["", "{}", "[]"] {
+        let told = preprocess(nothing);
+        assert!(told.starts_with("expected a context and a book as JSON"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+/// What `weave preprocess` says to an input that it refuses.
+fn preprocess(sent: &str) -> String {
+    let mut weave = Fixture::new().command();
+    weave.arg("preprocess").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = weave.stderr(Stdio::piped()).spawn().unwrap();
+    running.stdin.take().unwrap().write_all(sent.as_bytes()).unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
 fn only_html_is_supported() {
     let supports = |renderer: &str| {
         let mut command = Fixture::new().command();
@@ -219,21 +256,21 @@ fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
         "[[exercise]]\nname = \"shares\"\nkind = \"implement\"\ntitle = \"A < B\"\n\
          section = \"listings\"\nbody = \"softmax\"\nhints = [\"a\", \"b\", \"c\"]\n",
     );
-    let page = "book/src/01-softmax.md";
+    let page = "book/src/softmax.md";
     book.replace(page, "A function:", "{{#exercise softmax::shares}}\n\n{{#course}}");
     book.write(
         "chapters/02-scaled-softmax/course.toml",
         "[[exercise]]\nname = \"scaled\"\nkind = \"implement\"\ntitle = \"B\"\n\
          section = \"the-whole\"\nbody = \"softmax\"\nhints = [\"a\", \"b\", \"c\"]\n",
     );
-    let second = "book/src/02-scaled-softmax.md";
+    let second = "book/src/scaled-softmax.md";
     book.replace(
         second,
         "## The whole",
         "## The whole\n\n{{#exercise scaled_softmax::scaled}}",
     );
     book.weave_well();
-    let html = std::fs::read_to_string(book.root().join("target/book/01-softmax.html"));
+    let html = std::fs::read_to_string(book.root().join("target/book/softmax.html"));
     let html = html.unwrap();
     for wanted in [
         r#"<div class="exercise" id="exercise-shares" data-exercise="softmax/shares">"#,
@@ -241,7 +278,7 @@ fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
         "<code>cargo course check softmax/shares</code>",
         r##"<a href="#listings">read for it</a>"##,
         r#"<li data-chapter="softmax">"#,
-        r#"<a href="01-softmax.html#exercise-shares">A &lt; B</a>"#,
+        r#"<a href="softmax.html#exercise-shares">A &lt; B</a>"#,
     ] {
         assert!(html.contains(wanted), "{wanted}");
     }
@@ -250,4 +287,45 @@ fn exercises_have_a_head_on_their_page_and_a_line_in_the_list() {
     assert!(at("softmax") < at("scaled-softmax"), "{html}");
     // Boxes to tick are the script's: a page without it has no broken ones.
     assert!(!html.contains(r#"<input type="checkbox" data"#));
+}
+
+#[test]
+fn a_chapter_is_named_by_its_number_and_linked() {
+    let book = Fixture::new();
+    let prose = "In {{#chapter softmax}} or {{#chapter softmax#values}}. {{#Chapter softmax}} \
+                 and chapters {{#number softmax}} and {{#number scaled-softmax}}.\n\n\
+                 ### After {{#chapter scaled_softmax}} {#after}";
+    let page = "book/src/scaled-softmax.md";
+    book.replace(page, "## The difference", &format!("{prose}\n\n## The difference"));
+    book.weave_well();
+    let html = book.page("scaled-softmax.html");
+    for wanted in [
+        r#"In <a href="softmax.html">chapter 1</a> or "#,
+        r#"or <a href="softmax.html#values">chapter 1</a>."#,
+        r#"<a href="softmax.html">Chapter 1</a> and chapters <a href="softmax.html">1</a> "#,
+        r#"and <a href="scaled-softmax.html">2</a>."#,
+        r##"<h3 id="after"><a class="header" href="#after">After chapter 2</a></h3>"##,
+    ] {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+}
+
+#[test]
+fn a_chapter_that_moves_keeps_its_address_and_changes_its_number() {
+    let book = Fixture::new();
+    book.replace("book/src/README.md", "Read", "Begin with {{#chapter softmax}}. Read");
+    let folder = |name: &str| book.root().join("chapters").join(name);
+    fs::rename(folder("01-softmax"), folder("03-softmax")).unwrap();
+    let images = |name: &str| book.root().join("images").join(name);
+    fs::rename(images("01-softmax"), images("03-softmax")).unwrap();
+    let summary = "- [Softmax](softmax.md)\n- [Scaled](scaled-softmax.md)";
+    let moved = "- [Scaled](scaled-softmax.md)\n- [Softmax](softmax.md)";
+    book.replace("book/src/SUMMARY.md", summary, moved);
+    fs::rename(folder("02-scaled-softmax"), folder("01-scaled-softmax")).unwrap();
+    fs::rename(folder("03-softmax"), folder("02-softmax")).unwrap();
+    fs::rename(images("03-softmax"), images("02-softmax")).unwrap();
+    book.weave_well();
+    let preface = book.page("index.html");
+    assert!(preface.contains(r#"<a href="softmax.html">chapter 2</a>"#), "{preface}");
+    assert!(book.page("softmax.html").contains("Figure 2.1: "));
 }

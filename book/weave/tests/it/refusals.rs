@@ -2,8 +2,8 @@
 
 use crate::common::Fixture;
 
-const PAGE: &str = "book/src/01-softmax.md";
-const NEXT_PAGE: &str = "book/src/02-scaled-softmax.md";
+const PAGE: &str = "book/src/softmax.md";
+const NEXT_PAGE: &str = "book/src/scaled-softmax.md";
 const SOURCE: &str = "chapters/01-softmax/src/lib.rs";
 const DRAWING: &str = "images/01-softmax/sharpness.svg";
 /// A line of the first page that each test may put something else for: line 5.
@@ -19,7 +19,7 @@ fn an_unknown_crate() {
                 "{{#code sofmax::softmax}}",
             );
         },
-        &["book/src/01-softmax.md:7: no crate `sofmax` in chapters/ or book/; \
+        &["book/src/softmax.md:7: no crate `sofmax` in chapters/ or book/; \
              did you mean `softmax`?"],
     );
 }
@@ -28,7 +28,7 @@ fn an_unknown_crate() {
 fn an_unknown_item() {
     check(
         |book| book.replace(PAGE, "::MAX_SCORE", "::MAX_SCROE"),
-        &["book/src/01-softmax.md:19: no item `MAX_SCROE` in crate `softmax` \
+        &["book/src/softmax.md:19: no item `MAX_SCROE` in crate `softmax` \
              (chapters/01-softmax/src/lib.rs); did you mean `MAX_SCORE`?"],
     );
 }
@@ -37,7 +37,7 @@ fn an_unknown_item() {
 fn an_unknown_method() {
     check(
         |book| book.replace(PAGE, "Warm::apply", "Warm::aply"),
-        &["book/src/01-softmax.md:13: no item `Warm::aply` in crate `softmax` \
+        &["book/src/softmax.md:13: no item `Warm::aply` in crate `softmax` \
              (chapters/01-softmax/src/lib.rs); did you mean `Warm::apply`?"],
     );
 }
@@ -58,7 +58,7 @@ fn an_exercise_that_is_on_no_page() {
     check(
         |book| book.write(COURSE, EXERCISE),
         &["chapters/01-softmax/course.toml:1: exercise `soft-max` stands nowhere in \
-             book/src/01-softmax.md: place it with {{#exercise softmax::soft-max}}"],
+             book/src/softmax.md: place it with {{#exercise softmax::soft-max}}"],
     );
 }
 
@@ -70,9 +70,7 @@ fn an_exercise_that_stands_twice() {
             book.write(COURSE, EXERCISE);
             book.replace(PAGE, FREE, twice);
         },
-        &[
-            "book/src/01-softmax.md:7: exercise `soft-max` stands twice: first at line 5",
-        ],
+        &["book/src/softmax.md:7: exercise `soft-max` stands twice: first at line 5"],
     );
 }
 
@@ -88,7 +86,7 @@ fn an_exercise_on_the_page_of_another_chapter() {
                 "{{#exercise softmax::soft-max}}\n\n## The whole",
             );
         },
-        &["book/src/02-scaled-softmax.md:10: the exercise belongs on the page of \
+        &["book/src/scaled-softmax.md:10: the exercise belongs on the page of \
              `softmax`"],
     );
 }
@@ -101,10 +99,10 @@ fn an_unknown_exercise() {
             book.replace(PAGE, FREE, "{{#exercise softmax::soft-maks}}");
         },
         &[
-            "book/src/01-softmax.md:5: no exercise `soft-maks` of crate `softmax`; \
+            "book/src/softmax.md:5: no exercise `soft-maks` of crate `softmax`; \
              did you mean `soft-max`?",
             "chapters/01-softmax/course.toml:1: exercise `soft-max` stands nowhere in \
-             book/src/01-softmax.md: place it with {{#exercise softmax::soft-max}}",
+             book/src/softmax.md: place it with {{#exercise softmax::soft-max}}",
         ],
     );
 }
@@ -130,8 +128,8 @@ fn an_exercise_that_points_to_no_section() {
             book.write(COURSE, EXERCISE.replace("\"listings\"", "\"listing\""));
             book.replace(PAGE, FREE, "{{#exercise softmax::soft-max}}");
         },
-        &["book/src/01-softmax.md:1: the link `#listing` finds no such heading in \
-             book/src/01-softmax.md; did you mean `listings`?"],
+        &["book/src/softmax.md:1: the link `#listing` finds no such heading in \
+             book/src/softmax.md; did you mean `listings`?"],
     );
 }
 
@@ -143,9 +141,9 @@ fn an_item_that_the_source_has_twice() {
             book.replace(SOURCE, "#[must_use]", twin);
         },
         &[
-            "book/src/01-softmax.md:7: `softmax` is ambiguous: \
+            "book/src/softmax.md:7: `softmax` is ambiguous: \
              chapters/01-softmax/src/lib.rs has it at lines 15 and 22",
-            "book/src/02-scaled-softmax.md:8: `softmax` is ambiguous: \
+            "book/src/scaled-softmax.md:8: `softmax` is ambiguous: \
              chapters/01-softmax/src/lib.rs has it at lines 15 and 22",
         ],
     );
@@ -156,7 +154,7 @@ fn an_unknown_snapshot() {
     check(
         |book| book.replace(PAGE, "three_scores", "tree_scores"),
         &[
-            "book/src/01-softmax.md:85: no snapshot `tree_scores` of crate \
+            "book/src/softmax.md:85: no snapshot `tree_scores` of crate \
              `softmax` in chapters/01-softmax/tests/it/snapshots; did you mean \
              `three_scores`?",
             "chapters/01-softmax/tests/it/snapshots/it__outputs__three_scores.snap:1: \
@@ -186,7 +184,7 @@ fn a_snapshot_name_in_two_files() {
     check(
         |book| book.write(twin, "---\n---\n"),
         &[
-            "book/src/01-softmax.md:85: two snapshots are called \
+            "book/src/softmax.md:85: two snapshots are called \
              `three_scores`: \
              chapters/01-softmax/tests/it/snapshots/it__laws__three_scores.snap and \
              chapters/01-softmax/tests/it/snapshots/it__outputs__three_scores.snap",
@@ -204,7 +202,7 @@ fn a_snapshot_name_in_two_files() {
 fn an_unknown_value() {
     check(
         |book| book.replace(PAGE, "facts.share", "facts.shares"),
-        &["book/src/01-softmax.md:73: no value `shares` in the snapshot \
+        &["book/src/softmax.md:73: no value `shares` in the snapshot \
              chapters/01-softmax/tests/it/snapshots/it__outputs__facts.snap; did you \
              mean `share`?"],
     );
@@ -215,7 +213,7 @@ fn an_unknown_figure() {
     check(
         |book| book.replace(PAGE, "softmax::sharpness", "softmax::sharpnes"),
         &[
-            "book/src/01-softmax.md:89: no figure `sharpnes` in \
+            "book/src/softmax.md:89: no figure `sharpnes` in \
              images/01-softmax; did you mean `sharpness`?",
             "images/01-softmax/sharpness.svg:1: this figure is used nowhere in \
              the book: show it with {{#figure softmax::sharpness}}, or delete \
@@ -231,9 +229,9 @@ fn a_malformed_directive() {
             book.replace(PAGE, FREE, "{{#code MAX_SCORE}} {{#value softmax::facts}}");
         },
         &[
-            "book/src/01-softmax.md:5: malformed `{{#code MAX_SCORE}}`: \
+            "book/src/softmax.md:5: malformed `{{#code MAX_SCORE}}`: \
              expected `{{#code crate::item}}`",
-            "book/src/01-softmax.md:5: malformed `{{#value softmax::facts}}`: \
+            "book/src/softmax.md:5: malformed `{{#value softmax::facts}}`: \
              expected `{{#value crate::snapshot.key}}`",
         ],
     );
@@ -243,7 +241,7 @@ fn a_malformed_directive() {
 fn a_directive_that_is_not_closed() {
     check(
         |book| book.replace(PAGE, FREE, "{{#output softmax::three_scores"),
-        &["book/src/01-softmax.md:5: `{{#output softmax::three_scores` is not \
+        &["book/src/softmax.md:5: `{{#output softmax::three_scores` is not \
              closed by `}}` on its line"],
     );
 }
@@ -259,8 +257,8 @@ fn an_unknown_directive() {
             );
         },
         &[
-            "book/src/01-softmax.md:5: no directive `include`",
-            "book/src/01-softmax.md:5: no directive `vlue`; did you mean \
+            "book/src/softmax.md:5: no directive `include`",
+            "book/src/softmax.md:5: no directive `vlue`; did you mean \
              `value`?",
         ],
     );
@@ -270,7 +268,7 @@ fn an_unknown_directive() {
 fn a_block_amid_a_sentence() {
     check(
         |book| book.replace(PAGE, FREE, "See {{#output softmax::three_scores}}"),
-        &["book/src/01-softmax.md:5: `{{#output}}` has to stand on a line of \
+        &["book/src/softmax.md:5: `{{#output}}` has to stand on a line of \
              its own"],
     );
 }
@@ -279,7 +277,7 @@ fn a_block_amid_a_sentence() {
 fn an_item_told_twice() {
     check(
         |book| book.replace(PAGE, FREE, "{{#code softmax::softmax}}"),
-        &["book/src/01-softmax.md:7: `softmax` is shown twice: first at line \
+        &["book/src/softmax.md:7: `softmax` is shown twice: first at line \
              5"],
     );
 }
@@ -289,7 +287,7 @@ fn a_public_item_never_told() {
     check(
         |book| book.replace(PAGE, "{{#rest softmax}}", ""),
         &["chapters/01-softmax/src/lib.rs:38: `Warm::new` is shown nowhere in \
-             book/src/01-softmax.md: show it with {{#code softmax::Warm::new}} \
+             book/src/softmax.md: show it with {{#code softmax::Warm::new}} \
              or carry it with {{#rest softmax}}"],
     );
 }
@@ -322,9 +320,9 @@ fn code_without_a_language() {
     check(
         |book| book.replace(PAGE, FREE, "```\nx\n```\n\n    indented"),
         &[
-            "book/src/01-softmax.md:5: code without a language: open it with \
+            "book/src/softmax.md:5: code without a language: open it with \
              ```rust, ```console or ```text",
-            "book/src/01-softmax.md:9: code without a language: open it with \
+            "book/src/softmax.md:9: code without a language: open it with \
              ```rust, ```console or ```text",
         ],
     );
@@ -335,9 +333,9 @@ fn a_formula_that_does_not_parse() {
     check(
         |book| book.replace(PAGE, FREE, r"A $\fraction{1}{2}$ and $$\frac{1}$$."),
         &[
-            "book/src/01-softmax.md:5: formula `\\fraction{1}{2}`: Unknown \
+            "book/src/softmax.md:5: formula `\\fraction{1}{2}`: Unknown \
              command \"\\fraction\".",
-            "book/src/01-softmax.md:5: formula `\\frac{1}`: Expected argument \
+            "book/src/softmax.md:5: formula `\\frac{1}`: Expected argument \
              but reached end of input.",
         ],
     );
@@ -347,7 +345,7 @@ fn a_formula_that_does_not_parse() {
 fn a_formula_that_does_not_end() {
     check(
         |book| book.replace(PAGE, FREE, r"A $\frac{1$ is none, nor is $x, but $5 is."),
-        &["book/src/01-softmax.md:5: a `$` that belongs to no formula: close \
+        &["book/src/softmax.md:5: a `$` that belongs to no formula: close \
              the formula and its braces, or write `\\$` for a dollar"],
     );
 }
@@ -409,23 +407,23 @@ fn source_that_does_not_parse() {
 #[test]
 fn a_link_to_nowhere() {
     check(
-        |book| book.replace(PAGE, FREE, "[There](02-scaled-sofmax.md)"),
-        &["book/src/01-softmax.md:5: the link `02-scaled-sofmax.md` leads \
-             nowhere; did you mean `02-scaled-softmax.md`?"],
+        |book| book.replace(PAGE, FREE, "[There](scaled-sofmax.md)"),
+        &["book/src/softmax.md:5: the link `scaled-sofmax.md` leads \
+             nowhere; did you mean `scaled-softmax.md`?"],
     );
 }
 
 #[test]
 fn a_link_to_a_heading_that_does_not_exist() {
-    let links = "[here](#value), [there](02-scaled-softmax.md#the-diference)";
+    let links = "[here](#value), [there](scaled-softmax.md#the-diference)";
     check(
         |book| book.replace(PAGE, FREE, links),
         &[
-            "book/src/01-softmax.md:5: the link `#value` finds no such heading \
-             in book/src/01-softmax.md; did you mean `values`?",
-            "book/src/01-softmax.md:5: the link \
-             `02-scaled-softmax.md#the-diference` finds no such heading in \
-             book/src/02-scaled-softmax.md; did you mean `the-difference`?",
+            "book/src/softmax.md:5: the link `#value` finds no such heading \
+             in book/src/softmax.md; did you mean `values`?",
+            "book/src/softmax.md:5: the link \
+             `scaled-softmax.md#the-diference` finds no such heading in \
+             book/src/scaled-softmax.md; did you mean `the-difference`?",
         ],
     );
 }
@@ -436,7 +434,7 @@ fn a_link_out_of_the_book() {
         |book| {
             book.replace(PAGE, FREE, "[source](../../chapters/01-softmax/src/lib.rs)");
         },
-        &["book/src/01-softmax.md:5: the link \
+        &["book/src/softmax.md:5: the link \
              `../../chapters/01-softmax/src/lib.rs` leaves the book"],
     );
 }
@@ -445,9 +443,9 @@ fn a_link_out_of_the_book() {
 fn a_chapter_that_does_not_exist() {
     check(
         |book| {
-            book.replace("book/src/SUMMARY.md", "02-scaled-softmax.md", "02-scaled.md");
+            book.replace("book/src/SUMMARY.md", "scaled-softmax.md", "scaled.md");
         },
-        &["book/src/SUMMARY.md:6: no such chapter: book/src/02-scaled.md"],
+        &["book/src/SUMMARY.md:6: no such chapter: book/src/scaled.md"],
     );
 }
 
@@ -455,8 +453,112 @@ fn a_chapter_that_does_not_exist() {
 fn an_image_without_text_alternative() {
     check(
         |book| book.replace(PAGE, FREE, "![](https://example.org/x.png)"),
-        &["book/src/01-softmax.md:5: an image without a text alternative: \
+        &["book/src/softmax.md:5: an image without a text alternative: \
              `![what it shows](…)`"],
+    );
+}
+
+#[test]
+fn an_unknown_chapter() {
+    check(
+        |book| book.replace(PAGE, FREE, "In {{#chapter sofmax}}, {{#chapter}}."),
+        &[
+            "book/src/softmax.md:5: malformed `{{#chapter}}`: expected `{{#chapter crate}}`",
+            "book/src/softmax.md:5: no chapter `sofmax` in chapters/; did you mean \
+             `softmax`?",
+        ],
+    );
+}
+
+#[test]
+fn a_number_of_a_chapter_that_is_typed() {
+    let typed = "the number of a chapter is typed: write {{#chapter NAME}}, {{#Chapter NAME}} \
+                 where a sentence begins, or {{#number NAME}} after \"chapters\"";
+    let lines =
+        [6, 8, 10, 12].map(|line| format!("book/src/softmax.md:{line}: {typed}"));
+    check(
+        |book| {
+            let prose = "`chapter 1` and \n*chapters\n1 and 2*.\n> Chapter 1\n\n- [chapter 1](#values)\n\n\
+                         <details><summary>Chapter\n2?</summary></details>";
+            book.replace(PAGE, FREE, prose);
+        },
+        &lines.each_ref().map(String::as_str),
+    );
+}
+
+#[test]
+fn a_folder_that_has_another_number() {
+    check(
+        |book| {
+            book.replace(PAGE, FREE, "`my/02-softmax` and 2001-softmax, 01-softmax-b");
+        },
+        &["book/src/softmax.md:5: `02-softmax` is not there: the chapter lies in \
+             chapters/01-softmax"],
+    );
+}
+
+#[test]
+fn a_page_that_is_listed_under_another_number() {
+    let page = |name: &str| format!("- [{name}]({}.md)", name.to_lowercase());
+    check(
+        |book| {
+            let summary = "book/src/SUMMARY.md";
+            book.replace(
+                summary,
+                &page("Softmax"),
+                "- [Softmax](softmax.md)\n- [New](new.md)",
+            );
+            book.write("book/src/new.md", "# New\n");
+        },
+        &[
+            "book/src/SUMMARY.md:7: scaled-softmax.md is chapter 3 here and has the folder \
+             chapters/02-scaled-softmax: move one of the two",
+        ],
+    );
+}
+
+#[test]
+fn an_address_that_is_lost() {
+    let list = "404.html\nindex.html\nold.html\nscaled-softmax.html\n";
+    check(
+        |book| book.write("book/addresses.txt", list),
+        &[
+            "book/addresses.txt:3: nothing answers at `old.html` any more: lead it on in \
+             [output.html.redirect] of book.toml, as \"/old.html\" = \"PAGE.html\"",
+            "book/addresses.txt:5: `softmax.html` is published from now on: add it to this \
+             list",
+        ],
+    );
+}
+
+#[test]
+fn an_address_that_leads_astray_and_a_link_to_one_that_has_moved() {
+    let moved = "[output.html.redirect]\n\"/old.html\" = \"softmax.html\"\n";
+    let listed =
+        "index.html\nold.html\nolder.html\nscaled-softmax.html\nsoftmax.html\n";
+    check(
+        |book| {
+            let config =
+                std::fs::read_to_string(book.root().join("book.toml")).unwrap();
+            book.write(
+                "book.toml",
+                format!("{config}\n{moved}\"/older.html\" = \"old.html\"\n"),
+            );
+            book.write("book/addresses.txt", listed);
+        },
+        &[
+            "book.toml:1: `/older.html` is led on to `old.html`, which is no page of the book",
+        ],
+    );
+    check(
+        |book| {
+            let config =
+                std::fs::read_to_string(book.root().join("book.toml")).unwrap();
+            book.write("book.toml", format!("{config}\n{moved}"));
+            book.replace(PAGE, FREE, "[There](old.md#values)");
+        },
+        &["book/src/softmax.md:5: the link `old.md#values` leads to a page that is \
+             `softmax.md` now"],
     );
 }
 
@@ -469,15 +571,15 @@ fn everything_at_once_in_reading_order() {
             book.replace(PAGE, "{{#rest softmax}}", "{{#rest softmx}}");
         },
         &[
-            "book/src/01-softmax.md:5: `{{#code}}` has to stand on a line of \
+            "book/src/softmax.md:5: `{{#code}}` has to stand on a line of \
              its own",
-            "book/src/01-softmax.md:5: formula `\\nothing`: Unknown command \
+            "book/src/softmax.md:5: formula `\\nothing`: Unknown command \
              \"\\nothing\".",
-            "book/src/01-softmax.md:93: no crate `softmx` in chapters/ or \
+            "book/src/softmax.md:93: no crate `softmx` in chapters/ or \
              book/; did you mean `softmax`?",
-            "book/src/02-scaled-softmax.md:10: no directive `nothing`",
+            "book/src/scaled-softmax.md:10: no directive `nothing`",
             "chapters/01-softmax/src/lib.rs:38: `Warm::new` is shown nowhere in \
-             book/src/01-softmax.md: show it with {{#code softmax::Warm::new}} \
+             book/src/softmax.md: show it with {{#code softmax::Warm::new}} \
              or carry it with {{#rest softmax}}",
         ],
     );

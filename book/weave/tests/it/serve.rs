@@ -11,7 +11,7 @@ use std::{
 
 use crate::common::Fixture;
 
-const PAGE: &str = "book/src/01-softmax.md";
+const PAGE: &str = "book/src/softmax.md";
 /// Longer than any machine should need; nothing waits that long unless it fails.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -74,7 +74,7 @@ fn a_change_is_woven_and_the_page_is_told() {
     let mut frame = [0; 8];
     news.read_exact(&mut frame).unwrap();
     assert_eq!(&frame, b"\x81\x06reload");
-    assert!(server.get("/01-softmax.html").contains("A function, changed:"));
+    assert!(server.get("/softmax.html").contains("A function, changed:"));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn source_snapshots_and_drawings_are_watched_too() {
     ];
     for (file, old, new) in edits {
         server.book.replace(&file, old, new);
-        server.wait_for("/01-softmax.html", new);
+        server.wait_for("/softmax.html", new);
     }
 }
 
@@ -101,9 +101,9 @@ fn a_book_that_is_wrong_leaves_the_last_good_one() {
     let server = Server::start(Fixture::new());
     server.book.replace(PAGE, "A function:", "{{#code softmax::nothing}}");
     server.wait_for_line("no item `nothing` in crate `softmax`");
-    assert!(server.get("/01-softmax.html").contains("A function:"));
+    assert!(server.get("/softmax.html").contains("A function:"));
     server.book.replace(PAGE, "{{#code softmax::nothing}}", "A function, again:");
-    server.wait_for("/01-softmax.html", "A function, again:");
+    server.wait_for("/softmax.html", "A function, again:");
 }
 
 #[test]

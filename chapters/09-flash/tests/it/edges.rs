@@ -34,7 +34,7 @@ fn every_way(
         ("attend".into(), attend(q, k, v, one, mask).unwrap()),
         ("tiled".into(), attend_tiled(q.as_view(), k, v, mask, TILE).unwrap()),
     ];
-    for vectors in [Vectors::Widest, Vectors::Eight, Vectors::One] {
+    for vectors in [Vectors::Widest, Vectors::UpToEight, Vectors::One] {
         for exp in [Exp::Series, Exp::Library] {
             let tuning = Tuning { tile: TILE, vectors, exp };
             let output = attend_tuned(q, k, v, one, mask, tuning).unwrap();
@@ -48,6 +48,17 @@ fn every_way(
 fn says<T>(result: Result<T, impl std::fmt::Display>, expected: &str) {
     let error = result.err().expect("an error");
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn vectors_hold_as_many_numbers_as_their_names_allow() {
+    let [one, up_to_eight, widest] =
+        [Vectors::One, Vectors::UpToEight, Vectors::Widest].map(Vectors::lanes);
+    assert_eq!(one, 1);
+    assert!((1..=8).contains(&up_to_eight), "{up_to_eight}");
+    // Only x86-64 has vectors of more than eight.
+    let wider = if cfg!(target_arch = "x86_64") { up_to_eight..=16 } else { 1..=8 };
+    assert!(wider.contains(&widest), "{widest}");
 }
 
 #[test]
@@ -95,6 +106,24 @@ fn a_query_with_every_key_hidden_gets_zeros() {
     {
         let expected = dmatrix![3.0, 4.0; 0.0, 0.0; 5.0, 6.0; 1.5, 2.5; 3.0, 4.0];
         assert_close(&name, &found, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn what_is_hidden_does_not_leak() {
+    let causal = Mask::Causal { offset: 0 };
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let k = dmatrix![1.0; 1.0; odd; 1.0; 1.0];
+        let v = dmatrix![1.0, 1.0; 3.0, 3.0; odd, odd; 7.0, 7.0; 9.0, odd];
+        for (name, found) in every_way(&ones(3, 1), &ones(5, 1), &v, &causal) {
+            assert_eq!(found.rows(0, 2), dmatrix![1.0, 1.0; 2.0, 2.0], "{name}");
+            assert!(found.row(2).iter().all(|o| !o.is_finite()), "{name}: {found}");
+        }
+        let padding = Mask::padding(3, &[true, true, false, true, true]);
+        for (name, found) in every_way(&ones(3, 1), &k, &v, &padding) {
+            assert_eq!(found.column(0), dmatrix![5.0; 5.0; 5.0], "{name}");
+            assert!(found.column(1).iter().all(|o| !o.is_finite()), "{name}: {found}");
+        }
     }
 }
 

@@ -1,0 +1,3 @@
+//! The crate's integration tests, one module for each claim about it.
+
+mod kinds;
