@@ -107,11 +107,11 @@ pub(crate) fn forward<C: Chapter>(
     let Inputs { input, x_file } = Inputs::open(arguments)?;
     let tensors = input.with_prefix(prefix);
     let layer = C::load(flags, &tensors)?;
+    let wide = tensors.widths();
     let runs = repeat.unwrap_or(1);
     let (results, times) = if C::READS_X {
         let batch = Batch::read(&input, x_file.as_ref(), prefix)?;
         expect_all_read(&tensors, x_file.as_ref(), C::NAME)?;
-        let wide = tensors.widths();
         let plan = Plan::of::<C>(&batch, &layer, flags, wide, !arguments.no_weights)?;
         let run = || run_all::<C>(&batch, &layer, flags, &plan);
         let (outputs, times) = timed(runs, run)?;

@@ -10,10 +10,8 @@ pub(crate) struct Bytes(u64);
 impl Bytes {
     /// Of so many F32 numbers in a tensor of this shape.
     pub(crate) fn of_f32s(shape: &[usize]) -> Self {
-        let factors = shape.iter().map(|&length| length as u64);
-        let all = factors.fold(Some(size_of::<f32>() as u64), |product, length| {
-            product.and_then(|product| product.checked_mul(length))
-        });
+        let mut factors = shape.iter().map(|&length| length as u64);
+        let all = factors.try_fold(size_of::<f32>() as u64, u64::checked_mul);
         // An empty tensor is empty, however long its other sides are.
         Bytes(if shape.contains(&0) { 0 } else { all.unwrap_or(u64::MAX) })
     }
@@ -60,13 +58,16 @@ impl Bytes {
 /// `8.6 GB`, `12.5 MB`, in powers of 1,000.
 impl std::fmt::Display for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let units = ["kB", "MB", "GB", "TB", "PB"];
-        let thousands = |power: usize| self.0 as f64 / 1000_f64.powi(power as i32);
-        let power = (2..=5).rfind(|&power| thousands(power) >= 1.0).unwrap_or(1);
-        match self.0 {
-            u64::MAX => write!(f, "more than 18,000 PB"),
-            _ => write!(f, "{:.1} {}", thousands(power), units[power - 1]),
+        if self.0 == u64::MAX {
+            return write!(f, "more than 18,000 PB");
         }
+        let (mut number, mut unit) = (self.0 as f64 / 1e3, "kB");
+        for larger in ["MB", "GB", "TB", "PB"] {
+            if number >= 1e3 {
+                (number, unit) = (number / 1e3, larger);
+            }
+        }
+        write!(f, "{number:.1} {unit}")
     }
 }
 

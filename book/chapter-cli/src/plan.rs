@@ -37,10 +37,8 @@ impl Plan {
     ) -> Result<Self> {
         // A layer that cannot run on these sequences says so itself.
         let Ok(layout) = batch.layout::<C>(layer, flags) else {
-            return Ok(match keeps_weights {
-                true => Plan::WithWeights,
-                false => Plan::WithoutWeights { rows: 1 },
-            });
+            let lean = Plan::WithoutWeights { rows: 1 };
+            return Ok(if keeps_weights { Plan::WithWeights } else { lean });
         };
         let copies = C::copies_of_weights(flags);
         let need = Need::of(batch, &layout, wide);

@@ -37,7 +37,7 @@ pub(crate) fn expect_all_read(
     if let Some(file) = x_file {
         unread.add_beside_x(file, layer);
     }
-    unread.is_nothing(here)
+    unread.expect_none(here)
 }
 
 /// A tensor that was read behind the prefix does not stand in front of it, too.
@@ -97,7 +97,7 @@ impl Unread {
 
     /// # Errors
     /// When there is something.
-    fn is_nothing(mut self, here: &str) -> Result<()> {
+    fn expect_none(mut self, here: &str) -> Result<()> {
         const SHOWN: usize = 4;
         self.names.sort_by(|a, b| a[1].cmp(&b[1]));
         self.names.dedup();

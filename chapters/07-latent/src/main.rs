@@ -35,8 +35,8 @@ struct Flags {
     #[arg(long, value_name = "THETA", default_value_t = 10_000.0)]
     rope_theta: f64,
 
-    /// Turn features i and i + R/2 together, as MiniCPM3's weights want it
-    /// (`rope_interleave`: false), and not 2i and 2i + 1, as DeepSeek's do
+    /// Turn features i and i + R/2 of a head together (`rope_interleave`: false), and not
+    /// 2i and 2i + 1, as DeepSeek's weights want it
     #[arg(long)]
     half_split: bool,
 
