@@ -27,7 +27,9 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod permute;
+mod reordering;
 mod scaling;
+mod told;
 
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;
