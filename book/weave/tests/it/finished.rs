@@ -127,13 +127,23 @@ fn every_page_has_a_policy_and_one_style_sheet() {
 fn two_builds_give_the_same_bytes() {
     let build = || {
         let book = at_home();
-        assert!(book.command().arg("epub").status().unwrap().success());
-        let epub = std::fs::read(book.root().join("target/book.epub")).unwrap();
-        (book.finished(), epub)
+        book.weave_well();
+        book.finished()
     };
     let (one, other) = (build(), build());
-    for (file, bytes) in &one.0 {
-        assert!(other.0.get(file) == Some(bytes), "{} differs", file.display());
+    for (file, bytes) in &one {
+        assert!(other.get(file) == Some(bytes), "{} differs", file.display());
     }
     assert!(one == other);
+}
+
+#[test]
+fn readers_pages_never_call_home() {
+    let book = Fixture::new();
+    assert!(book.command().args(["build", "--author"]).status().unwrap().success());
+    book.weave_well();
+    let author =
+        std::fs::read_to_string(book.root().join("target/book.served/index.html"));
+    assert!(author.unwrap().contains("WebSocket"));
+    assert!(!book.page("index.html").contains("WebSocket"));
 }

@@ -6,5 +6,4 @@ mod finished;
 mod layers;
 mod pages;
 mod refusals;
-mod serve;
 mod theme;
