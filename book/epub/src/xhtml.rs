@@ -5,8 +5,6 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use scraper::{ElementRef, Html, Node, Selector, node::Element};
 
-use crate::color;
-
 /// The text of one page.
 pub(crate) struct Body {
     pub xhtml: String,
@@ -70,6 +68,13 @@ fn write_element(element: ElementRef, xhtml: &mut String) {
     if name == "a" && value.classes().any(|class| class == "header") {
         return children(element, xhtml);
     }
+    // Few devices unfold: what a page folds until a reader says otherwise stands open.
+    if is_fold(element) {
+        *xhtml += "<div>";
+        children(element, xhtml);
+        *xhtml += "</div>";
+        return;
+    }
     *xhtml += &format!("<{name}");
     match name {
         "svg" => *xhtml += r#" xmlns="http://www.w3.org/2000/svg""#,
@@ -89,20 +94,28 @@ fn write_element(element: ElementRef, xhtml: &mut String) {
     *xhtml += &format!("</{name}>");
 }
 
-/// Scripts, what only they give a use to, and the numbers behind the figures, which are
-/// longer than the text.
+/// A doc comment, or what keeps an output.
+fn is_fold(element: ElementRef) -> bool {
+    element.value().name() == "details"
+        && element.value().classes().any(|class| ["doc", "kept"].contains(&class))
+}
+
+/// Scripts, what only they give a use to, the numbers behind the figures, which are longer
+/// than the text, and the handles of what does not fold.
 fn is_left_out(element: ElementRef) -> bool {
     let value = element.value();
+    let parent = element.parent().and_then(ElementRef::wrap);
     let is_data = || {
-        let parent = element.parent().and_then(ElementRef::wrap);
         value.name() == "details"
             && parent
                 .is_some_and(|p| p.value().classes().any(|class| class == "figure"))
     };
+    let is_handle = || value.name() == "summary" && parent.is_some_and(is_fold);
     ["script", "noscript", "button", "template", "input", "label", "style", "canvas"]
         .contains(&value.name())
         || value.attr("hidden").is_some()
         || is_data()
+        || is_handle()
 }
 
 /// The attributes that mean something in an EPUB, with their values there.
@@ -115,7 +128,7 @@ fn attributes(element: &Element) -> Vec<(&str, String)> {
         .filter(|(name, _)| !of_script(name) && !of_later(name) && *name != "xmlns")
         .map(|(name, value)| match name {
             "href" => (name, in_the_book(value)),
-            "fill" | "stroke" => (name, color::plain(value)),
+            "fill" | "stroke" => (name, crate::color::plain(value)),
             // EPUB's SVG is older than this, its CSS is not.
             "paint-order" => ("style", format!("paint-order: {value}")),
             _ => (name, value.to_owned()),
@@ -201,6 +214,19 @@ mod tests {
         assert_eq!(
             xhtml("<p data-symbol='1' tabindex='0'>a<button>b</button></p>"),
             "<p>a</p>"
+        );
+    }
+
+    #[test]
+    fn doc_comments_stand_open_and_answers_stay_folded() {
+        let fold = |class: &str| {
+            xhtml(&format!("<details class='{class}'><summary>a</summary>b</details>"))
+        };
+        assert_eq!(fold("doc"), "<div>b</div>");
+        assert_eq!(fold("kept"), "<div>b</div>");
+        assert_eq!(
+            fold("rest"),
+            r#"<details class="rest"><summary>a</summary>b</details>"#
         );
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -28,10 +28,8 @@ fn edition() -> (tempfile::TempDir, Edition) {
     (root, edition)
 }
 
-fn entries(edition: &Edition) -> Vec<(String, String)> {
-    let file = epub::write(edition).unwrap();
-    let mut zip =
-        zip::ZipArchive::new(File::open(edition.root.join(file)).unwrap()).unwrap();
+fn entries(file: &Path) -> Vec<(String, String)> {
+    let mut zip = zip::ZipArchive::new(File::open(file).unwrap()).unwrap();
     (0..zip.len())
         .map(|i| {
             let mut entry = zip.by_index(i).unwrap();
@@ -45,7 +43,7 @@ fn entries(edition: &Edition) -> Vec<(String, String)> {
 #[test]
 fn pages_contents_and_package_are_well_formed() {
     let (_root, edition) = edition();
-    let entries = entries(&edition);
+    let entries = entries(&edition.root.join(epub::write(&edition).unwrap()));
     assert_eq!(entries[0], ("mimetype".to_owned(), "application/epub+zip".to_owned()));
     for (name, text) in &entries {
         let is_xml = [".xhtml", ".opf", ".xml"].iter().any(|end| name.ends_with(end));
@@ -83,7 +81,13 @@ fn a_page_that_is_not_there_leaves_the_last_epub() {
 }
 
 fn program(input: &str) -> Output {
+    program_at("", input)
+}
+
+/// The program, told when the book was changed.
+fn program_at(changed: &str, input: &str) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_epub"))
+        .env("SOURCE_DATE_EPOCH", changed)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -100,6 +104,21 @@ fn the_program_says_what_it_wrote() {
     assert!(output.status.success());
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(edition.root.join(said.trim_end()).is_file(), "{said}");
+}
+
+#[test]
+fn an_epub_says_when_it_was_changed_if_it_is_told() {
+    let (_root, edition) = edition();
+    let input = serde_json::to_string(&edition).unwrap();
+    // date -u -d @1767225599 +%FT%TZ
+    for (told, date) in
+        [("1767225599", "2025-12-31T23:59:59Z"), ("", "1970-01-01T00:00:00Z")]
+    {
+        let said = String::from_utf8(program_at(told, &input).stdout).unwrap();
+        let package = entries(&edition.root.join(said.trim_end()));
+        let package = package.into_iter().find(|(name, _)| name == "book/package.opf");
+        assert!(package.unwrap().1.contains(date));
+    }
 }
 
 #[test]

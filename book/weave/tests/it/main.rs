@@ -5,5 +5,6 @@ mod common;
 mod finished;
 mod layers;
 mod pages;
+mod readme;
 mod refusals;
 mod theme;
