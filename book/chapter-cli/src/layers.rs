@@ -196,7 +196,7 @@ fn expect_one_stack(paths: &BTreeSet<&str>) -> Result<()> {
     let root = |path: &&str| {
         let is_number = |part: &&str| part.parse::<u32>().is_ok();
         let parts: Vec<&str> = path.split('.').collect();
-        let end = parts.iter().position(|part| is_number(&part));
+        let end = parts.iter().position(is_number);
         end.map_or_else(|| (*path).to_owned(), |end| parts[..end].join(".") + ".")
     };
     let roots: BTreeSet<String> = paths.iter().map(root).collect();
@@ -292,4 +292,65 @@ fn is_table(name: &str) -> bool {
     let parts: Vec<&str> = name.split('.').collect();
     let tables = ["rotary_emb", "rotary_pos_emb", "rope", "inv_freq"];
     parts.iter().any(|part| tables.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{attention_layers, is_fused, path, tower};
+    use crate::tensors::Tensors;
+    use crate::testing::File;
+
+    fn file(names: &[&str]) -> Tensors {
+        let add = |file: File, name: &&str| file.f32s(name, &[2, 2]);
+        let file = names.iter().fold(File::new(), add);
+        Tensors::parse("file", file.bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_layer_is_the_module_of_its_projections() {
+        let all = file(&[
+            "model.norm.weight",
+            "model.layers.0.mlp.up_proj.weight",
+            "model.layers.0.self_attn.k_proj.weight",
+            "model.layers.0.self_attn.rotary_emb.inv_freq",
+            "model.layers.0.self_attn.indexer.k_proj.weight",
+        ]);
+        let found = attention_layers(&all, "", &["k_proj"]).unwrap();
+        let [layer] = &found.layers[..] else { panic!("{found:?}") };
+        assert_eq!(layer.path, "model.layers.0.self_attn.");
+        let own = ["indexer.k_proj.weight", "k_proj.weight", "rotary_emb.inv_freq"];
+        assert_eq!(layer.names, own);
+        assert_eq!(found.around.len(), 2);
+        assert!(layer.holds("k_proj.weight") && !layer.holds("k_proj"));
+        assert_eq!(layer.part("k_proj").collect::<Vec<_>>(), ["weight"]);
+        let refused = layer.expect_known(|name| name == "k_proj.weight", &[], "pooled");
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("self_attn.indexer.k_proj.weight: "), "{refused}");
+    }
+
+    #[test]
+    fn a_projection_is_a_whole_part_of_a_name() {
+        assert_eq!(path("k_proj.weight", &["k_proj"]), Some(""));
+        assert_eq!(path("a.k_proj.lora_A.weight", &["k_proj"]), Some("a."));
+        assert_eq!(path("a.my_k_proj.weight", &["k_proj"]), None);
+        assert_eq!(path("a.k_proj", &["k_proj"]), None);
+    }
+
+    #[test]
+    fn a_tower_is_one_unless_the_prefix_asks_for_it() {
+        let name = "model.vision_tower.layers.0.k_proj.weight";
+        assert_eq!(tower("", name), Some("model.vision_tower."));
+        assert_eq!(tower("model", name), Some("model.vision_tower."));
+        assert_eq!(tower("model.vision_tower.layers.0", name), None);
+        assert_eq!(tower("", "model.layers.0.revision.k_proj.weight"), None);
+        assert_eq!(tower("", "thinker.audio_tower.x"), Some("thinker.audio_tower."));
+    }
+
+    #[test]
+    fn an_in_proj_beside_a_state_is_no_attention() {
+        let names = ["m.in_proj.weight", "m.A_log"].map(str::to_owned);
+        let both: Vec<&String> = names.iter().collect();
+        assert!(is_fused(&names[0], &both[..1]));
+        assert!(!is_fused(&names[0], &both));
+    }
 }

@@ -2,7 +2,7 @@
 //! `v_proj` behind the prefix is pooled, and a norm that belongs to their heads with them;
 //! all else stays as it is. What cannot be converted rightly is refused.
 
-use crate::pooling::{Pooled, Widths, pool_layer};
+use crate::pooling::{Pooled, Widths, parts, pool_layer};
 use crate::{Groups, Pool, Pooling};
 use anyhow::{Context, Result};
 use chapter_cli::{AttentionLayers, Destination, Tensors, attention_layers};
@@ -77,20 +77,6 @@ enum Method {
     Random,
 }
 
-/// The modules whose tensors are pooled, or decide how.
-const PARTS: [&str; 10] = [
-    "k_proj",
-    "v_proj",
-    "k_norm",
-    "k_layernorm",
-    "key_norm",
-    "key_layernorm",
-    "k_ln",
-    "norm_k",
-    "v_norm",
-    "norm_v",
-];
-
 /// Converts a file.
 ///
 /// # Errors
@@ -110,7 +96,7 @@ pub fn convert(
     };
     let destination = Destination::check(&arguments.output)?;
     let file = Tensors::open(&arguments.input)?;
-    let found = attention_layers(&file, &arguments.prefix, &PARTS)?;
+    let found = attention_layers(&file, &arguments.prefix, &parts())?;
     let converted =
         pool_layers(&file, &found, &mut Pool::new(groups, pooling), arguments)?;
 

@@ -57,6 +57,11 @@ const SINKS: [&str; 5] =
 /// Output projections, by the names that models give them.
 const OUTPUTS: [&str; 4] = ["o_proj", "out_proj", "dense", "wo"];
 
+/// The modules whose tensors are pooled, or decide how.
+pub(crate) fn parts() -> Vec<&'static str> {
+    ["k_proj", "v_proj"].into_iter().chain(KEY_NORMS).chain(VALUE_NORMS).collect()
+}
+
 /// How wide one key and one value are, where the file or a flag tells.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Widths {

@@ -29,6 +29,7 @@ pub mod figures;
 pub mod permute;
 mod reordering;
 mod scaling;
+mod stretched;
 mod told;
 
 use attention::{Linear, Mask, ShapeError, expect_shape};

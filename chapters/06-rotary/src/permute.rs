@@ -2,7 +2,9 @@
 //! the other way out. Only rows of query and key projections move, whole and to the bit, and
 //! the gains of norms that stand behind them. What cannot be moved rightly is refused.
 
-use crate::reordering::{Reordered, Rules, is_table, reorder_layer, width_of_all};
+use crate::reordering::{
+    Reordered, Rules, is_table, parts, reorder_layer, width_of_all,
+};
 use crate::told::Told;
 use crate::{Pairing, permutation};
 use anyhow::{Context, Result, ensure};
@@ -88,28 +90,6 @@ enum Layout {
     Interleaved,
 }
 
-/// The modules whose tensors move, or tell which do.
-const PARTS: [&str; 18] = [
-    "q_proj",
-    "k_proj",
-    "wq",
-    "wk",
-    "q_b_proj",
-    "kv_a_proj_with_mqa",
-    "q_norm",
-    "k_norm",
-    "q_layernorm",
-    "k_layernorm",
-    "query_norm",
-    "key_norm",
-    "query_layernorm",
-    "key_layernorm",
-    "q_ln",
-    "k_ln",
-    "norm_q",
-    "norm_k",
-];
-
 /// Permutes a file.
 ///
 /// # Errors
@@ -131,7 +111,7 @@ pub fn permute(
     let destination = Destination::check(&arguments.output)?;
     let file = Tensors::open(&arguments.input)?;
     expect_as_beside(arguments)?;
-    let found = attention_layers(&file, &arguments.prefix, &PARTS)?;
+    let found = attention_layers(&file, &arguments.prefix, &parts())?;
     let mut tables = found.around.clone();
     tables.retain(|name| is_table(name));
     let rules = Rules {

@@ -96,6 +96,12 @@ const LATENT: [&str; 3] = ["q_proj", "q_b_proj", "kv_a_proj_with_mqa"];
 const LATENT_ASIDE: [&str; 5] =
     ["q_a_proj", "q_a_layernorm", "kv_a_layernorm", "kv_b_proj", "o_proj"];
 
+/// The modules whose tensors move, or tell which do.
+pub(crate) fn parts() -> Vec<&'static str> {
+    let heads = PROJECTIONS.iter().chain(&NORMS).map(|part| part.0);
+    heads.chain(LATENT).collect()
+}
+
 /// The new tensors of one layer. `file_width` is the width of the other layers' heads.
 pub(crate) fn reorder_layer(
     file: &Tensors,
@@ -109,9 +115,9 @@ pub(crate) fn reorder_layer(
         .iter()
         .any(|part| layer.part(part).next().is_some());
     if is_latent {
-        one.reorder_latent()?
+        one.reorder_latent()?;
     } else {
-        one.reorder_heads(file_width)?
+        one.reorder_heads(file_width)?;
     }
     Ok(one.found)
 }
