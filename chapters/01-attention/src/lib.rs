@@ -54,7 +54,7 @@ pub fn attend(
     let mut scores = scores(q, k)?;
     mask.hide(&mut scores)?;
     let weights = softmax(scores);
-    let output = &weights * v;
+    let output = average(weights.as_view(), v, |query, key| mask.sees(query, key));
     Ok(Attended { output, weights })
 }
 
@@ -86,6 +86,35 @@ pub fn softmax_by_rows(mut scores: DMatrix<f32>) -> DMatrix<f32> {
         }
     }
     scores
+}
+
+/// What each query takes home: `A V`, (queries, `d_v`), of `weights` (queries, keys) and
+/// `v` (keys, `d_v`), whose shapes the caller has checked.
+///
+/// The weight of a hidden key is 0, but 0 · NaN is NaN, and so is 0 · ∞. Where V holds
+/// such numbers they are left out of the product, and then added for the queries that
+/// see them.
+#[must_use]
+pub fn average(
+    weights: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    sees: impl Fn(usize, usize) -> bool,
+) -> DMatrix<f32> {
+    let output = weights * v;
+    // A number of V that is not finite shows in every row, so one row tells.
+    if output.row_iter().take(1).all(|row| row.iter().all(|o| o.is_finite())) {
+        return output;
+    }
+    let mut output = weights * v.map(|v| if v.is_finite() { v } else { 0.0 });
+    for (feature, values) in v.column_iter().enumerate() {
+        let odd = values.iter().enumerate().filter(|(_, value)| !value.is_finite());
+        for (key, value) in odd {
+            for query in (0..output.nrows()).filter(|&query| sees(query, key)) {
+                output[(query, feature)] += weights[(query, key)] * value;
+            }
+        }
+    }
+    output
 }
 
 /// A linear map `x W + b`, as `nn.Linear` in PyTorch.
@@ -255,6 +284,16 @@ impl Mask {
     #[must_use]
     pub fn padding(queries: usize, real: &[bool]) -> Mask {
         Mask::Allowed(DMatrix::from_fn(queries, real.len(), |_, key| real[key]))
+    }
+
+    /// Whether it lets this query look at this key.
+    #[must_use]
+    pub fn sees(&self, query: usize, key: usize) -> bool {
+        match self {
+            Mask::None => true,
+            Mask::Causal { offset } => key <= query.saturating_add(*offset),
+            Mask::Allowed(allowed) => allowed.get((query, key)) == Some(&true),
+        }
     }
 
     /// Sets the score of every hidden pair to -inf, so that its weight becomes exp(-inf),

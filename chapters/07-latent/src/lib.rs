@@ -43,7 +43,9 @@ mod one;
 mod projections;
 mod queries;
 
-use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape, softmax};
+use attention::{
+    Attended, Linear, Mask, ShapeError, attend, average, expect_shape, softmax,
+};
 pub use cache::LatentCache;
 use columns::{beside, split_heads, split_up, stacked};
 use decoding::{CacheError, few};
@@ -219,7 +221,8 @@ impl LatentAttention {
             Ok(softmax(scores))
         };
         let weights = self.heads().map(weigh).collect::<Result<Vec<_>, _>>()?;
-        let latents = stacked(weights.iter().cloned(), kept.nrows()) * c;
+        let stack = stacked(weights.iter().cloned(), kept.nrows());
+        let latents = average(stack.as_view(), c, |row, key| mask.sees(row % n, key));
         let found = weights.into_iter().enumerate().map(|(h, weights)| {
             let output = latents.rows(h * n, n).into_owned();
             Ok(self.raise(h, Attended { output, weights }))

@@ -30,7 +30,7 @@ pub mod figures;
 pub mod measured;
 mod sharing;
 
-use attention::{Attended, Linear, Mask, ShapeError, attend, expect_shape};
+use attention::{Attended, Linear, Mask, ShapeError, attend, average, expect_shape};
 use grouped_query::{Groups, attend_groups};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected, head_dim};
 use nalgebra::{DMatrix, DMatrixView};
@@ -80,7 +80,8 @@ impl SequenceProjection {
     }
 
     /// `tokens` (n, width) to (k, width): `E K`. A sequence that is shorter than `n_max`
-    /// meets the first n columns alone.
+    /// meets the first n columns alone. What a row gives weight 0 does not reach it,
+    /// whatever it holds.
     ///
     /// # Errors
     /// When there are more than `n_max` tokens.
@@ -92,7 +93,8 @@ impl SequenceProjection {
         if n > n_max {
             return Err(LinformerError::TooLong { n, n_max });
         }
-        Ok(self.weight.columns(0, n) * tokens)
+        let reads = |row, token| self.weight[(row, token)] != 0.0;
+        Ok(average(self.weight.columns(0, n), tokens, reads))
     }
 }
 

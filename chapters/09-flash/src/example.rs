@@ -47,7 +47,7 @@ pub fn online() -> Result<String> {
 pub fn alignments() -> Result<String> {
     let mut text = String::from("Align::Last       Align::First\n");
     let dots = |query: usize, offset: usize| {
-        let sees = |key| crate::sees(&Mask::Causal { offset }, query, key);
+        let sees = |key| Mask::Causal { offset }.sees(query, key);
         (0..4).map(|key| if sees(key) { "● " } else { "· " }).collect::<String>()
     };
     for query in 0..2 {

@@ -5,7 +5,7 @@ use crate::experiments::{
     self, BESIDE, DECODE, LENGTHS, Order, Stopped, TILES, TIMED, VERSIONS, Visit,
     WALKED,
 };
-use crate::{Sight, Tile, sees};
+use crate::{Sight, Tile};
 use anyhow::Result;
 use attention::Mask;
 use attention::example::grouped as thousands;
@@ -146,7 +146,7 @@ impl TileWalk {
         );
         for (row, query) in visit.queries.clone().enumerate() {
             let seen =
-                visit.keys.clone().filter(|&key| sees(&self.walk.mask, query, key));
+                visit.keys.clone().filter(|&key| self.walk.mask.sees(query, key));
             let (y, width) =
                 (area.y + row as f64 * height, seen.count() as f64 * width);
             let area = Area { x: area.x, y, width, height };

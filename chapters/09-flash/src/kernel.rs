@@ -9,7 +9,7 @@
 //! [`pulp`] compiles this once for each width of vectors and picks one when it runs.
 //! Everything is safe code.
 
-use crate::{Sight, Tile, sees, sight, steps};
+use crate::{Sight, Tile, sight, steps};
 use attention::Mask;
 use nalgebra::DMatrixView;
 use pulp::{Arch, Scalar, Simd, WithSimd, bytemuck};
@@ -96,22 +96,45 @@ pub struct PackedValues {
     numbers: Vec<[f32; GROUP]>,
     tokens: usize,
     width: usize,
+    /// What is not finite, as (key, feature, value). It is packed as zero, because a hidden
+    /// key has weight 0, and 0 · NaN and 0 · ∞ are NaN.
+    odd: Vec<(usize, usize, f32)>,
 }
 
 impl PackedValues {
-    /// Packs (keys, `d_v`). What is missing in the last group is zero.
+    /// Packs (keys, `d_v`). What is missing in the last group is zero, and what is not
+    /// finite, too: see [`PackedValues::reveal`].
     #[must_use]
     pub fn new(values: DMatrixView<f32>) -> Self {
         let (tokens, width) = values.shape();
         let mut numbers = vec![[0.0; GROUP]; width.div_ceil(GROUP) * tokens];
+        let mut odd = Vec::new();
         for f in 0..width {
             let column = values.column(f).data.into_slice();
             let rows = &mut numbers[f / GROUP * tokens..][..tokens];
-            for (row, value) in rows.iter_mut().zip(column) {
-                row[f % GROUP] = *value;
+            for (key, (row, &value)) in rows.iter_mut().zip(column).enumerate() {
+                if value.is_finite() {
+                    row[f % GROUP] = value;
+                } else {
+                    odd.push((key, f, value));
+                }
             }
         }
-        PackedValues { numbers, tokens, width }
+        PackedValues { numbers, tokens, width, odd }
+    }
+
+    /// Adds the values that are not finite to the answers of the `queries` that see them:
+    /// `output` (queries, `d_v`), column after column. A share of NaN is NaN, and a share
+    /// of ∞ is ∞.
+    pub fn reveal(&self, mask: &Mask, queries: Range<usize>, output: &mut [f32]) {
+        for &(key, f, value) in &self.odd {
+            let column = &mut output[f * queries.len()..][..queries.len()];
+            for (query, answer) in queries.clone().zip(column) {
+                if mask.sees(query, key) {
+                    *answer += value;
+                }
+            }
+        }
     }
 
     fn group(&self, g: usize, keys: &Range<usize>) -> &[[f32; GROUP]] {
@@ -295,7 +318,7 @@ impl<S: Simd, const R: usize> Strip<S, R> {
                 continue;
             }
             for (query, score) in queries.clone().zip(scores) {
-                if !sees(mask, query, key) {
+                if !mask.sees(query, key) {
                     *score = f32::NEG_INFINITY;
                 }
             }

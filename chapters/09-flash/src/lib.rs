@@ -34,7 +34,7 @@ pub mod figures;
 pub mod kernel;
 mod shapes;
 
-use attention::{Mask, ShapeError, exp_nonpositive, expect_shape, scores};
+use attention::{Mask, ShapeError, average, exp_nonpositive, expect_shape, scores};
 use cached::Chunk;
 use grouped_query::Groups;
 use kernel::{PackedKeys, PackedValues, Task, Tuning};
@@ -80,11 +80,14 @@ impl Partial {
         for column in scores.column_iter() {
             max.zip_apply(&column, |max, s| *max = larger(*max, s));
         }
+        // This is how a mask hides a pair.
+        let sees = scores.map(|s| s != f32::NEG_INFINITY);
         for mut column in scores.column_iter_mut() {
             column.zip_apply(&max, |s, max| *s = exp_nonpositive(*s - max));
         }
         let sum = scores.column_sum();
-        Ok(Partial { max, sum, weighted: scores * values })
+        let weighted = average(scores.as_view(), values, |q, k| sees[(q, k)]);
+        Ok(Partial { max, sum, weighted })
     }
 
     /// What the keys of both have given: both sums, measured from the larger maximum.
@@ -211,8 +214,8 @@ pub fn sight(mask: &Mask, queries: &Range<usize>, keys: &Range<usize>) -> Sight 
     let (any, all) = match mask {
         Mask::None => (true, true),
         Mask::Causal { .. } => {
-            let corner = sees(mask, queries.start, last_key);
-            (sees(mask, last_query, keys.start), corner)
+            let corner = mask.sees(queries.start, last_key);
+            (mask.sees(last_query, keys.start), corner)
         }
         Mask::Allowed(allowed) => {
             let shape = (queries.len(), keys.len());
@@ -227,16 +230,6 @@ pub fn sight(mask: &Mask, queries: &Range<usize>, keys: &Range<usize>) -> Sight 
     }
 }
 
-/// Whether the mask lets this query see this key.
-#[must_use]
-pub fn sees(mask: &Mask, query: usize, key: usize) -> bool {
-    match mask {
-        Mask::None => true,
-        Mask::Causal { offset } => key <= query.saturating_add(*offset),
-        Mask::Allowed(allowed) => allowed.get((query, key)).is_some_and(|&sees| sees),
-    }
-}
-
 fn hide(
     mask: &Mask,
     queries: &Range<usize>,
@@ -245,7 +238,7 @@ fn hide(
 ) {
     for (key, mut column) in keys.clone().zip(scores.column_iter_mut()) {
         for (query, score) in queries.clone().zip(column.iter_mut()) {
-            if !sees(mask, query, key) {
+            if !mask.sees(query, key) {
                 *score = f32::NEG_INFINITY;
             }
         }
@@ -340,7 +333,9 @@ pub fn attend_tuned(
         let (keys, values) = &packed[groups.kv_head(head)];
         let mut output = vec![0.0; rows.len() * d_v];
         let q = q.columns(head * d_k, d_k);
+        let seen = rows.clone();
         Task { q, rows, keys, values, mask, tuning, output: &mut output }.run();
+        values.reveal(mask, seen, &mut output);
         output
     };
     // One task at a time for each core, and the last queries first: under a causal mask

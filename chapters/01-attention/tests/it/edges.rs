@@ -96,6 +96,38 @@ fn nan_stays_in_its_row_and_is_not_swallowed() {
     }
 }
 
+/// 0 · NaN is NaN, and so is 0 · ∞.
+#[test]
+fn what_is_hidden_does_not_leak() {
+    let causal = Mask::Causal { offset: 0 };
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (k, v) = (dmatrix![1.0; odd; 1.0], dmatrix![2.0, 3.0; odd, 5.0; 4.0, odd]);
+        let Attended { output, .. } = attend(&ones(3, 1), &k, &v, &causal).unwrap();
+        assert_eq!(output.row(0), dmatrix![2.0, 3.0].row(0));
+        assert!(!output[(1, 0)].is_finite() && !output[(2, 1)].is_finite());
+
+        let padding = Mask::padding(3, &[true, false, true]);
+        let Attended { output, weights } =
+            attend(&ones(3, 1), &k, &v, &padding).unwrap();
+        assert_eq!(weights.row(0), dmatrix![0.5, 0.0, 0.5].row(0));
+        assert_eq!(output.column(0), dmatrix![3.0; 3.0; 3.0].column(0));
+        assert!(output.column(1).iter().all(|o| !o.is_finite()));
+
+        let nothing = Mask::padding(3, &[false; 3]);
+        let Attended { output, .. } = attend(&ones(3, 1), &k, &v, &nothing).unwrap();
+        assert_eq!(output, DMatrix::zeros(3, 2));
+    }
+}
+
+/// What a query sees shows, however little weight it has: here e^-100, which is 0.
+#[test]
+fn a_nan_that_is_seen_shows_at_weight_zero() {
+    let (k, v) = (dmatrix![1.0; -99.0], dmatrix![2.0; f32::NAN]);
+    let attended = attend(&ones(1, 1), &k, &v, &Mask::None).unwrap();
+    assert_eq!(attended.weights, dmatrix![1.0, 0.0]);
+    assert!(attended.output[0].is_nan());
+}
+
 #[test]
 fn exp_is_good_to_seven_digits_and_defined_everywhere() {
     assert!(worst_exp_error() < f64::from(f32::EPSILON), "{:e}", worst_exp_error());

@@ -176,3 +176,87 @@ fn equal_scores_give_the_plain_average(#[strategy = qkv()] qkv: Qkv) {
         assert_close("output", &row.into_owned(), &mean, TOLERANCE);
     }
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// A mask that hides something, and perhaps whole rows.
+fn qkv_and_mask() -> impl Strategy<Value = (Qkv, Mask)> {
+    qkv().prop_flat_map(|qkv| {
+        let (n, m) = (qkv.q.nrows(), qkv.k.nrows());
+        let allowed = prop::collection::vec(any::<bool>(), n * m)
+            .prop_map(move |all| Mask::Allowed(DMatrix::from_vec(n, m, all)));
+        let causal = (0..m).prop_map(|offset| Mask::Causal { offset });
+        (Just(qkv), prop_oneof![causal, allowed])
+    })
+}
+
+#[property_test]
+fn a_pair_is_hidden_where_it_is_not_seen(
+    #[strategy = qkv_and_mask()] case: (Qkv, Mask),
+) {
+    let (Qkv { q, k, .. }, mask) = case;
+    let seen = scores(q.as_view(), k.as_view()).unwrap();
+    let mut hidden = seen.clone();
+    mask.hide(&mut hidden).unwrap();
+    for query in 0..q.nrows() {
+        for key in 0..k.nrows() {
+            let pair = (query, key);
+            let kept = if mask.sees(query, key) { seen[pair] } else { -f32::INFINITY };
+            prop_assert_eq!(hidden[pair], kept, "query {} and key {}", query, key);
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_value_may_hold_anything(
+    #[strategy = qkv_and_mask()] case: (Qkv, Mask),
+    #[strategy = prop::collection::vec((0..24_usize, 0..12_usize, odd()), 1..6)]
+    spots: Vec<(usize, usize, f32)>,
+) {
+    let (Qkv { q, k, v }, mask) = case;
+    let clean = attend(&q, &k, &v, &mask).unwrap();
+    let mut spoilt = v.clone();
+    for (key, feature, odd) in spots {
+        spoilt[(key % v.nrows(), feature % v.ncols())] = odd;
+    }
+    let found = attend(&q, &k, &spoilt, &mask).unwrap();
+    prop_assert_eq!(&found.weights, &clean.weights);
+    for query in 0..q.nrows() {
+        for (feature, values) in spoilt.column_iter().enumerate() {
+            let meets = values
+                .iter()
+                .enumerate()
+                .any(|(key, value)| mask.sees(query, key) && !value.is_finite());
+            let answer = found.output[(query, feature)];
+            if meets {
+                prop_assert!(!answer.is_finite(), "query {query} sees it: {answer}");
+            } else {
+                prop_assert_eq!(answer, clean.output[(query, feature)]);
+            }
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_token_may_hold_anything(
+    #[strategy = qkv_and_mask()] case: (Qkv, Mask),
+    #[strategy = (0..24_usize, odd())] (key, odd): (usize, f32),
+) {
+    let (Qkv { q, mut k, mut v }, mask) = case;
+    let clean = attend(&q, &k, &v, &mask).unwrap();
+    let key = key % k.nrows();
+    k.row_mut(key).fill(odd);
+    v.row_mut(key).fill(odd);
+    let found = attend(&q, &k, &v, &mask).unwrap();
+    for query in 0..q.nrows() {
+        if mask.sees(query, key) {
+            prop_assert!(found.output.row(query).iter().all(|o| !o.is_finite()));
+        } else {
+            prop_assert_eq!(found.output.row(query), clean.output.row(query));
+            prop_assert_eq!(found.weights.row(query), clean.weights.row(query));
+        }
+    }
+}

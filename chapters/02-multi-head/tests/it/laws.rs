@@ -228,3 +228,67 @@ fn permuting_the_tokens_permutes_the_output(#[strategy = case()] case: Case) {
         TOLERANCE,
     );
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// `x` with one token of nothing but `odd`.
+fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
+    let mut x = x.clone();
+    x.row_mut(token).fill(odd);
+    x
+}
+
+/// Queries that see the token are spoilt as well, and for the others nothing has changed.
+#[track_caller]
+fn spoils_whoever_sees(
+    token: usize,
+    found: &DMatrix<f32>,
+    clean: &DMatrix<f32>,
+    sees: impl Fn(usize) -> bool,
+) {
+    for query in (0..clean.nrows()).filter(|&query| query != token) {
+        if sees(query) {
+            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
+        } else {
+            assert_eq!(found.row(query), clean.row(query), "query {query}");
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_token_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..10_usize, odd())] (token, odd): (usize, f32),
+) {
+    let (layer, mask) = (case.layer(), case.mask());
+    let token = token % case.x.nrows();
+    let clean = layer.forward(&case.x, &mask).unwrap();
+    let found = layer.forward(&spoilt(&case.x, token, odd), &mask).unwrap();
+    let sees = |query| case.allowed[(query, token)];
+    spoils_whoever_sees(token, &found.output, &clean.output, sees);
+}
+
+#[property_test]
+fn a_hidden_value_spoils_no_head(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..10_usize, 0..30_usize, odd())] spot: (usize, usize, f32),
+) {
+    let Projected { q, k, mut v } = case.layer().project(&case.x, &case.x).unwrap();
+    let clean = case.heads(&case.mask());
+    let (key, feature) = (spot.0 % v.nrows(), spot.1 % v.ncols());
+    v[(key, feature)] = spot.2;
+    let found = attend_heads(&q, &k, &v, case.heads, &case.mask()).unwrap();
+    prop_assert_eq!(&found.weights, &clean.weights);
+    for query in 0..case.x.nrows() {
+        let mut answers = clean.context.row(query).into_owned();
+        if case.allowed[(query, key)] {
+            prop_assert!(!found.context[(query, feature)].is_finite());
+            answers[feature] = found.context[(query, feature)];
+        }
+        let same = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan());
+        prop_assert!(found.context.row(query).iter().zip(&answers).all(same));
+    }
+}

@@ -145,3 +145,50 @@ fn attend_few_equals_attend(
     assert_close("weights", &few.weights, &plain.weights, TOLERANCE);
     assert_close("output", &few.output, &plain.output, TOLERANCE);
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// `x` with one token of nothing but `odd`.
+fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
+    let mut x = x.clone();
+    x.row_mut(token).fill(odd);
+    x
+}
+
+#[property_test]
+fn what_comes_later_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = 0..20_usize] prompt: usize,
+) {
+    let token = token % case.x.nrows();
+    let clean = through_cache(&case.layer, &case.x, prompt).unwrap();
+    let x = spoilt(&case.x, token, odd);
+    let found = through_cache(&case.layer, &x, prompt).unwrap();
+    let (n, past) = (case.x.nrows(), |y: &DMatrix<f32>| y.rows(0, token).into_owned());
+    prop_assert_eq!(past(&found.output), past(&clean.output));
+    for (found, clean) in found.weights.iter().zip(&clean.weights) {
+        prop_assert_eq!(past(found), past(clean));
+    }
+    let later = found.output.rows(token, n - token);
+    prop_assert!(later.iter().all(|y| !y.is_finite()));
+}
+
+#[property_test]
+fn what_is_in_a_cache_beyond_its_tokens_may_be_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = odd()] odd: f32,
+) {
+    let n = case.x.nrows();
+    let (mut clean, mut used) = (cache_for(&case, n), cache_for(&case, n));
+    prefill(&case.layer, &DMatrix::repeat(n, case.x.ncols(), odd), &mut used).unwrap();
+    used.clear();
+    for token in 0..n {
+        let x = case.x.rows(token, 1).into_owned();
+        let expected = decode(&case.layer, &x, &mut clean).unwrap();
+        prop_assert_eq!(decode(&case.layer, &x, &mut used).unwrap(), expected);
+    }
+}

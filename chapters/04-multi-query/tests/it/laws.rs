@@ -218,3 +218,66 @@ fn a_layer_has_the_parameters_that_are_counted(
     let counted = multi_query_parameters(d as u64, heads as u64, width as u64);
     prop_assert_eq!(layer.parameters() as u64, counted);
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// `x` with one token of nothing but `odd`.
+fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
+    let mut x = x.clone();
+    x.row_mut(token).fill(odd);
+    x
+}
+
+/// Queries that see the token are spoilt as well, and for the others nothing has changed.
+#[track_caller]
+fn spoils_whoever_sees(
+    token: usize,
+    found: &DMatrix<f32>,
+    clean: &DMatrix<f32>,
+    sees: impl Fn(usize) -> bool,
+) {
+    for query in (0..clean.nrows()).filter(|&query| query != token) {
+        if sees(query) {
+            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
+        } else {
+            assert_eq!(found.row(query), clean.row(query), "query {query}");
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_token_may_hold_anything(
+    #[strategy = case_and_mask()] input: (Case, Mask),
+    #[strategy = (0..10_usize, odd())] (token, odd): (usize, f32),
+) {
+    let (case, mask) = input;
+    let token = token % case.x.nrows();
+    let (layer, x) = (case.layer(), spoilt(&case.x, token, odd));
+    let clean = layer.forward(&case.x, &mask).unwrap().output;
+    let found = layer.forward(&x, &mask).unwrap().output;
+    spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+}
+
+#[property_test]
+fn what_comes_later_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..10_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = 0..10_usize] split: usize,
+) {
+    let (layer, n) = (case.layer(), case.x.nrows());
+    let (token, split) = (token % n, split % n);
+    let in_two = |x: &DMatrix<f32>| {
+        let (key, value) = layer.kv_widths();
+        let mut cache = KvCache::new(n, key, value);
+        let chunks = [x.rows(0, split).into_owned(), x.rows(split, n - split).into()];
+        let [a, b] = chunks.map(|x| prefill(&layer, &x, &mut cache).unwrap().output);
+        DMatrix::from_fn(n, a.ncols(), |i, j| {
+            if i < split { a[(i, j)] } else { b[(i - split, j)] }
+        })
+    };
+    let (clean, found) = (in_two(&case.x), in_two(&spoilt(&case.x, token, odd)));
+    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+}

@@ -250,3 +250,68 @@ fn the_mean_lies_among_the_heads_and_first_is_one_of_them(
         }
     }
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// `x` with one token of nothing but `odd`.
+fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
+    let mut x = x.clone();
+    x.row_mut(token).fill(odd);
+    x
+}
+
+/// Queries that see the token are spoilt as well, and for the others nothing has changed.
+#[track_caller]
+fn spoils_whoever_sees(
+    token: usize,
+    found: &DMatrix<f32>,
+    clean: &DMatrix<f32>,
+    sees: impl Fn(usize) -> bool,
+) {
+    for query in (0..clean.nrows()).filter(|&query| query != token) {
+        if sees(query) {
+            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
+        } else {
+            assert_eq!(found.row(query), clean.row(query), "query {query}");
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_token_may_hold_anything(
+    #[strategy = groups()] case: Case,
+    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = prop::collection::vec(any::<bool>(), 256)] allowed: Vec<bool>,
+) {
+    let (n, Sizes { heads, kv_heads, .. }) = (case.x.nrows(), case.sizes);
+    let token = token % n;
+    let (layer, x) = (layer(case.projections, heads, kv_heads), &case.x);
+    let allowed = DMatrix::from_fn(n, n, |i, j| allowed[16 * i + j]);
+    for mask in [Mask::Causal { offset: 0 }, Mask::Allowed(allowed)] {
+        let clean = layer.forward(x, &mask).unwrap().output;
+        let found = layer.forward(&spoilt(x, token, odd), &mask).unwrap().output;
+        spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+    }
+}
+
+#[property_test]
+fn what_comes_later_in_a_chunk_may_hold_anything(
+    #[strategy = groups()] case: Case,
+    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+) {
+    let (n, Sizes { heads, kv_heads, .. }) = (case.x.nrows(), case.sizes);
+    let token = token % n;
+    let layer = layer(case.projections, heads, kv_heads);
+    let (key, value) = layer.kv_widths();
+    let prefilled = |x: &DMatrix<f32>| {
+        let mut cache = KvCache::new(2 * n, key, value);
+        prefill(&layer, &case.x, &mut cache).unwrap();
+        prefill(&layer, x, &mut cache).unwrap().output
+    };
+    let clean = prefilled(&case.x);
+    let found = prefilled(&spoilt(&case.x, token, odd));
+    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+}

@@ -297,3 +297,66 @@ fn a_token_alone_is_grouped_query(#[strategy = case()] case: Case) {
     let expected = layer.layer().forward(&one, &Mask::None).unwrap();
     prop_assert_eq!(layer.forward(&one, &Mask::None).unwrap(), expected);
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// `x` with one token of nothing but `odd`.
+fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
+    let mut x = x.clone();
+    x.row_mut(token).fill(odd);
+    x
+}
+
+/// Queries that see the token are spoilt as well, and for the others nothing has changed.
+#[track_caller]
+fn spoils_whoever_sees(
+    token: usize,
+    found: &DMatrix<f32>,
+    clean: &DMatrix<f32>,
+    sees: impl Fn(usize) -> bool,
+) {
+    for query in (0..clean.nrows()).filter(|&query| query != token) {
+        if sees(query) {
+            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
+        } else {
+            assert_eq!(found.row(query), clean.row(query), "query {query}");
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_token_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = prop::collection::vec(any::<bool>(), 256)] allowed: Vec<bool>,
+) {
+    let (layer, n) = (case.layer(), case.x.nrows());
+    let token = token % n;
+    let x = spoilt(&case.x, token, odd);
+    let allowed = DMatrix::from_fn(n, n, |i, j| allowed[16 * i + j]);
+    for mask in [Mask::Causal { offset: 0 }, Mask::Allowed(allowed)] {
+        let clean = layer.forward(&case.x, &mask).unwrap().output;
+        let found = layer.forward(&x, &mask).unwrap().output;
+        spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+    }
+}
+
+#[property_test]
+fn what_comes_later_in_a_chunk_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+) {
+    let (layer, n) = (case.layer(), case.x.nrows());
+    let (token, (key, value)) = (token % n, layer.layer().kv_widths());
+    let prefilled = |x: &DMatrix<f32>| {
+        let mut cache = KvCache::new(2 * n, key, value);
+        prefill(&layer, &case.x, &mut cache).unwrap();
+        prefill(&layer, x, &mut cache).unwrap().output
+    };
+    let clean = prefilled(&case.x);
+    let found = prefilled(&spoilt(&case.x, token, odd));
+    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+}

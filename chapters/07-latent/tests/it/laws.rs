@@ -199,3 +199,69 @@ fn a_norm_does_not_see_how_long_a_row_is(
         prop_assert!((once.row(row) - longer.row(row)).amax() < 0.01);
     }
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// `x` with one token of nothing but `odd`.
+fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
+    let mut x = x.clone();
+    x.row_mut(token).fill(odd);
+    x
+}
+
+/// Queries that see the token are spoilt as well, and for the others nothing has changed.
+#[track_caller]
+fn spoils_whoever_sees(
+    token: usize,
+    found: &DMatrix<f32>,
+    clean: &DMatrix<f32>,
+    sees: impl Fn(usize) -> bool,
+) {
+    for query in (0..clean.nrows()).filter(|&query| query != token) {
+        if sees(query) {
+            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
+        } else {
+            assert_eq!(found.row(query), clean.row(query), "query {query}");
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_token_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..12_usize, odd())] (token, odd): (usize, f32),
+) {
+    let Case { layer, x, .. } = case;
+    let token = token % x.nrows();
+    let spoilt = spoilt(&x, token, odd);
+    for mask in masks(x.nrows()) {
+        for form in [Form::Naive, Form::Absorbed] {
+            let clean = layer.forward(&x, &mask, form).unwrap().output;
+            let found = layer.forward(&spoilt, &mask, form).unwrap().output;
+            spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+        }
+    }
+}
+
+#[property_test]
+fn a_hidden_latent_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..12_usize, 0..16_usize, odd())] spot: (usize, usize, f32),
+    #[strategy = form()] form: Form,
+) {
+    let Case { layer, x, .. } = case;
+    let (q, kept) = (layer.queries(&x, 0).unwrap(), layer.compress(&x, 0).unwrap());
+    let token = spot.0 % x.nrows();
+    let mut spoilt = kept.clone();
+    spoilt[(token, spot.1 % kept.ncols())] = spot.2;
+    for mask in masks(x.nrows()) {
+        let clean = layer.attend(&q, kept.as_view(), &mask, form).unwrap();
+        let found = layer.attend(&q, spoilt.as_view(), &mask, form).unwrap();
+        for query in (0..x.nrows()).filter(|&query| !mask.sees(query, token)) {
+            prop_assert_eq!(found.context.row(query), clean.context.row(query));
+        }
+    }
+}

@@ -383,3 +383,51 @@ fn attention_is_permuted_and_linformer_is_not() {
     assert!(moved(&plain) < 1e-6);
     assert!(moved(&run) > 0.1);
 }
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// Of a sequence nothing is hidden; of a row, whatever its projection does not read.
+#[property_test]
+fn a_token_reaches_the_rows_that_read_it(
+    #[strategy = (1..12_usize).prop_flat_map(|n| (1..=n, matrix(n, 3)))] (k, tokens): (
+        usize,
+        DMatrix<f32>,
+    ),
+    #[strategy = (0..12_usize, odd())] (token, odd): (usize, f32),
+) {
+    let means = SequenceProjection::mean_pooling(k, tokens.nrows()).unwrap();
+    let token = token % tokens.nrows();
+    let mut spoilt = tokens.clone();
+    spoilt.row_mut(token).fill(odd);
+    let clean = means.forward(tokens.as_view()).unwrap();
+    let found = means.forward(spoilt.as_view()).unwrap();
+    let mut only = DMatrix::zeros(tokens.nrows(), 1);
+    only[token] = 1.0;
+    let share = means.forward(only.as_view()).unwrap();
+    for row in 0..k {
+        if share[row] == 0.0 {
+            prop_assert_eq!(found.row(row), clean.row(row));
+        } else {
+            prop_assert!(found.row(row).iter().all(|x| !x.is_finite()));
+        }
+    }
+}
+
+#[property_test]
+fn what_a_shorter_sequence_does_not_meet_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = mode()] sharing: Sharing,
+    #[strategy = odd()] odd: f32,
+) {
+    let n = case.x.nrows();
+    let clean = case.layer(case.projections(sharing)).forward(&case.x).unwrap();
+    let mut spoilt = case.clone();
+    for e in &mut spoilt.e {
+        e.columns_range_mut(n..).fill(odd);
+    }
+    let found = spoilt.layer(spoilt.projections(sharing)).forward(&case.x).unwrap();
+    prop_assert_eq!(found, clean);
+}

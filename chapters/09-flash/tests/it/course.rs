@@ -3,7 +3,7 @@
 
 use attention::{Linear, Mask, attend as attend_whole, scores};
 use exercises::{Answer, Draw, Exercise, Exercises};
-use flash::{CHUNK, Partial, Sight, Tile, attend_tiled, decode, sees, sight};
+use flash::{CHUNK, Partial, Sight, Tile, attend_tiled, decode, sight};
 use grouped_query::{Groups, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
 use std::ops::Range;
@@ -438,7 +438,7 @@ impl Corner {
             return self.answer();
         }
         let [any, all] = pairs(ends(&self.queries), ends(&self.keys))
-            .map(|[query, key]| sees(&self.mask, query, key));
+            .map(|[query, key]| self.mask.sees(query, key));
         Corner::says(match (any, all) {
             (_, true) => Sight::All,
             (true, false) => Sight::Part,
@@ -542,7 +542,7 @@ impl Asked {
     }
 
     fn sees(&self, query: usize, key: usize) -> bool {
-        sees(&self.mask, query, key)
+        self.mask.sees(query, key)
     }
 
     /// Keys, filled up with zeros to whole tiles.

@@ -98,6 +98,24 @@ fn a_query_with_every_key_hidden_gets_zeros() {
     }
 }
 
+#[test]
+fn what_is_hidden_does_not_leak() {
+    let causal = Mask::Causal { offset: 0 };
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let k = dmatrix![1.0; 1.0; odd; 1.0; 1.0];
+        let v = dmatrix![1.0, 1.0; 3.0, 3.0; odd, odd; 7.0, 7.0; 9.0, odd];
+        for (name, found) in every_way(&ones(3, 1), &ones(5, 1), &v, &causal) {
+            assert_eq!(found.rows(0, 2), dmatrix![1.0, 1.0; 2.0, 2.0], "{name}");
+            assert!(found.row(2).iter().all(|o| !o.is_finite()), "{name}: {found}");
+        }
+        let padding = Mask::padding(3, &[true, true, false, true, true]);
+        for (name, found) in every_way(&ones(3, 1), &k, &v, &padding) {
+            assert_eq!(found.column(0), dmatrix![5.0; 5.0; 5.0], "{name}");
+            assert!(found.column(1).iter().all(|o| !o.is_finite()), "{name}: {found}");
+        }
+    }
+}
+
 /// Keys that give scores which are not finite, in each place.
 fn extreme_keys() -> [DMatrix<f32>; 7] {
     let (inf, nan) = (f32::INFINITY, f32::NAN);

@@ -6,7 +6,7 @@ use flash::experiments::{WALKED, stopped};
 use flash::kernel::{Exp, Tuning, Vectors};
 use flash::{
     Align, CHUNK, Partial, Sight, Tile, attend, attend_causal, attend_tiled,
-    attend_tuned, decode, sees, sight,
+    attend_tuned, decode, sight,
 };
 use grouped_query::{Groups, attend_groups};
 use nalgebra::DMatrix;
@@ -210,7 +210,7 @@ fn a_tile_is_seen_as_its_pairs_are(
 ) {
     let ((n, m), mask, row, column) = case;
     let pairs = (row..n).flat_map(|i| (column..m).map(move |j| (i, j)));
-    let seen = pairs.clone().filter(|&(i, j)| sees(&mask, i, j)).count();
+    let seen = pairs.clone().filter(|&(i, j)| mask.sees(i, j)).count();
     let expected = match seen {
         0 => Sight::Nothing,
         all if all == pairs.count() => Sight::All,
@@ -305,6 +305,74 @@ fn a_walk_ends_with_the_whole_row() {
             }
             let begun = stopped(tile, mask.clone(), 0).unwrap();
             assert_eq!((begun.step, begun.now), (1, 0..queries));
+        }
+    }
+}
+
+/// What spoils every sum that it enters.
+fn odd() -> impl Strategy<Value = f32> {
+    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
+}
+
+/// A key and a few values that are not finite, as (key, feature, value).
+fn spots() -> impl Strategy<Value = Vec<(usize, usize, f32)>> {
+    prop::collection::vec((0..70_usize, 0..60_usize, odd()), 1..5)
+}
+
+#[property_test]
+fn what_is_hidden_may_hold_anything(
+    #[strategy = case()] case: Case,
+    #[strategy = spots()] spots: Vec<(usize, usize, f32)>,
+    #[strategy = (tile(), vectors(), exp())] choice: (Tile, Vectors, Exp),
+) {
+    let (m, groups, mask) = (case.k.nrows(), case.groups, &case.mask);
+    let mut spoilt = case.clone();
+    for &(key, feature, odd) in &spots {
+        spoilt.v[(key % m, feature % case.v.ncols())] = odd;
+        spoilt.k[(key % m, feature % case.k.ncols())] = odd;
+    }
+    let keys: Vec<usize> = spots.iter().map(|spot| spot.0 % m).collect();
+    let (tile, vectors, exp) = choice;
+    let tuned = |case: &Case| {
+        let (k, v) = (case.k.as_view(), case.v.as_view());
+        let tuning = Tuning { tile, vectors, exp };
+        attend_tuned(&case.q, k, v, groups, mask, tuning).unwrap()
+    };
+    let by_itself = (spoilt.found(), case.found());
+    for (found, clean) in [by_itself, (tuned(&spoilt), tuned(&case))] {
+        for query in 0..case.q.nrows() {
+            if !keys.iter().any(|&key| mask.sees(query, key)) {
+                prop_assert_eq!(found.row(query), clean.row(query));
+            }
+        }
+    }
+}
+
+#[property_test]
+fn a_value_spoils_whoever_sees_it(
+    #[strategy = case()] case: Case,
+    #[strategy = (0..70_usize, 0..60_usize, odd())] spot: (usize, usize, f32),
+    #[strategy = (tile(), vectors(), exp())] choice: (Tile, Vectors, Exp),
+) {
+    let Case { q, k, v, groups, mask } = &case;
+    let (d_k, d_v) = (q.ncols() / groups.heads(), v.ncols() / groups.kv_heads());
+    let (key, feature) = (spot.0 % v.nrows(), spot.1 % v.ncols());
+    let mut v = v.clone();
+    v[(key, feature)] = spot.2;
+    let (tile, vectors, exp) = choice;
+    let tuning = Tuning { tile, vectors, exp };
+    let (k, v) = (k.as_view(), v.as_view());
+    let tuned = attend_tuned(q, k, v, *groups, mask, tuning).unwrap();
+    let found = attend(q, k, v, *groups, mask).unwrap();
+    for h in (0..groups.heads()).filter(|&h| groups.kv_head(h) == feature / d_v) {
+        let (g, f) = (feature / d_v, feature % d_v);
+        let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
+        let tiled = attend_tiled(q.columns(h * d_k, d_k), k, v, mask, tile).unwrap();
+        for query in 0..q.nrows() {
+            let at = (query, h * d_v + f);
+            for answer in [found[at], tuned[at], tiled[(query, f)]] {
+                prop_assert_eq!(!answer.is_finite(), mask.sees(query, key));
+            }
         }
     }
 }
