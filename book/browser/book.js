@@ -27,10 +27,15 @@ export function compressedSize(path) {
   return gzipSync(readFileSync(join(root, path)), { level: 9 }).length;
 }
 
+const isMoved = (name) => readFileSync(join(root, name), "utf8").includes('http-equiv="refresh"');
+
 /** Every page a reader can come to. */
 export const pages = readdirSync(root).filter(
-  (name) => name.endsWith(".html") && !["404.html", "print.html", "toc.html"].includes(name),
+  (name) => name.endsWith(".html") && !["404.html", "print.html", "toc.html"].includes(name) && !isMoved(name),
 );
+
+/** Addresses at which there was a page once. */
+export const moved = readdirSync(root).filter((name) => name.endsWith(".html") && isMoved(name));
 
 export async function serveBook() {
   const asked = [];
@@ -65,6 +70,8 @@ export async function open(browser, book, page, { width = 800, theme = "light", 
     ...more,
   });
   await context.addInitScript((name) => localStorage.setItem("mdbook-theme", name), theme);
+  // print.html opens the window to print; a test that prints cannot do so at the same time.
+  await context.addInitScript(() => (window.print = () => {}));
   const tab = await context.newPage();
   const seen = { errors: [], elsewhere: [] };
   tab.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open as openPage, pages, serveBook } from "./book.js";
+import { launch, moved, open as openPage, pages, serveBook } from "./book.js";
 
 let book, browser;
 before(async () => {
@@ -83,14 +83,39 @@ test("with scripts, a listing keeps the highlighting that it was built with", as
   await close();
 });
 
-test("a doc comment can be folded away", async () => {
+test("doc comments and the tests behind outputs are folded, and unfold without scripts", async () => {
   const { tab, close } = await open("attention.html", { scripts: false });
-  const doc = tab.locator("figure.listing details.doc").first();
-  assert.equal(await doc.locator("pre").isVisible(), true);
-  await doc.locator("summary").click();
-  assert.equal(await doc.locator("pre").isVisible(), false);
+  for (const [fold, inside] of [["figure.listing details.doc", "pre"], ["figure.output details.kept", "a"]]) {
+    const details = tab.locator(fold).first();
+    assert.equal(await details.locator(inside).isVisible(), false, fold);
+    await details.locator("summary").click();
+    assert.equal(await details.locator(inside).isVisible(), true, fold);
+  }
   await close();
 });
+
+test("there are addresses of old", () => assert.ok(moved.length >= 10, `${moved}`));
+
+for (const old of moved) {
+  test(`${old} leads on to the page of today, to the heading and to the words that were looked for`, async () => {
+    const page = old.replace(/^\d+-/, "");
+    const { tab, seen, close } = await open(page);
+    const heading = await tab.locator("main h2[id]").last().getAttribute("id");
+    await tab.goto(`${book.origin}/${old}?highlight=the#${heading}`);
+    await tab.waitForURL(`${book.origin}/${page}?highlight=the#${heading}`);
+    await tab.locator(`[id="${heading}"]`).waitFor();
+    assert.equal(await tab.locator(`[id="${heading}"]`).isVisible(), true);
+    assert.deepEqual(seen, { errors: [], elsewhere: [] });
+    // Nobody comes back to it by way of the browser's own arrow.
+    await tab.goBack();
+    assert.equal(new URL(tab.url()).pathname, `/${page}`);
+    await close();
+
+    const plain = await open(old, { scripts: false });
+    await plain.tab.waitForURL(`${book.origin}/${page}`);
+    await plain.close();
+  });
+}
 
 for (const [word, chapter] of [
   ["softmax", "attention"],

@@ -98,6 +98,106 @@ test("a figure can be enlarged, and comes back, by keyboard alone", async () => 
   await close();
 });
 
+const isSearching = (tab) => tab.locator("#mdbook-search-wrapper").evaluate((box) => !box.classList.contains("hidden"));
+const isHelping = (tab) => tab.locator("#mdbook-help-popup").isVisible();
+
+test("keys turn pages, search and help, until a reader switches them off", async () => {
+  const { tab, seen, close } = await open("decoding.html");
+  await tab.waitForLoadState("networkidle");
+  const at = (page) => tab.waitForURL(`${book.origin}/${page}`);
+  await tab.keyboard.press("ArrowRight");
+  await at("multi-query.html");
+  await tab.keyboard.press("ArrowLeft");
+  await at("decoding.html");
+  await tab.waitForLoadState("networkidle");
+  await tab.keyboard.press("?");
+  assert.equal(await isHelping(tab), true);
+  await tab.keyboard.press("Escape");
+
+  await tab.locator("#options-toggle").click();
+  const keys = tab.getByRole("switch", { name: "Keyboard shortcuts" });
+  assert.equal(await keys.isChecked(), true);
+  await keys.press(" ");
+  await tab.keyboard.press("Escape");
+  const dead = async () => {
+    assert.equal(await tab.locator("[aria-keyshortcuts]").count(), 0);
+    for (const key of ["?", "s", "/", "ArrowRight", "ArrowLeft"]) {
+      await tab.evaluate(() => document.activeElement.blur());
+      await tab.keyboard.press(key);
+    }
+    await tab.waitForTimeout(300);
+    assert.equal(await isSearching(tab), false);
+    assert.equal(await isHelping(tab), false);
+    assert.equal(new URL(tab.url()).pathname, "/decoding.html");
+  };
+  await dead();
+  await tab.reload({ waitUntil: "networkidle" });
+  await dead();
+
+  await tab.locator("#options-toggle").click();
+  await keys.press(" ");
+  await tab.keyboard.press("Escape");
+  await tab.evaluate(() => document.activeElement.blur());
+  await tab.keyboard.press("s");
+  assert.equal(await isSearching(tab), true);
+  assert.deepEqual(seen, { errors: [], elsewhere: [] });
+  await close();
+});
+
+test("a control that has the focus keeps its keys, and what scrolls does", async () => {
+  const { tab, close } = await open("decoding.html", { width: 1400 });
+  await tab.waitForLoadState("networkidle");
+  for (const control of [".enlarge", "main summary", "main a[href]", "#mdbook-theme-toggle", ".exercise input", "#mdbook-sidebar a"]) {
+    for (const key of ["?", "s", "/", "ArrowRight", "ArrowLeft"]) {
+      await tab.locator(control).first().focus();
+      await tab.keyboard.press(key);
+    }
+    await tab.waitForTimeout(100);
+    assert.equal(await isSearching(tab), false, control);
+    assert.equal(await isHelping(tab), false, control);
+    assert.equal(new URL(tab.url()).pathname, "/decoding.html", control);
+  }
+  await tab.locator("main").focus();
+  await tab.keyboard.press("ArrowRight");
+  await tab.waitForURL(`${book.origin}/multi-query.html`);
+  await close();
+});
+
+test("one switch unfolds every doc comment and every test behind an output, and is remembered", async () => {
+  const { tab, close } = await open(chapter);
+  const folds = "main details:is(.doc, .kept)";
+  const open_ = () => tab.locator(folds).evaluateAll((all) => all.filter((one) => one.open).length);
+  const all = await tab.locator(folds).count();
+  assert.ok(all > 20);
+  assert.equal(await open_(), 0);
+  const unfold = tab.getByRole("switch", { name: /Unfold all/ });
+  await tab.locator("#options-toggle").click();
+  await unfold.check();
+  assert.equal(await open_(), all);
+  await tab.goto(`${book.origin}/attention.html`);
+  assert.equal(await open_(), await tab.locator(folds).count());
+  await tab.locator("#options-toggle").click();
+  await unfold.uncheck();
+  await tab.reload();
+  assert.equal(await open_(), 0);
+  await close();
+});
+
+test("reading options open below their button, and fit on a phone", async () => {
+  for (const width of [360, 1400]) {
+    const { tab, close } = await open(chapter, { width });
+    assert.equal(await tab.locator("#options").isVisible(), false);
+    await tab.locator("#options-toggle").press("Enter");
+    await tab.evaluate(axe);
+    assert.deepEqual(await violations(tab), []);
+    const [button, panel] = await Promise.all(["#options-toggle", "#options"].map((one) => tab.locator(one).boundingBox()));
+    assert.ok(panel.y >= button.y + button.height - 1, "below");
+    assert.ok(panel.x >= 0 && panel.x + panel.width <= width, "inside the window");
+    assert.ok(width < 1000 || Math.abs(panel.x - button.x) < 20, "at its button");
+    await close();
+  }
+});
+
 test("the first key leads past the menus, and what has the focus shows it", async () => {
   const { tab, close } = await open(chapter);
   await tab.keyboard.press("Tab");
@@ -284,6 +384,8 @@ test("the whole book prints, with every figure, formula and row of code", async 
         .filter((one) => shown(one) && (one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > width + 1))
         .map((one) => `${one.localName} ${one.textContent.slice(0, 50)}`),
       answers: all("details:not(.figure > details) p").every(shown),
+      folds: all("details.doc pre, details.kept a").every(shown),
+      handles: all(":is(.doc, .kept) > summary").filter(shown).length,
       menus: all("#mdbook-menu-bar, #mdbook-sidebar, .enlarge, pre > .buttons, .skip-link").filter(shown).length,
     };
   });
@@ -293,6 +395,8 @@ test("the whole book prints, with every figure, formula and row of code", async 
   assert.equal(found.figures, figures);
   assert.ok(figures > 30);
   assert.equal(found.answers, true, "answers are unfolded");
+  assert.equal(found.folds, true, "doc comments are unfolded");
+  assert.equal(found.handles, 0);
   assert.equal(found.menus, 0);
   assert.equal(found.background, "rgb(0, 0, 0)", "ink is black, whatever the theme");
 

@@ -1,6 +1,6 @@
 // What a page can do beyond mdBook: light a symbol up wherever it stands, show a figure at
-// the size of the window, and let a note stand where it belongs, let the keyboard
-// reach what scrolls. Without scripts nothing is lost but these.
+// the size of the window, let a note stand where it belongs, let the keyboard reach what
+// scrolls, and keep what a reader has switched. Without scripts nothing is lost but these.
 
 (function symbols() {
   const main = document.getElementById("mdbook-main");
@@ -146,6 +146,79 @@
     }
   });
   for (const box of boxes) observer.observe(box);
+})();
+
+// What a reader switches holds on every page, and the browser remembers it.
+(function options() {
+  const keys = document.getElementById("option-keys");
+  const folds = document.getElementById("option-folds");
+  const names = new Map([[keys, "attention-line-by-line.keys"], [folds, "attention-line-by-line.folds"]]);
+  function kept(box) {
+    try {
+      return localStorage.getItem(names.get(box)) ?? "";
+    } catch {
+      return "";
+    }
+  }
+  function keep(box) {
+    try {
+      localStorage.setItem(names.get(box), box.checked ? "on" : "off");
+    } catch {
+      // The choice then lasts as long as the page.
+    }
+  }
+
+  // mdBook's shortcuts of one key turn the page, also for those who talk to their computer or
+  // hit a key by accident: they can be switched off, and leave whatever has the focus alone
+  // (WCAG 2.1.4). Its listeners are the document's, so what stops here is not heard.
+  const shortcuts = ["ArrowLeft", "ArrowRight", "s", "/", "?"];
+  const main = document.getElementById("mdbook-main");
+  document.body.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || !shortcuts.includes(event.key)) return;
+    const { activeElement } = document;
+    const isFree = !activeElement || [document.body, main].includes(activeElement);
+    if (!keys.checked || !isFree) event.stopPropagation();
+  });
+  const told = [...document.querySelectorAll("[aria-keyshortcuts]")].map((one) => [one, one.getAttribute("aria-keyshortcuts")]);
+  function tell() {
+    for (const [one, shortcut] of told) {
+      if (keys.checked) one.setAttribute("aria-keyshortcuts", shortcut);
+      else one.removeAttribute("aria-keyshortcuts");
+    }
+  }
+
+  function fold() {
+    for (const details of document.querySelectorAll("main details:is(.doc, .kept)")) details.open = folds.checked;
+  }
+
+  function recall() {
+    keys.checked = kept(keys) !== "off";
+    tell();
+    const unfolded = kept(folds) === "on";
+    if (folds.checked !== unfolded) {
+      folds.checked = unfolded;
+      fold();
+    }
+  }
+  keys.addEventListener("change", () => {
+    keep(keys);
+    tell();
+  });
+  folds.addEventListener("change", () => {
+    keep(folds);
+    fold();
+  });
+  recall();
+
+  // The browser puts what pops up into the middle; it belongs below its button.
+  const panel = document.getElementById("options");
+  panel.addEventListener("toggle", () => {
+    const { left } = document.getElementById("options-toggle").getBoundingClientRect();
+    panel.style.left = `${Math.max(10, Math.min(left, innerWidth - panel.offsetWidth - 10))}px`;
+  });
+
+  // Another tab of the book may switch as well.
+  window.addEventListener("storage", (event) => [...names.values()].includes(event.key) && recall());
 })();
 
 // A page that is not there offers to look for the words of its address.

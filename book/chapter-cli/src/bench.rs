@@ -19,7 +19,6 @@ impl Bench {
     /// Prints the head of the table.
     #[must_use]
     pub fn start() -> Bench {
-        super::command::keep_freed_memory();
         println!("{:<16} {:>6} {:>10} {:>10} {:>10}", "", "n", "min", "median", "max");
         Bench { recording: String::from("case,n,min_ms\n") }
     }

@@ -14,17 +14,8 @@ use std::process::ExitCode;
 /// The `main` of a chapter's binary.
 #[must_use]
 pub fn main<C: Chapter>() -> ExitCode {
-    keep_freed_memory();
     // Not locked: a thread that panics has to get at standard error.
     ExitCode::from(run::<C>(std::env::args_os(), &mut io::stdout(), &mut io::stderr()))
-}
-
-/// Once it has freed a block as large as this, glibc keeps what is freed later for the next
-/// allocation, where it would hand it back to the operating system and ask for it again,
-/// page by page, in every pass of a layer. Other allocators are not moved by it.
-pub(crate) fn keep_freed_memory() {
-    const LARGEST_THAT_COUNTS: usize = (32 << 20) - (64 << 10);
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_THAT_COUNTS)));
 }
 
 /// Does what the command line `args`, the program's own name first, asks for, and gives

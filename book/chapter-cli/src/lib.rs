@@ -12,6 +12,9 @@
 //!
 //! `examples/scale.rs` is a whole chapter in this sense, on one linear map.
 
+// Windows and a page have allocators of their own.
+#[cfg(unix)]
+mod allocator;
 mod batch;
 pub mod bench;
 mod command;

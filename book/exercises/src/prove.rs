@@ -73,7 +73,7 @@ pub fn prove(folder: impl AsRef<Path>, exercises: &Exercises) -> Result<Proof> {
             wrong.push(format!("`{}` is not in course.toml", task.name()));
         }
     }
-    let anchors = anchors(folder)?;
+    let anchors = anchors(&folder.join("../..").join(chapter.prose()))?;
     let mut proof = Proof::default();
     for exercise in &chapter.exercises {
         let Some(task) = exercises.find(&exercise.name) else {
@@ -255,11 +255,9 @@ impl Task for Instead<'_> {
     }
 }
 
-/// The headings of the chapter's page, as mdBook links to them.
-fn anchors(folder: &Path) -> Result<Vec<String>> {
-    let name = folder.file_name().unwrap_or_default();
-    let page = folder.join("../../book/src").join(name).with_added_extension("md");
-    let text = fs::read_to_string(&page)
+/// The headings of the page, as mdBook links to them.
+fn anchors(page: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(page)
         .with_context(|| format!("cannot read the page {}", page.display()))?;
     let headings = text.lines().filter(|line| line.starts_with('#'));
     Ok(headings.map(|line| anchor(line.trim_start_matches('#'))).collect())

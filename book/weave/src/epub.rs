@@ -7,9 +7,11 @@ use std::{
     fs::{self, File},
     io::{Seek, Write},
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
+use humantime::format_rfc3339_seconds;
 use mdbook_core::config::BookConfig;
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
@@ -209,34 +211,9 @@ fn identifier(title: &str) -> String {
 /// (<https://reproducible-builds.org/specs/source-date-epoch>).
 fn modified() -> String {
     let told = std::env::var("SOURCE_DATE_EPOCH").ok();
-    date(told.and_then(|seconds| seconds.trim().parse().ok()).unwrap_or(0))
-}
-
-/// Seconds since 1970 as a date and a time.
-fn date(seconds: u64) -> String {
-    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| {
-        year.is_multiple_of(4)
-            && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths =
-        [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while days >= lengths[month] {
-        days -= lengths[month];
-        month += 1;
-    }
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    format!(
-        "{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
-        month + 1,
-        days + 1
-    )
+    let seconds = told.and_then(|seconds| seconds.trim().parse().ok()).unwrap_or(0);
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    format_rfc3339_seconds(time.unwrap_or(UNIX_EPOCH)).to_string()
 }
 
 fn contents(book: &BookConfig, chapters: &[Chapter]) -> String {
@@ -276,19 +253,4 @@ fn document(book: &BookConfig, title: &str, namespaces: &str, body: &str) -> Str
          <link rel=\"stylesheet\" href=\"style.css\"/>\n</head>\n<body>\n{body}\n</body>\n</html>\n",
         html::text(title)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        // date -u -d @SECONDS +%FT%TZ
-        assert_eq!(date(0), "1970-01-01T00:00:00Z");
-        assert_eq!(date(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(date(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(date(1_767_225_599), "2025-12-31T23:59:59Z");
-        assert_eq!(date(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
 }

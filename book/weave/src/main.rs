@@ -19,11 +19,13 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use mdbook_preprocessor::Preprocessor;
 
-use crate::{audience::Audience, serve::Opening, weaving::weaver::Weaver};
+use crate::{
+    audience::Audience, reading::protocol, serve::Opening, weaving::weaver::Weaver,
+};
 
 /// Weaves prose, code, outputs and figures into the book.
 #[derive(Parser)]
@@ -129,7 +131,9 @@ fn build(root: &Path, live: bool) -> Result<ExitCode> {
 }
 
 fn preprocess() -> Result<ExitCode> {
-    let (context, book) = mdbook_preprocessor::parse_input(io::stdin())?;
+    let sent =
+        io::read_to_string(io::stdin()).context("cannot read what mdBook sends")?;
+    let (context, book) = protocol::parse(&sent)?;
     let book = Weaver::default().run(&context, book)?;
     serde_json::to_writer(io::stdout(), &book)?;
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 pub(crate) mod directive;
 pub(crate) mod markdown;
+pub(crate) mod protocol;
 pub(crate) mod snapshots;
 pub(crate) mod source;
 pub(crate) mod workspace;

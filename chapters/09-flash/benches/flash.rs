@@ -10,7 +10,7 @@ use chapter_cli::bench::{Bench, sum_on_all_cores, timed};
 use flash::experiments::{
     CACHED, DECODE, HEAD_DIM, HEADS, TILES, TIMED, VERSIONS, Version, normal,
 };
-use flash::kernel::Tuning;
+use flash::kernel::{Tuning, Vectors};
 use flash::{Tile, attend_tuned, decode};
 use grouped_query::{Groups, attend_stacked};
 use nalgebra::DMatrix;
@@ -30,6 +30,11 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let memory = memory()?;
+    println!(
+        "on this processor \"vectors up to 8\" hold {} numbers, and \"widest vectors\" {}",
+        Vectors::UpToEight.lanes(),
+        Vectors::Widest.lanes(),
+    );
     let mut table = Bench::start();
     versions(&mut table)?;
     tiles(&mut table)?;

@@ -238,8 +238,8 @@ fn add<S: Simd, const Q: usize, const V: usize>(
 mod tests {
     use super::*;
     use crate::experiments::normal;
+    use crate::kernel::Vectors;
     use attention::scores;
-    use pulp::Scalar;
 
     /// A matrix inside of a larger one, as keys of one head lie in a cache, and nothing
     /// but NaN around it.
@@ -272,12 +272,8 @@ mod tests {
             keys: k.view((3, 5), (keys, d_k)),
             values: v.view((3, 5), (keys, d_v)),
         };
-        let mut all = vec![chunk.partial(), Scalar::new().vectorize(chunk)];
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            all.push(Simd::vectorize(simd, chunk));
-        }
-        for found in all {
+        for vectors in [Vectors::Widest, Vectors::UpToEight, Vectors::One] {
+            let found = vectors.dispatch(chunk);
             let off = difference(&found, &wanted);
             assert!(off < 1e-5, "{queries} {keys} {d_k} {d_v}: {off}");
         }

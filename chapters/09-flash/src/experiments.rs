@@ -344,19 +344,19 @@ pub const VERSIONS: [Version; 7] = [
     },
     Version {
         name: "eight",
-        words: "vectors of 8",
+        words: "vectors up to 8",
         cores: 1,
-        how: How::Tuned(Vectors::Eight, Exp::Library),
+        how: How::Tuned(Vectors::UpToEight, Exp::Library),
     },
     Version {
         name: "series",
         words: "exp in vectors",
         cores: 1,
-        how: How::Tuned(Vectors::Eight, Exp::Series),
+        how: How::Tuned(Vectors::UpToEight, Exp::Series),
     },
     Version {
         name: "widest",
-        words: "vectors of 16",
+        words: "widest vectors",
         cores: 1,
         how: How::Tuned(Vectors::Widest, Exp::Series),
     },

@@ -394,8 +394,8 @@ pub fn versions() -> Result<Figure> {
             "Tiles are slower than the matrix until vectors do the products and the \
              exponentials. Eight heads of 64 over 2,048 tokens, no mask, recorded by the \
              chapter’s benchmark: on one core {:.0} ms with the matrix, {:.0} ms in plain \
-             tiles and {:.0} ms in packed ones with vectors of 16; {:.0} ms on both cores. \
-             PyTorch takes {pytorch:.0} ms on both.",
+             tiles and {:.0} ms in packed ones with the widest vectors; {:.0} ms on both \
+             cores. PyTorch takes {pytorch:.0} ms on both.",
             times[0], times[1], times[5], times[6],
         ),
         alt: format!(

@@ -37,15 +37,59 @@ impl Default for Tuning {
     }
 }
 
-/// How many numbers a vector holds.
+/// How many numbers a vector holds. [`Vectors::lanes`] says what it is on the processor
+/// at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vectors {
-    /// As many as the processor can.
+    /// As many as the processor can: 16 with AVX-512, 8 with AVX2 and FMA, 4 with NEON,
+    /// and 1 where there is none of these.
     Widest,
-    /// Eight, where the processor has AVX2 and FMA; elsewhere one.
-    Eight,
+    /// As many as the processor can, but no more than eight.
+    UpToEight,
     /// One: no vectors.
     One,
+}
+
+impl Vectors {
+    /// How many numbers a vector holds on this processor.
+    #[must_use]
+    pub fn lanes(self) -> usize {
+        self.dispatch(Lanes)
+    }
+
+    /// Does `work` with such vectors.
+    pub(crate) fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
+        match self {
+            Vectors::Widest => Arch::new().dispatch(work),
+            Vectors::UpToEight => up_to_eight(work),
+            Vectors::One => Scalar::new().vectorize(work),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn up_to_eight<W: WithSimd>(work: W) -> W::Output {
+    match pulp::x86::V3::try_new() {
+        Some(simd) => Simd::vectorize(simd, work),
+        None => Scalar::new().vectorize(work),
+    }
+}
+
+/// Only x86-64 has wider vectors than these.
+#[cfg(not(target_arch = "x86_64"))]
+fn up_to_eight<W: WithSimd>(work: W) -> W::Output {
+    Arch::new().dispatch(work)
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
 }
 
 /// How e^x is computed.
@@ -163,24 +207,7 @@ pub struct Task<'a> {
 impl Task<'_> {
     /// Fills the output.
     pub fn run(self) {
-        match self.tuning.vectors {
-            Vectors::Widest => Arch::new().dispatch(self),
-            Vectors::Eight => self.run_eight(),
-            Vectors::One => Scalar::new().vectorize(self),
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn run_eight(self) {
-        match pulp::x86::V3::try_new() {
-            Some(simd) => Simd::vectorize(simd, self),
-            None => Scalar::new().vectorize(self),
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn run_eight(self) {
-        Scalar::new().vectorize(self);
+        self.tuning.vectors.dispatch(self);
     }
 }
 

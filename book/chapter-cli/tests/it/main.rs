@@ -1,5 +1,7 @@
 //! The integration tests of `chapter-cli`, linked once.
 
+#[cfg(target_os = "linux")]
+mod allocator;
 mod commands;
 mod common;
 mod corruption;

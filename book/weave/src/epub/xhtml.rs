@@ -71,6 +71,13 @@ fn write_element(element: ElementRef, xhtml: &mut String) {
     if name == "a" && value.classes().any(|class| class == "header") {
         return children(element, xhtml);
     }
+    // Few devices unfold: what a page folds until a reader says otherwise stands open.
+    if is_fold(element) {
+        *xhtml += "<div>";
+        children(element, xhtml);
+        *xhtml += "</div>";
+        return;
+    }
     *xhtml += &format!("<{name}");
     match name {
         "svg" => *xhtml += r#" xmlns="http://www.w3.org/2000/svg""#,
@@ -90,20 +97,28 @@ fn write_element(element: ElementRef, xhtml: &mut String) {
     *xhtml += &format!("</{name}>");
 }
 
-/// Scripts, what only they give a use to, and the numbers behind the figures, which are
-/// longer than the text.
+/// A doc comment, or what keeps an output.
+fn is_fold(element: ElementRef) -> bool {
+    element.value().name() == "details"
+        && element.value().classes().any(|class| ["doc", "kept"].contains(&class))
+}
+
+/// Scripts, what only they give a use to, the numbers behind the figures, which are longer
+/// than the text, and the handles of what does not fold.
 fn is_left_out(element: ElementRef) -> bool {
     let value = element.value();
+    let parent = element.parent().and_then(ElementRef::wrap);
     let is_data = || {
-        let parent = element.parent().and_then(ElementRef::wrap);
         value.name() == "details"
             && parent
                 .is_some_and(|p| p.value().classes().any(|class| class == "figure"))
     };
+    let is_handle = || value.name() == "summary" && parent.is_some_and(is_fold);
     ["script", "noscript", "button", "template", "input", "label", "style", "canvas"]
         .contains(&value.name())
         || value.attr("hidden").is_some()
         || is_data()
+        || is_handle()
 }
 
 /// The attributes that mean something in an EPUB, with their values there.
@@ -196,6 +211,19 @@ mod tests {
         assert_eq!(
             xhtml("<p data-symbol='1' tabindex='0'>a<button>b</button></p>"),
             "<p>a</p>"
+        );
+    }
+
+    #[test]
+    fn doc_comments_stand_open_and_answers_stay_folded() {
+        let fold = |class: &str| {
+            xhtml(&format!("<details class='{class}'><summary>a</summary>b</details>"))
+        };
+        assert_eq!(fold("doc"), "<div>b</div>");
+        assert_eq!(fold("kept"), "<div>b</div>");
+        assert_eq!(
+            fold("rest"),
+            r#"<details class="rest"><summary>a</summary>b</details>"#
         );
     }
 

@@ -4,13 +4,14 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow};
 use mdbook_core::{book::Chapter, config::Config};
 use mdbook_driver::MDBook;
+use walkdir::WalkDir;
 
 use super::{
     addresses,
@@ -241,18 +242,12 @@ fn holds(folder: &Path, extension: &str) -> Result<bool> {
 /// The files of a folder and the folders in it that end in `extension`, sorted.
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder)?.collect::<io::Result<Vec<_>>>()?;
-        for path in entries.into_iter().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
-                found.push(path);
-            }
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let path = entry?.into_path();
+        if path.extension().is_some_and(|one| one == extension) && path.is_file() {
+            found.push(path);
         }
     }
-    found.sort();
     Ok(found)
 }
 

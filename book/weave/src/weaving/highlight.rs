@@ -1,5 +1,7 @@
 //! Colors for Rust at build time, in the classes that mdBook's themes already style. The
-//! listings compile, so a lexer is enough: what it takes for a token is one.
+//! listings compile, so the compiler's own lexer is enough: what it takes for a token is one.
+
+use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, Token, TokenKind, tokenize};
 
 use crate::html;
 
@@ -51,7 +53,10 @@ pub(crate) fn rust(code: &str) -> String {
 /// Rust, token by token, each with its class.
 struct Lexer<'a> {
     rest: &'a str,
-    /// The last word, if it said that a name follows.
+    /// What the rest consists of, and how many bytes each of it takes.
+    tokens: Vec<Token>,
+    next: usize,
+    /// Whether the last word said that a name follows.
     naming: bool,
     /// How many brackets of an attribute are open.
     brackets: usize,
@@ -59,51 +64,48 @@ struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     fn of(code: &'a str) -> Lexer<'a> {
-        Lexer { rest: code, naming: false, brackets: 0 }
+        let tokens = tokenize(code, FrontmatterAllowed::No).collect();
+        Lexer { rest: code, tokens, next: 0, naming: false, brackets: 0 }
     }
 
-    /// The class of the token that comes next, and its length in bytes.
-    fn token(&mut self) -> Option<(&'static str, usize)> {
-        let rest = self.rest;
-        let first = rest.chars().next()?;
-        if first.is_whitespace() {
-            return Some((PLAIN, rest.len() - rest.trim_start().len()));
-        }
-        let named = std::mem::take(&mut self.naming);
-        let token = if rest.starts_with("//") {
-            (COMMENT, rest.find('\n').unwrap_or(rest.len()))
-        } else if rest.starts_with("/*") {
-            (COMMENT, rest.find("*/").map_or(rest.len(), |at| at + 2))
-        } else if let Some(length) = string(rest) {
-            (STRING, length)
-        } else if first == '\'' {
-            quoted(rest)
-        } else if first.is_ascii_digit() {
-            (NUMBER, number(rest))
-        } else if is_letter(first) {
-            self.word(named)
-        } else if let Some(opening) =
-            ["#[", "#!["].into_iter().find(|o| rest.starts_with(o))
-        {
-            (ATTRIBUTE, opening.len())
-        } else {
-            (PLAIN, first.len_utf8())
-        };
-        Some(token)
+    /// What comes `ahead` tokens later.
+    fn kind(&self, ahead: usize) -> Option<TokenKind> {
+        self.tokens.get(self.next + ahead).map(|token| token.kind)
+    }
+
+    /// The class of what comes next, and of how many tokens it consists.
+    fn class(&mut self) -> Option<(&'static str, usize)> {
+        use {LiteralKind as L, TokenKind as T};
+        let kind = self.kind(0)?;
+        let named = self.naming && kind == T::Ident;
+        self.naming &= kind == T::Whitespace;
+        Some(match kind {
+            T::LineComment { .. } | T::BlockComment { .. } => (COMMENT, 1),
+            T::Literal { kind: L::Int { .. } | L::Float { .. }, .. } => (NUMBER, 1),
+            T::Literal { .. } => (STRING, 1),
+            T::Lifetime { .. } => (LIFETIME, 1),
+            T::Ident => self.word(named),
+            T::Pound => match (self.kind(1), self.kind(2)) {
+                (Some(T::OpenBracket), _) => (ATTRIBUTE, 2),
+                (Some(T::Bang), Some(T::OpenBracket)) => (ATTRIBUTE, 3),
+                _ => (PLAIN, 1),
+            },
+            _ => (PLAIN, 1),
+        })
     }
 
     fn word(&mut self, named: bool) -> (&'static str, usize) {
-        let length = run(self.rest, is_letter);
-        let (word, after) = self.rest.split_at(length);
+        let word = &self.rest[..self.tokens[self.next].len as usize];
         self.naming = NAMING.contains(&word);
-        let is_macro = after.starts_with('!') && !after.starts_with("!=");
+        let is_macro = self.kind(1) == Some(TokenKind::Bang)
+            && self.kind(2) != Some(TokenKind::Eq);
         match word {
-            "true" | "false" => (LITERAL, length),
-            _ if KEYWORDS.contains(&word) => (KEYWORD, length),
-            _ if is_macro => (KNOWN, length + 1),
-            _ if named => (NAME, length),
-            _ if PRELUDE.contains(&word) => (KNOWN, length),
-            _ => (PLAIN, length),
+            "true" | "false" => (LITERAL, 1),
+            _ if KEYWORDS.contains(&word) => (KEYWORD, 1),
+            _ if is_macro => (KNOWN, 2),
+            _ if named => (NAME, 1),
+            _ if PRELUDE.contains(&word) => (KNOWN, 1),
+            _ => (PLAIN, 1),
         }
     }
 }
@@ -112,11 +114,14 @@ impl<'a> Iterator for Lexer<'a> {
     type Item = (&'static str, &'a str);
 
     fn next(&mut self) -> Option<(&'static str, &'a str)> {
-        let (class, length) = self.token()?;
-        let (token, rest) = self.rest.split_at(length);
+        let (class, tokens) = self.class()?;
+        let taken = &self.tokens[self.next..self.next + tokens];
+        let length = taken.iter().map(|token| token.len as usize).sum();
+        self.next += tokens;
+        let (text, rest) = self.rest.split_at(length);
         self.rest = rest;
         let was_open = self.brackets > 0;
-        match token {
+        match text {
             "#[" | "#![" => self.brackets = 1,
             "[" if was_open => self.brackets += 1,
             "]" if was_open => self.brackets -= 1,
@@ -124,79 +129,8 @@ impl<'a> Iterator for Lexer<'a> {
         }
         let speaks = [COMMENT, STRING].contains(&class);
         let is_attribute = (was_open || self.brackets > 0) && !speaks;
-        Some((if is_attribute { ATTRIBUTE } else { class }, token))
+        Some((if is_attribute { ATTRIBUTE } else { class }, text))
     }
-}
-
-/// How long a string is, raw or not, if that is what the text begins with.
-fn string(text: &str) -> Option<usize> {
-    let prefix = ["br", "cr", "b", "c", "r"].into_iter().find(|p| text.starts_with(p));
-    let start = prefix.map_or(0, str::len);
-    let hashes = text[start..].len() - text[start..].trim_start_matches('#').len();
-    let is_raw = prefix.is_some_and(|prefix| prefix.ends_with('r'));
-    let inside = text[start + hashes..].strip_prefix('"')?;
-    let from = text.len() - inside.len();
-    if is_raw {
-        let close = format!("\"{}", "#".repeat(hashes));
-        return Some(
-            inside.find(&close).map_or(text.len(), |at| from + at + close.len()),
-        );
-    }
-    (hashes == 0).then(|| closing(inside, '"').map_or(text.len(), |at| from + at))
-}
-
-/// Where what `quote` has opened is closed again.
-fn closing(inside: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
-    let closes = |(_, c): &(usize, char)| {
-        let closes = *c == quote && !escaped;
-        escaped = *c == '\\' && !escaped;
-        closes
-    };
-    inside.char_indices().find(closes).map(|(at, _)| at + 1)
-}
-
-/// A lifetime, or a letter in quotes.
-fn quoted(text: &str) -> (&'static str, usize) {
-    let inside = &text[1..];
-    let name = run(inside, is_letter);
-    if name > 0 && !inside[name..].starts_with('\'') {
-        return (LIFETIME, 1 + name);
-    }
-    (STRING, closing(inside, '\'').map_or(1, |at| 1 + at))
-}
-
-/// How long a number is, with what stands after its point and the type at its end.
-fn number(text: &str) -> usize {
-    let digits = |text: &str| run(text, is_letter);
-    let signed = |length: usize| {
-        let is_hex = text.starts_with("0x");
-        let exponent = text[..length].ends_with(['e', 'E']) && !is_hex;
-        if exponent && text[length..].starts_with(['-', '+']) {
-            length + 1 + digits(&text[length + 1..])
-        } else {
-            length
-        }
-    };
-    let whole = signed(digits(text));
-    match text[whole..].strip_prefix('.') {
-        Some(after) if after.starts_with(|c: char| c.is_ascii_digit()) => {
-            signed(whole + 1 + digits(after))
-        }
-        Some(after) if !after.starts_with(|c: char| c == '.' || is_letter(c)) => {
-            whole + 1
-        }
-        _ => whole,
-    }
-}
-
-/// How many bytes at the beginning of a text are letters that fit.
-fn run(text: &str, fits: fn(char) -> bool) -> usize {
-    text.find(|c| !fits(c)).unwrap_or(text.len())
-}
-
-fn is_letter(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
 }
 
 /// Text gathered into the longest stretches of one class.
@@ -293,7 +227,7 @@ mod tests {
             (r#""a \\" b"#, r#""a \\""#),
             (r#""\"fn" fn"#, r#""\"fn""#),
             ("r#\"a\"b\"# c", "r#\"a\"b\"#"),
-            ("b'\\'' c", "'\\''"),
+            ("b'\\'' c", "b'\\''"),
             ("'\"' c", "'\"'"),
             ("\"open", "\"open"),
         ] {

@@ -28,7 +28,7 @@ pub(crate) fn code(workspace: &Workspace, path: &CratePath) -> Result<String, Fa
         doc
     } else {
         format!(
-            r#"<details open class="doc"><summary>doc comment</summary>{}</details>"#,
+            r#"<details class="doc"><summary>doc comment</summary>{}</details>"#,
             pre(&highlight::rust(&doc))
         )
     };

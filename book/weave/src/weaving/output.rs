@@ -30,7 +30,7 @@ pub(crate) fn snapshot(
         return Err(Fault::There(Problem { file, line, message }));
     }
     Ok(format!(
-        r#"<figure class="output">{}<figcaption>kept by <code>cargo test -p {}</code> in {}</figcaption></figure>"#,
+        r#"<figure class="output">{}<figcaption><details class="kept"><summary>checked by a test</summary><code>cargo test -p {}</code> compares it with {}</details></figcaption></figure>"#,
         pre(&html::text(snapshots::body(&text))),
         path.krate,
         file_link(workspace, &file)

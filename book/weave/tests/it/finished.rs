@@ -1,6 +1,6 @@
 //! What outsiders see of the finished book: search engines, other sites, reading devices.
 
-use std::{path::Path, process::Command};
+use std::{io::Read, path::Path, process::Command};
 
 use crate::common::Fixture;
 
@@ -120,6 +120,23 @@ fn every_page_has_a_policy_and_one_style_sheet() {
         let page = String::from_utf8(bytes).unwrap();
         assert_eq!(page.matches("Content-Security-Policy").count(), 1, "{file:?}");
         assert!(!page.contains("unsafe-inline"), "{file:?}");
+    }
+}
+
+#[test]
+fn an_epub_says_when_it_was_changed_if_it_is_told() {
+    let book = at_home();
+    // date -u -d @1767225599 +%FT%TZ
+    for (told, date) in
+        [("1767225599", "2025-12-31T23:59:59Z"), ("", "1970-01-01T00:00:00Z")]
+    {
+        let weave = book.command().arg("epub").env("SOURCE_DATE_EPOCH", told).status();
+        assert!(weave.unwrap().success());
+        let epub = std::fs::File::open(book.root().join("target/book.epub")).unwrap();
+        let mut zip = zip::ZipArchive::new(epub).unwrap();
+        let mut package = String::new();
+        zip.by_name("book/package.opf").unwrap().read_to_string(&mut package).unwrap();
+        assert!(package.contains(date), "{package}");
     }
 }
 

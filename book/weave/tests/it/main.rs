@@ -5,6 +5,7 @@ mod common;
 mod finished;
 mod layers;
 mod pages;
+mod readme;
 mod refusals;
 mod serve;
 mod theme;

@@ -1,6 +1,6 @@
 //! What each of the weaver's words looks like on a finished page.
 
-use std::fs;
+use std::{fs, io::Write, process::Stdio};
 
 use crate::common::{Fixture, files};
 use insta::assert_snapshot;
@@ -168,6 +168,43 @@ fn a_plain_mdbook_build_gives_the_same_pages() {
         }
     }
     assert!(pages > 3);
+}
+
+#[test]
+fn another_mdbook_is_told_which_is_needed() {
+    // What mdBook 0.4.52 sends for a book of one page.
+    let old = r##"[{"root":"/b","config":{"book":{"authors":[],"language":"en","multilingual":false,
+        "src":"src","title":"B"},"preprocessor":{"weave":{}}},"renderer":"html",
+        "mdbook_version":"0.4.52"},{"sections":[{"Chapter":{"name":"A","content":"# A\n",
+        "number":[1],"sub_items":[],"path":"a.md","source_path":"a.md","parent_names":[]}}],
+        "__non_exhaustive":null}]"##;
+    assert_eq!(
+        preprocess(old),
+        "mdBook 0.5 is needed, and this is mdBook 0.4.52: install it with `cargo install \
+         mdbook --version ^0.5`, or build the book with `cargo run`\n"
+    );
+    let newer = old.replace("0.4.52", "0.6.0");
+    assert!(
+        preprocess(&newer)
+            .starts_with("mdBook 0.5 is needed, and this is mdBook 0.6.0")
+    );
+    for nothing in ["", "{}", "[]"] {
+        let told = preprocess(nothing);
+        assert!(told.starts_with("expected a context and a book as JSON"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+/// What `weave preprocess` says to an input that it refuses.
+fn preprocess(sent: &str) -> String {
+    let mut weave = Fixture::new().command();
+    weave.arg("preprocess").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = weave.stderr(Stdio::piped()).spawn().unwrap();
+    running.stdin.take().unwrap().write_all(sent.as_bytes()).unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]

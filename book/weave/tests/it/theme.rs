@@ -22,7 +22,7 @@ fn drawings_have_the_colors_of_the_crate_that_draws() {
 fn what_the_weaver_emits_is_dressed() {
     for class in [
         "listing", "diff", "doc", "output", "rest", "figure", "formula", "together",
-        "value", "exercise", "kind", "course",
+        "value", "exercise", "kind", "course", "kept",
     ] {
         assert!(stylesheet().contains(&format!(".{class}")), ".{class}");
     }

@@ -34,7 +34,7 @@ fn every_way(
         ("attend".into(), attend(q, k, v, one, mask).unwrap()),
         ("tiled".into(), attend_tiled(q.as_view(), k, v, mask, TILE).unwrap()),
     ];
-    for vectors in [Vectors::Widest, Vectors::Eight, Vectors::One] {
+    for vectors in [Vectors::Widest, Vectors::UpToEight, Vectors::One] {
         for exp in [Exp::Series, Exp::Library] {
             let tuning = Tuning { tile: TILE, vectors, exp };
             let output = attend_tuned(q, k, v, one, mask, tuning).unwrap();
@@ -48,6 +48,17 @@ fn every_way(
 fn says<T>(result: Result<T, impl std::fmt::Display>, expected: &str) {
     let error = result.err().expect("an error");
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn vectors_hold_as_many_numbers_as_their_names_allow() {
+    let [one, up_to_eight, widest] =
+        [Vectors::One, Vectors::UpToEight, Vectors::Widest].map(Vectors::lanes);
+    assert_eq!(one, 1);
+    assert!((1..=8).contains(&up_to_eight), "{up_to_eight}");
+    // Only x86-64 has vectors of more than eight.
+    let wider = if cfg!(target_arch = "x86_64") { up_to_eight..=16 } else { 1..=8 };
+    assert!(wider.contains(&widest), "{widest}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn tile() -> impl Strategy<Value = Tile> {
 }
 
 fn vectors() -> impl Strategy<Value = Vectors> {
-    prop_oneof![Just(Vectors::Widest), Just(Vectors::Eight), Just(Vectors::One)]
+    prop_oneof![Just(Vectors::Widest), Just(Vectors::UpToEight), Just(Vectors::One)]
 }
 
 fn exp() -> impl Strategy<Value = Exp> {
