@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use chapter_cli::{
-    Chapter, Destination, LinearTensors, Output, RawTensor, Sequence, Tensors,
+    Chapter, Destination, LinearTensors, Output, RawTensor, Sequence, Tensors, by_rows,
 };
 use clap::{Args, FromArgMatches};
 use figures::{Axis, Chart, Figure, Hue, Words};
@@ -88,14 +88,33 @@ The file holds scale.weight [d_out, d_in], perhaps scale.bias [d_out], and x [n,
     }
 
     fn forward(layer: &Layer, flags: &Flags, sequence: &Sequence) -> Result<Output> {
-        let Sequence { x, context, mask } = sequence;
+        let Sequence { x, context, mask, real } = sequence;
         let m = context.as_ref().unwrap_or(x).nrows();
         let mut weights = DMatrix::repeat(x.nrows(), m, 1.0 / m as f32);
         if let Some(allowed) = mask {
             weights.zip_apply(allowed, |w, allowed| *w *= f32::from(u8::from(allowed)));
         }
+        if let Some(real) = real {
+            for (mut key, _) in
+                weights.column_iter_mut().zip(real).filter(|(_, real)| !**real)
+            {
+                key.fill(0.0);
+            }
+        }
         let y = layer.forward(x)?;
         Ok(Output { y, attention_weights: vec![weights; flags.heads] })
+    }
+
+    fn forward_without_weights(
+        layer: &Layer,
+        _: &Flags,
+        sequence: &Sequence,
+        rows: usize,
+    ) -> Result<DMatrix<f32>> {
+        let x = &sequence.x;
+        by_rows(x.nrows(), rows, |rows| {
+            layer.forward(&x.rows(rows.start, rows.len()).into_owned())
+        })
     }
 
     fn commands() -> Vec<clap::Command> {

@@ -114,14 +114,19 @@ fn parse<C: Chapter>(
     }
 }
 
-/// Refuses `--x`, which clap knows in every chapter, where there is no x.
+/// Refuses flags that clap knows in every chapter, where there is no x.
 fn expect_no_x<C: Chapter>(command: &CommandLine<C::Flags>) -> Result<(), clap::Error> {
-    match &command.command {
-        Some(Command::Forward(Arguments { x: Some(_), .. })) if !C::READS_X => {
-            let message = format!("unexpected argument '--x': {} reads no x", C::NAME);
+    let Some(Command::Forward(arguments)) = &command.command else { return Ok(()) };
+    let given = [
+        ("--x", arguments.x.is_some(), "reads no x"),
+        ("--no-weights", arguments.no_weights, "never forms them"),
+    ];
+    match given.into_iter().find(|(_, is_given, _)| *is_given && !C::READS_X) {
+        Some((flag, _, why)) => {
+            let message = format!("unexpected argument '{flag}': {} {why}", C::NAME);
             Err(help::<C>().error(ErrorKind::UnknownArgument, message))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -156,6 +161,7 @@ Examples:
                 .long_about(about_forward)
                 .after_long_help(files)
                 .mut_arg("x", |x| x.hide(!C::READS_X))
+                .mut_arg("no_weights", |flag| flag.hide(!C::READS_X))
         })
         .subcommands(C::commands())
 }

@@ -1,12 +1,14 @@
 //! A safetensors file in memory: its header checked, its tensors as they lie there.
 
+use crate::error::TensorError;
+use crate::kind::kind;
 use crate::message::{brief, count};
-use crate::tensors::{Stack, TensorError};
+use crate::stack::Stack;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use nalgebra::{DMatrix, Scalar};
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorInfo};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -17,6 +19,8 @@ pub(crate) struct File {
     pub(crate) header: Metadata,
     /// What was found amiss with the tensors that were read so far.
     pub(crate) warnings: RefCell<Vec<String>>,
+    /// The names of these.
+    pub(crate) read: RefCell<BTreeSet<String>>,
     bytes: Vec<u8>,
     data_start: usize,
 }
@@ -33,10 +37,15 @@ impl File {
     pub(crate) fn parse(path: PathBuf, bytes: Vec<u8>) -> Result<Self, TensorError> {
         match header(&bytes) {
             Ok((data_start, header)) => {
-                let warnings = RefCell::default();
-                Ok(File { path, header, warnings, bytes, data_start })
+                let (warnings, read) = (RefCell::default(), RefCell::default());
+                Ok(File { path, header, warnings, read, bytes, data_start })
             }
-            Err(reason) => Err(TensorError::NotSafetensors { path, reason }),
+            Err(damage) => {
+                // A kind that is known says more than where it differs.
+                let reason =
+                    kind(&bytes).map_or(damage, |kind| format!("it is {kind}"));
+                Err(TensorError::NotSafetensors { path, reason })
+            }
         }
     }
 
@@ -142,6 +151,21 @@ impl Entry<'_> {
             Dtype::BF16 => Ok(each(self.bytes, bf16::from_le_bytes).to_f32_vec()),
             _ => Err(self.wrong_dtype("F32, F16 or BF16")),
         }
+    }
+
+    /// Numbers of nearly any dtype, and booleans as 1 and 0.
+    pub(crate) fn values(&self) -> Result<Vec<f64>, TensorError> {
+        let b = self.bytes;
+        Ok(match self.dtype {
+            Dtype::BOOL => each(b, |[byte]| f64::from(u8::from(byte != 0))),
+            Dtype::U8 => each(b, |[byte]| f64::from(byte)),
+            Dtype::I8 => each(b, |byte| f64::from(i8::from_le_bytes(byte))),
+            Dtype::I16 => each(b, |bytes| f64::from(i16::from_le_bytes(bytes))),
+            Dtype::I32 => each(b, |bytes| f64::from(i32::from_le_bytes(bytes))),
+            Dtype::I64 => each(b, |bytes| i64::from_le_bytes(bytes) as f64),
+            Dtype::F64 => each(b, f64::from_le_bytes),
+            _ => self.numbers()?.into_iter().map(f64::from).collect(),
+        })
     }
 
     pub(crate) fn booleans(&self) -> Result<Vec<bool>, TensorError> {

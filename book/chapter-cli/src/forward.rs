@@ -1,10 +1,14 @@
 //! `forward`: a layer and its input out of files, the output into another.
 
 use crate::batch::Batch;
+use crate::error::TensorError;
 use crate::message::{brief_path, count, one_line};
 use crate::output::Destination;
+use crate::plan::Plan;
 use crate::results::{Layout, Results};
-use crate::{Chapter, SideBySide, Tensors};
+use crate::tensors::Tensors;
+use crate::unread::expect_all_read;
+use crate::{Chapter, Output, SideBySide};
 use anyhow::Result;
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,12 +32,27 @@ pub(crate) struct Arguments<F: clap::Args> {
     #[arg(long, value_name = "FILE")]
     pub(crate) x: Option<PathBuf>,
 
+    /// Leave the attention weights out of the output
+    ///
+    /// They are as many numbers as tokens times tokens for each head. Without them, a few
+    /// rows are computed at a time.
+    #[arg(long)]
+    pub(crate) no_weights: bool,
+
+    /// Go on without a tensor of the file, as if it were not there; may be repeated
+    ///
+    /// A tensor that this layer does not read would change its output, so it is refused.
+    /// NAME is that of the tensor, with or without the prefix, or the start of several
+    /// before a *.
+    #[arg(long, value_name = "NAME")]
+    ignore: Vec<String>,
+
     // clap shows this text as it stands, and would show backticks, too.
     #[expect(clippy::doc_markdown)]
     /// What stands before the names of the layer's tensors
     ///
-    /// Picks one layer out of a whole checkpoint. The dot at its end belongs to it:
-    /// --prefix model.layers.0.self_attn.
+    /// Picks one layer out of a whole checkpoint, at a dot:
+    /// --prefix model.layers.0.self_attn
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
 
@@ -57,6 +76,13 @@ Files:
   context [m, d] or [b, m, d], where the layer takes it, is what x looks at.
   mask [n, m] or [b, n, m], where the layer takes it, is BOOL; true = may attend.
   All three may stand with or without the prefix.
+  So may masks of PyTorch and Transformers, with their meaning: key_padding_mask [b, m],
+  true = hidden; attention_mask [b, m], 1 = a token, 0 = padding, or [b, 1, n, m], added
+  to the scores or BOOL, true = may attend; attn_mask, added to the scores.
+  q_proj, k_proj, v_proj and o_proj may be those of torch.nn.MultiheadAttention, stacked in
+  in_proj_weight and in_proj_bias, and out_proj.
+  A tensor that the layer does not read is refused by its name; y and attention_weights
+  may stand in the file.
   The output holds y and attention_weights [heads, n, m], both with a b in front if x
   has one, in F32. It is written whole or not at all.";
 
@@ -64,6 +90,7 @@ Files:
 pub(crate) const FILES: &str = "\
 Files:
   Numbers are F32, F16 or BF16, and are computed in F32.
+  A tensor that is not read is refused by its name.
   The output holds y, in F32. It is written whole or not at all.";
 
 /// Runs the layer that the arguments name, and writes what it gives.
@@ -75,25 +102,30 @@ pub(crate) fn forward<C: Chapter>(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Result<()> {
-    let Arguments { input, output, x, prefix, repeat, flags } = arguments;
+    let Arguments { output, prefix, repeat, flags, .. } = arguments;
     let destination = Destination::check(output)?;
-    let input = Tensors::open(input)?;
-    let x_file = x.as_deref().map(Tensors::open).transpose()?;
-    let layer = C::load(flags, &input.with_prefix(prefix))?;
+    let Inputs { input, x_file } = Inputs::open(arguments)?;
+    let tensors = input.with_prefix(prefix);
+    let layer = C::load(flags, &tensors)?;
+    let wide = tensors.widths();
     let runs = repeat.unwrap_or(1);
     let (results, times) = if C::READS_X {
         let batch = Batch::read(&input, x_file.as_ref(), prefix)?;
-        let (outputs, times) = timed(runs, || batch.run::<C>(&layer, flags))?;
+        expect_all_read(&tensors, x_file.as_ref(), C::NAME)?;
+        let plan = Plan::of::<C>(&batch, &layer, flags, wide, !arguments.no_weights)?;
+        let run = || run_all::<C>(&batch, &layer, flags, &plan);
+        let (outputs, times) = timed(runs, run)?;
         let layout = match outputs.first() {
             Some(output) => Layout::of(output)?,
-            None => batch.layout_of_nothing::<C>(&layer, flags)?,
+            None => plan.kept(batch.layout::<C>(&layer, flags)?),
         };
-        (Results::stack(batch.size, &layout, &outputs)?, times)
+        (Results::stack(batch.size, &layout, outputs)?, times)
     } else {
+        expect_all_read(&tensors, None, C::NAME)?;
         let (SideBySide { y, heads }, times) = timed(runs, || C::run(&layer, flags))?;
         (Results::heads(&y, heads)?, times)
     };
-    destination.write(&results.to_safetensors()?)?;
+    results.write(&destination)?;
 
     // Said at the end, so that whoever gets an error gets it alone.
     for file in [Some(&input), x_file.as_ref()].into_iter().flatten() {
@@ -107,6 +139,48 @@ pub(crate) fn forward<C: Chapter>(
     }
     writeln!(stdout, "wrote {results} to {}", one_line(&brief_path(output)))?;
     Ok(())
+}
+
+/// The files, without what is to be ignored.
+struct Inputs {
+    input: Tensors,
+    x_file: Option<Tensors>,
+}
+
+impl Inputs {
+    fn open<F: clap::Args>(arguments: &Arguments<F>) -> Result<Self, TensorError> {
+        let Arguments { input, x, prefix, ignore, .. } = arguments;
+        let mut input = Tensors::open(input)?.with_prefix(prefix);
+        let x_file = x.as_deref().map(Tensors::open).transpose()?;
+        let mut x_file = x_file.map(|file| file.with_prefix(prefix));
+        for pattern in ignore {
+            let from_x = x_file.as_ref().and_then(|file| file.without(pattern).ok());
+            match input.without(pattern) {
+                Ok(rest) => input = rest,
+                Err(missing) if from_x.is_none() => return Err(missing),
+                Err(_) => {}
+            }
+            x_file = from_x.or(x_file);
+        }
+        Ok(Inputs { input, x_file })
+    }
+}
+
+/// The layer's outputs for all sequences, one after the other.
+fn run_all<C: Chapter>(
+    batch: &Batch,
+    layer: &C::Layer,
+    flags: &C::Flags,
+    plan: &Plan,
+) -> Result<Vec<Output>> {
+    let run = |sequence| match *plan {
+        Plan::WithWeights => C::forward(layer, flags, sequence),
+        Plan::WithoutWeights { rows } => {
+            let y = C::forward_without_weights(layer, flags, sequence, rows)?;
+            Ok(Output { y, attention_weights: Vec::new() })
+        }
+    };
+    batch.sequences.iter().map(run).collect()
 }
 
 /// What the last of `runs` runs gives, and how long each took.

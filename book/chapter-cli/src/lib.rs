@@ -18,22 +18,41 @@ mod allocator;
 mod batch;
 pub mod bench;
 mod command;
+mod error;
 mod file;
 mod forward;
+mod inputs;
+mod kind;
+mod known;
+mod masks;
+mod memory;
 mod message;
 mod names;
 mod output;
+mod plan;
+mod prefix;
 mod raw;
 mod results;
+mod rows;
+mod spelling;
+mod stack;
 mod tensors;
+mod unread;
 // A page has no files to try, nor as many numbers as the tests ask for.
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
 pub use command::{draw, main, run, run_own};
+pub use error::TensorError;
+pub use masks::added_mask;
 pub use output::Destination;
+pub use plan::expect_room;
+pub use prefix::behind;
 pub use raw::RawTensor;
-pub use tensors::{LinearTensors, Stack, TensorError, Tensors};
+pub use rows::by_rows;
+pub use safetensors::Dtype;
+pub use stack::Stack;
+pub use tensors::{LinearTensors, Tensors};
 
 use nalgebra::DMatrix;
 use std::io::Write;
@@ -93,6 +112,29 @@ pub trait Chapter {
         anyhow::bail!("{} does not run on x", Self::NAME)
     }
 
+    /// The `y` of [`Chapter::forward`] without its weights: no more than `rows` rows of
+    /// each head's weights are in memory at a time, and none are kept. [`by_rows`] helps.
+    ///
+    /// # Errors
+    /// As for [`Chapter::forward`].
+    fn forward_without_weights(
+        layer: &Self::Layer,
+        flags: &Self::Flags,
+        sequence: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        let _ = (layer, flags, sequence, rows);
+        anyhow::bail!("{} does not run on x", Self::NAME)
+    }
+
+    /// How many times the weights of a sequence are in memory while it is computed: once,
+    /// if they are made in their place and kept.
+    #[must_use]
+    fn copies_of_weights(flags: &Self::Flags) -> usize {
+        let _ = flags;
+        1
+    }
+
     /// [`Chapter::forward`] for a chapter without [`Chapter::READS_X`]: runs what
     /// [`Chapter::load`] has read.
     ///
@@ -135,6 +177,9 @@ pub struct Sequence {
     /// (n, m): true = may attend. It has as many rows as `x`, and as many columns as
     /// there are tokens to look at.
     pub mask: Option<DMatrix<bool>>,
+    /// m entries, if one is false: which of the tokens to look at are real, and which are
+    /// padding, hidden from every query whatever the mask says.
+    pub real: Option<Vec<bool>>,
 }
 
 /// What a layer makes of one [`Sequence`].

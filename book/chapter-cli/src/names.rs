@@ -1,6 +1,8 @@
 //! Help for whoever asks for a tensor that is not there.
 
+use crate::known::in_the_place_of;
 use crate::message::brief;
+use crate::prefix::behind;
 use std::cmp::Reverse;
 
 /// What may have been meant by `wanted`, which was looked for behind `prefix`, and
@@ -16,17 +18,17 @@ pub(crate) fn hint(wanted: &str, prefix: &str, mut names: Vec<String>) -> String
 
     let guess = guess(wanted, prefix, &names[0])
         .map_or(String::new(), |guess| format!("did you mean {guess}? "));
-    let fused = if names.iter().any(|name| name.ends_with("in_proj_weight")) {
-        "PyTorch's `in_proj_weight` is those of q, k and v stacked, in three equal parts; "
-    } else {
-        ""
-    };
+    let other = names.iter().find_map(|name| {
+        let known = in_the_place_of(wanted, behind(prefix, name)?)?;
+        Some(format!("`{}` is {}; ", brief(name), known.told("")))
+    });
+    let other = other.unwrap_or_default();
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| brief(name)).collect();
     let rest = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("{guess}{fused}it holds {}{rest}", shown.join(", "))
+    format!("{guess}{other}it holds {}{rest}", shown.join(", "))
 }
 
 /// From 0 to 1000; 1000 if it is the same name behind another prefix.
@@ -100,9 +102,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stacked_projection_is_explained() {
-        let hint = hint("q_proj.weight", "", names(&["in_proj_weight", "x"]));
-        assert!(hint.starts_with("PyTorch's `in_proj_weight` is those of q, k and v"));
+    fn a_fused_projection_is_explained() {
+        let hint = hint("q_proj.weight", "", names(&["qkv_proj.weight", "x"]));
+        let says =
+            "`qkv_proj.weight` is queries, keys and values in one projection: cut";
+        assert!(hint.contains(says), "{hint}");
+    }
+
+    #[test]
+    fn another_mechanism_is_explained() {
+        let all = names(&["h.kv_b_proj.weight", "h.q_proj.weight"]);
+        let told = hint("k_proj.weight", "h.", all);
+        let says =
+            "`h.kv_b_proj.weight` is a part of latent attention, which chapter 7";
+        assert!(told.contains(says), "{told}");
     }
 
     #[test]

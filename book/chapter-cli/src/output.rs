@@ -47,14 +47,14 @@ impl Destination {
     ///
     /// # Errors
     /// When it cannot be written; then what was there is still there.
-    pub(crate) fn write_parts<'a>(
+    pub(crate) fn write_parts(
         &self,
-        parts: impl IntoIterator<Item = &'a [u8]>,
+        parts: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Result<()> {
         let replace = || {
             let mut file = self.temporary()?;
             for part in parts {
-                file.write_all(part)?;
+                file.write_all(part.as_ref())?;
             }
             if let Some(permissions) = &self.permissions {
                 file.as_file().set_permissions(permissions.clone())?;

@@ -58,33 +58,59 @@ impl Destination {
         let mut order: Vec<_> = tensors.iter().collect();
         order.sort_by_key(|(_, tensor)| Reverse(tensor.dtype));
 
-        let mut end = 0;
-        let infos = order.iter().map(|&(name, RawTensor { dtype, shape, bytes })| {
-            let data_offsets = (end, end + bytes.len());
-            end = data_offsets.1;
-            (
-                name.clone(),
-                TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets },
-            )
+        let shapes = order.iter().map(|&(name, tensor)| {
+            (name.as_str(), tensor.dtype, &tensor.shape[..], tensor.bytes.len())
         });
-        let infos: Vec<_> = infos.collect();
-        // Safetensors' own check of shapes against bytes.
-        Metadata::new(None, infos.clone()).context("cannot write the tensors")?;
-
-        let mut header = serde_json::Map::new();
-        if let Some(metadata) = metadata {
-            // Sorted, because a HashMap gives another order in each run.
-            let sorted: BTreeMap<_, _> = metadata.iter().collect();
-            header.insert("__metadata__".to_owned(), serde_json::to_value(sorted)?);
-        }
-        for (name, info) in infos {
-            header.insert(name, serde_json::to_value(info)?);
-        }
-        let mut header = serde_json::to_vec(&header)?;
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let length = (header.len() as u64).to_le_bytes();
-
+        let header = header(shapes, metadata)?;
         let data = order.iter().map(|(_, tensor)| &*tensor.bytes);
-        self.write_parts([&length[..], &header].into_iter().chain(data))
+        self.write_parts([&header[..]].into_iter().chain(data))
     }
+
+    /// Writes a safetensors file with tensors of these names, dtypes and shapes, widest
+    /// first, whose bytes come in `parts` in the same order.
+    ///
+    /// # Errors
+    /// When a tensor is too large to be counted, or the file cannot be written.
+    pub(crate) fn write_lazily<'a>(
+        &self,
+        shapes: impl Iterator<Item = (&'a str, Dtype, &'a [usize])>,
+        parts: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<()> {
+        let shapes = shapes.map(|(name, dtype, shape)| {
+            let bits = shape.iter().try_fold(dtype.bitsize(), |p, &n| p.checked_mul(n));
+            Ok((name, dtype, shape, bits.context("too large for a file")? / 8))
+        });
+        let header = header(shapes.collect::<Result<Vec<_>>>()?.into_iter(), None)?;
+        self.write_parts(std::iter::once(header).chain(parts))
+    }
+}
+
+/// The start of a file with tensors of these names, dtypes, shapes and bytes, which follow
+/// in this order.
+fn header<'a>(
+    tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], usize)>,
+    metadata: Option<&HashMap<String, String>>,
+) -> Result<Vec<u8>> {
+    let mut end = 0;
+    let infos = tensors.map(|(name, dtype, shape, bytes)| {
+        let data_offsets = (end, end + bytes);
+        end = data_offsets.1;
+        (name.to_owned(), TensorInfo { dtype, shape: shape.to_vec(), data_offsets })
+    });
+    let infos: Vec<_> = infos.collect();
+    // Safetensors' own check of shapes against bytes.
+    Metadata::new(None, infos.clone()).context("cannot write the tensors")?;
+
+    let mut json = serde_json::Map::new();
+    if let Some(metadata) = metadata {
+        // Sorted, because a HashMap gives another order in each run.
+        let sorted: BTreeMap<_, _> = metadata.iter().collect();
+        json.insert("__metadata__".to_owned(), serde_json::to_value(sorted)?);
+    }
+    for (name, info) in infos {
+        json.insert(name, serde_json::to_value(info)?);
+    }
+    let mut json = serde_json::to_vec(&json)?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    Ok([&(json.len() as u64).to_le_bytes()[..], &json].concat())
 }

@@ -2,10 +2,10 @@
 
 use crate::Output;
 use crate::message::shape;
+use crate::output::Destination;
 use anyhow::{Result, bail};
 use nalgebra::DMatrix;
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use std::fmt::{self, Display, Formatter};
 
 /// The shapes of one [`Output`].
@@ -36,10 +36,10 @@ pub(crate) struct Results {
     attention_weights: Option<Tensor>,
 }
 
-/// F32, row after row.
+/// Matrices of one shape, one after the other.
 struct Tensor {
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    matrices: Vec<DMatrix<f32>>,
 }
 
 impl Results {
@@ -51,22 +51,24 @@ impl Results {
     pub(crate) fn stack(
         batch: Option<usize>,
         layout: &Layout,
-        outputs: &[Output],
+        outputs: Vec<Output>,
     ) -> Result<Self> {
+        let (mut y, mut weights) = (Vec::new(), Vec::new());
         for output in outputs {
-            if Layout::of(output)? != *layout {
+            if Layout::of(&output)? != *layout {
                 bail!("the sequences of the batch give outputs of different shapes");
             }
+            y.push(output.y);
+            weights.extend(output.attention_weights);
         }
         let lead: Vec<usize> = batch.into_iter().collect();
-        let (n, d) = layout.y;
-        let y =
-            Tensor::of(&[&lead, &[n, d][..]].concat(), outputs.iter().map(|o| &o.y));
+        let shape_of = |rest: &[usize]| [&lead, rest].concat();
+        let y = Tensor { shape: shape_of(&[layout.y.0, layout.y.1]), matrices: y };
         let (n, m) = layout.weights;
-        let heads = outputs.iter().flat_map(|o| &o.attention_weights);
-        let attention_weights = (layout.heads > 0)
-            .then(|| Tensor::of(&[&lead, &[layout.heads, n, m][..]].concat(), heads));
-        Ok(Results { y, attention_weights })
+        let shape = shape_of(&[layout.heads, n, m]);
+        let attention_weights = Tensor { shape, matrices: weights };
+        let has_weights = layout.heads > 0;
+        Ok(Results { y, attention_weights: has_weights.then_some(attention_weights) })
     }
 
     /// `y` (n, heads · d) as [heads, n, d], and no attention weights.
@@ -78,42 +80,29 @@ impl Results {
             bail!("{} columns cannot be split among {heads} heads", y.ncols());
         }
         let (n, d) = (y.nrows(), y.ncols() / heads);
-        let each: Vec<DMatrix<f32>> =
-            (0..heads).map(|h| y.columns(h * d, d).into_owned()).collect();
-        let y = Tensor::of(&[heads, n, d], each.iter());
+        let each = (0..heads).map(|h| y.columns(h * d, d).into_owned());
+        let y = Tensor { shape: vec![heads, n, d], matrices: each.collect() };
         Ok(Results { y, attention_weights: None })
     }
 
-    /// The file.
+    /// Writes the file, without putting it together in memory.
     ///
     /// # Errors
-    /// Those of the format.
-    pub(crate) fn to_safetensors(&self) -> Result<Vec<u8>> {
-        let y = [("y", &self.y)];
+    /// When it cannot be written.
+    pub(crate) fn write(&self, destination: &Destination) -> Result<()> {
         let weights = self.attention_weights.iter().map(|w| ("attention_weights", w));
-        let views = y.into_iter().chain(weights).map(|(name, tensor)| {
-            let Tensor { shape, bytes } = tensor;
-            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-        });
-        let views: Vec<_> = views.collect::<Result<_>>()?;
-        Ok(safetensors::serialize(views, None)?)
+        let tensors: Vec<_> = weights.chain([("y", &self.y)]).collect();
+        let shapes = tensors.iter().map(|(name, t)| (*name, Dtype::F32, &t.shape[..]));
+        let matrices = tensors.iter().flat_map(|(_, tensor)| &tensor.matrices);
+        destination.write_lazily(shapes, matrices.map(bytes))
     }
 }
 
-impl Tensor {
-    fn of<'a>(
-        shape: &[usize],
-        matrices: impl Iterator<Item = &'a DMatrix<f32>>,
-    ) -> Self {
-        let mut bytes = Vec::new();
-        for matrix in matrices {
-            // A matrix lies in memory column after column, so its transpose lies there
-            // as the file wants it.
-            let rows = matrix.transpose();
-            bytes.extend(rows.iter().flat_map(|x| x.to_le_bytes()));
-        }
-        Tensor { shape: shape.to_vec(), bytes }
-    }
+/// F32, row after row.
+fn bytes(matrix: &DMatrix<f32>) -> Vec<u8> {
+    // A matrix lies in memory column after column, so its transpose lies there as the
+    // file wants it.
+    matrix.transpose().iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 impl Display for Results {

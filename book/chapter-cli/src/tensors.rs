@@ -1,14 +1,17 @@
 //! What a safetensors file holds, as nalgebra matrices, or a sentence about why not.
 
+use crate::error::{LONGEST_EMPTY, TensorError};
 use crate::file::{Entry, File};
-use crate::message::{brief, brief_path, shape};
+use crate::message::{brief, shape};
 use crate::names::hint;
+use crate::prefix::{behind, whole};
 use crate::raw::RawTensor;
+use crate::spelling::{Place, places, third};
+use crate::stack::Stack;
 use nalgebra::{DMatrix, DVector};
 use safetensors::Dtype;
-use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::rc::Rc;
 
 /// A safetensors file, perhaps seen through a prefix: with the prefix
@@ -21,6 +24,17 @@ use std::rc::Rc;
 pub struct Tensors {
     file: Rc<File>,
     prefix: String,
+    /// Full names of tensors that count as if they were not there.
+    ignored: Rc<BTreeSet<String>>,
+}
+
+/// A tensor of any dtype that is a number, or yes and no.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Values {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    /// Row after row; true is 1.
+    pub(crate) numbers: Vec<f64>,
 }
 
 /// What `nn.Linear` keeps in a file.
@@ -32,15 +46,6 @@ pub struct LinearTensors {
     pub bias: Option<DVector<f32>>,
 }
 
-/// A tensor `[rows, cols]`, or `[batch, rows, cols]`: one matrix a sequence.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stack<T> {
-    /// The shape in the file, two or three numbers.
-    pub shape: Vec<usize>,
-    /// Each (rows, cols). There is one when the shape has two numbers.
-    pub matrices: Vec<DMatrix<T>>,
-}
-
 impl Tensors {
     /// Reads the whole file at `path`.
     ///
@@ -48,7 +53,7 @@ impl Tensors {
     /// When the file cannot be read, or is not what the format asks for.
     pub fn open(path: &Path) -> Result<Self, TensorError> {
         let file = Rc::new(File::read(path)?);
-        Ok(Tensors { file, prefix: String::new() })
+        Ok(Tensors { file, prefix: String::new(), ignored: Rc::default() })
     }
 
     /// A file that is in memory already, under the name that errors give it.
@@ -57,41 +62,108 @@ impl Tensors {
     /// When it is not what the format asks for.
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self, TensorError> {
         let file = Rc::new(File::parse(name.into(), bytes)?);
-        Ok(Tensors { file, prefix: String::new() })
+        Ok(Tensors { file, prefix: String::new(), ignored: Rc::default() })
     }
 
-    /// The same file, with `prefix` before every name that is asked for.
+    /// The same file, with `prefix` before every name that is asked for, and a dot
+    /// between them if the prefix ends in a letter or digit.
     #[must_use]
     pub fn with_prefix(&self, prefix: &str) -> Self {
-        Tensors { file: Rc::clone(&self.file), prefix: prefix.to_owned() }
+        Tensors { prefix: whole(prefix), ..self.clone() }
+    }
+
+    /// The same file, as if it did not hold the tensors that `pattern` names: one by its
+    /// name, with or without the prefix, or all whose names begin with what stands before
+    /// a `*`.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn without(&self, pattern: &str) -> Result<Self, TensorError> {
+        let (start, open) = match pattern.strip_suffix('*') {
+            Some(start) => (start, true),
+            None => (pattern, false),
+        };
+        let meant = |name: &str| name == start || open && name.starts_with(start);
+        let all = self.file.header.offset_keys();
+        let mut ignored = (*self.ignored).clone();
+        let before = ignored.len();
+        ignored.extend(all.into_iter().filter(|full| {
+            meant(full) || behind(&self.prefix, full).is_some_and(meant)
+        }));
+        if ignored.len() == before {
+            return Err(self.missing(pattern));
+        }
+        Ok(Tensors { ignored: Rc::new(ignored), ..self.clone() })
     }
 
     /// The weight `name.weight` `[d_out, d_in]` and, if there is one, the bias
-    /// `name.bias` `[d_out]`.
+    /// `name.bias` `[d_out]`. `q_proj`, `k_proj`, `v_proj` and `o_proj` may also stand as
+    /// `torch.nn.MultiheadAttention` has them: stacked in `in_proj_weight` and
+    /// `in_proj_bias`, or as `q_proj_weight` and the like, and as `out_proj`.
     ///
     /// # Errors
-    /// When the weight is missing, or either has another shape or dtype.
+    /// When the weight is missing, or either has another shape or dtype, or stands in the
+    /// file twice.
     pub fn linear(&self, name: &str) -> Result<LinearTensors, TensorError> {
         let weight_name = format!("{name}.weight");
-        let entry = self.entry(&weight_name)?;
-        let &[d_out, d_in] = entry.shape else {
+        let place = self.place(name, "weight")?;
+        let place = place.ok_or_else(|| self.missing(&weight_name))?;
+        let entry = self.read(place.name())?;
+        let &[rows, d_in] = entry.shape else {
             return Err(entry.wrong_rank("[out, in]"));
         };
+        let (d_out, numbers) = self.part(&place, &entry, rows)?;
         // PyTorch keeps [out, in] row after row; nalgebra keeps a matrix column after
         // column. Read column after column, the same numbers are the (in, out) matrix
         // that `x * weight` wants: there is nothing to transpose.
-        let weight = DMatrix::from_vec(d_in, d_out, self.numbers(&entry)?);
+        let weight = DMatrix::from_vec(d_in, d_out, numbers);
 
-        let bias_name = format!("{name}.bias");
-        if !self.contains(&bias_name) {
+        let Some(place) = self.place(name, "bias")? else {
             return Ok(LinearTensors { weight, bias: None });
+        };
+        let entry = self.read(place.name())?;
+        let &[length] = entry.shape else {
+            return Err(entry.wrong_rank("[length]"));
+        };
+        let (length, bias) = self.part(&place, &entry, length)?;
+        if length != d_out {
+            let because =
+                format!("{} is {}", brief(&weight_name), shape(&[d_out, d_in]));
+            let wanted =
+                if matches!(place, Place::Third(..)) { 3 * d_out } else { d_out };
+            return Err(self.mismatch(place.name(), &[wanted], &because));
         }
-        let bias = self.vector(&bias_name)?;
-        if bias.len() != d_out {
-            let because = format!("{} is {}", brief(&entry.name), shape(entry.shape));
-            return Err(self.mismatch(&bias_name, &[d_out], &because));
+        Ok(LinearTensors { weight, bias: Some(DVector::from_vec(bias)) })
+    }
+
+    /// Where `part`, `weight` or `bias`, of the projection `name` stands, if anywhere.
+    fn place(&self, name: &str, part: &str) -> Result<Option<Place>, TensorError> {
+        let mut found: Vec<Place> = places(name, part);
+        found.retain(|place| self.contains(place.name()));
+        if let [first, second, ..] = &found[..] {
+            return Err(TensorError::Twice {
+                names: [first, second].map(|place| self.full_name(place.name())),
+            });
         }
-        Ok(LinearTensors { weight, bias: Some(bias) })
+        Ok(found.pop())
+    }
+
+    /// The rows that belong to `place` and their numbers, of a tensor that has `rows`.
+    fn part(
+        &self,
+        place: &Place,
+        entry: &Entry,
+        rows: usize,
+    ) -> Result<(usize, Vec<f32>), TensorError> {
+        let numbers = self.numbers(entry)?;
+        let &Place::Third(_, number) = place else { return Ok((rows, numbers)) };
+        if !rows.is_multiple_of(3) {
+            let mut wanted = entry.shape.to_vec();
+            wanted[0] = rows.next_multiple_of(3);
+            let because = "queries, keys and values have equal parts of it";
+            return Err(entry.wrong_shape(shape(&wanted), because));
+        }
+        Ok((rows / 3, third(&numbers, number)))
     }
 
     /// The tensor `name` `[rows, cols]` as a matrix (rows, cols).
@@ -99,7 +171,7 @@ impl Tensors {
     /// # Errors
     /// When it is missing, or has another rank or dtype.
     pub fn matrix(&self, name: &str) -> Result<DMatrix<f32>, TensorError> {
-        let entry = self.entry(name)?;
+        let entry = self.read(name)?;
         let &[rows, cols] = entry.shape else {
             return Err(entry.wrong_rank("[rows, cols]"));
         };
@@ -111,7 +183,7 @@ impl Tensors {
     /// # Errors
     /// When it is missing, or has another rank or dtype.
     pub fn vector(&self, name: &str) -> Result<DVector<f32>, TensorError> {
-        let entry = self.entry(name)?;
+        let entry = self.read(name)?;
         let &[_] = entry.shape else {
             return Err(entry.wrong_rank("[length]"));
         };
@@ -124,7 +196,7 @@ impl Tensors {
     /// # Errors
     /// When it is missing, or has another rank or dtype.
     pub fn stack(&self, name: &str, wanted: &str) -> Result<Stack<f32>, TensorError> {
-        let entry = self.entry(name)?;
+        let entry = self.read(name)?;
         entry.stack(wanted, || self.numbers(&entry))
     }
 
@@ -137,8 +209,15 @@ impl Tensors {
         name: &str,
         wanted: &str,
     ) -> Result<Stack<bool>, TensorError> {
-        let entry = self.entry(name)?;
+        let entry = self.read(name)?;
         entry.stack(wanted, || entry.booleans())
+    }
+
+    /// The tensor `name` of any shape, of floating or whole numbers or booleans.
+    pub(crate) fn values(&self, name: &str) -> Result<Values, TensorError> {
+        let entry = self.read(name)?;
+        let (dtype, shape) = (entry.dtype, entry.shape.to_vec());
+        Ok(Values { dtype, shape, numbers: entry.values()? })
     }
 
     /// The tensor `name` as it lies in the file, of any dtype.
@@ -146,14 +225,15 @@ impl Tensors {
     /// # Errors
     /// When it is missing.
     pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, TensorError> {
-        let Entry { dtype, shape, bytes, .. } = self.entry(name)?;
+        let Entry { dtype, shape, bytes, .. } = self.read(name)?;
         Ok(RawTensor { dtype, shape: shape.to_vec(), bytes: bytes.into() })
     }
 
     /// Whether the file holds a tensor `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.file.header.info(&self.full_name(name)).is_some()
+        let full = self.full_name(name);
+        !self.ignored.contains(&full) && self.file.header.info(&full).is_some()
     }
 
     /// The names that begin with the prefix, without it, in alphabetical order.
@@ -162,10 +242,19 @@ impl Tensors {
         let all = self.file.header.offset_keys();
         let mut names: Vec<String> = all
             .iter()
+            .filter(|name| !self.ignored.contains(*name))
             .filter_map(|name| name.strip_prefix(&self.prefix))
             .map(str::to_owned)
             .collect();
         names.sort();
+        names
+    }
+
+    /// Those of [`Tensors::names`] that nobody has asked for the numbers of.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        let read = self.file.read.borrow();
+        let mut names = self.names();
+        names.retain(|name| !read.contains(&self.full_name(name)));
         names
     }
 
@@ -191,6 +280,11 @@ impl Tensors {
         self.unfit(name, shape(wanted), because)
     }
 
+    /// The error to give when the tensor `name` has no meaning here, or more than one.
+    pub(crate) fn unclear(&self, name: &str, what: &str) -> TensorError {
+        TensorError::Unclear { name: self.full_name(name), what: what.to_owned() }
+    }
+
     /// [`Tensors::mismatch`], where more than one shape would do.
     pub(crate) fn unfit(
         &self,
@@ -198,10 +292,33 @@ impl Tensors {
         wanted: String,
         because: &str,
     ) -> TensorError {
-        match self.entry(name) {
-            Ok(entry) => entry.wrong_shape(wanted, because),
-            Err(missing) => missing,
+        if self.contains(name) {
+            return match self.entry(name) {
+                Ok(entry) => entry.wrong_shape(wanted, because),
+                Err(hollow) => hollow,
+            };
         }
+        match self.elsewhere(name) {
+            Some((entry, found)) => TensorError::WrongShape {
+                name: format!("{name}, in {}", entry.name),
+                found,
+                wanted,
+                because: because.to_owned(),
+            },
+            None => self.missing(name),
+        }
+    }
+
+    /// The tensor that holds `name` as PyTorch spells it, and the shape of its part there.
+    fn elsewhere(&self, name: &str) -> Option<(Entry<'_>, Vec<usize>)> {
+        let (projection, part) = name.rsplit_once('.')?;
+        let place = self.place(projection, part).ok()??;
+        let entry = self.entry(place.name()).ok()?;
+        let mut found = entry.shape.to_vec();
+        if let (Place::Third(..), Some(rows)) = (&place, found.first_mut()) {
+            *rows /= 3;
+        }
+        Some((entry, found))
     }
 
     /// One sentence for each tensor that was read so far and holds NaN or infinities.
@@ -210,12 +327,39 @@ impl Tensors {
         self.file.warnings.borrow().clone()
     }
 
-    fn full_name(&self, name: &str) -> String {
+    /// What stands before the names that are asked for.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The rows of all weights that were read behind the prefix, which is how wide what a
+    /// token becomes on its way is in all.
+    pub(crate) fn widths(&self) -> usize {
+        let read = self.file.read.borrow();
+        let rows = |name: &String| match self.file.header.info(name)?.shape[..] {
+            [rows, _] if name.starts_with(&self.prefix) => Some(rows),
+            _ => None,
+        };
+        read.iter().filter_map(rows).fold(0, usize::saturating_add)
+    }
+
+    /// `name` as it stands in the file, prefix included.
+    #[must_use]
+    pub fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
+    /// The tensor `name`, which counts as read from now on.
+    fn read(&self, name: &str) -> Result<Entry<'_>, TensorError> {
+        let entry = self.entry(name)?;
+        self.file.read.borrow_mut().insert(entry.name.clone());
+        Ok(entry)
+    }
+
     fn entry(&self, name: &str) -> Result<Entry<'_>, TensorError> {
-        let entry = self.file.entry(self.full_name(name));
+        let full = self.full_name(name);
+        let is_ignored = self.ignored.contains(&full);
+        let entry = self.file.entry(full).filter(|_| !is_ignored);
         let entry = entry.ok_or_else(|| self.missing(name))?;
         // No real tensor looks like this, and a loop over its rows would not end.
         if entry.bytes.is_empty() && entry.shape.iter().any(|&d| d > LONGEST_EMPTY) {
@@ -236,39 +380,19 @@ impl Tensors {
         Ok(numbers)
     }
 
+    /// The names of all tensors that count, prefix included.
+    fn all_names(&self) -> Vec<String> {
+        let mut names = self.file.header.offset_keys();
+        names.retain(|name| !self.ignored.contains(name));
+        names
+    }
+
     fn missing(&self, name: &str) -> TensorError {
         TensorError::Missing {
             name: self.full_name(name),
             path: self.file.path.clone(),
-            hint: hint(name, &self.prefix, self.file.header.offset_keys()),
+            hint: hint(name, &self.prefix, self.all_names()),
         }
-    }
-}
-
-impl<T> Stack<T> {
-    /// How many sequences the file says that there are, if it says so.
-    #[must_use]
-    pub fn batch(&self) -> Option<usize> {
-        (self.shape.len() == 3).then(|| self.shape[0])
-    }
-
-    /// The rows of each matrix.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.shape[self.shape.len() - 2]
-    }
-
-    /// The columns of each matrix.
-    #[must_use]
-    pub fn cols(&self) -> usize {
-        self.shape[self.shape.len() - 1]
-    }
-
-    /// The matrix of the sequence `index`: its own, or the one that all share.
-    #[must_use]
-    pub fn of_sequence(&self, index: usize) -> Option<&DMatrix<T>> {
-        let index = if self.batch().is_some() { index } else { 0 };
-        self.matrices.get(index)
     }
 }
 
@@ -292,86 +416,4 @@ fn not_finite(name: &str, numbers: &[f32]) -> Option<String> {
             "{name} holds {nans} NaN and {infinite}; outputs that use them are NaN"
         )),
     }
-}
-
-/// A tensor without numbers may be this long in a direction.
-const LONGEST_EMPTY: usize = 1 << 20;
-
-/// Why a tensor cannot be had. Shapes are those of the file.
-#[derive(Debug, thiserror::Error)]
-pub enum TensorError {
-    /// The operating system does not give out the file.
-    #[error("cannot read {}", brief_path(.path))]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// The file is not a safetensors file, or a damaged one.
-    #[error("cannot read {} as safetensors: {reason}", brief_path(.path))]
-    NotSafetensors {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There is no tensor of that name.
-    #[error("no tensor `{}` in {}; {hint}", brief(.name), brief_path(.path))]
-    Missing {
-        /// The name, prefix included.
-        name: String,
-        /// The file.
-        path: PathBuf,
-        /// Which names there are.
-        hint: String,
-    },
-    /// The tensor has another element type.
-    #[error("{}: dtype {found}, wanted {wanted}", brief(.name))]
-    WrongDtype {
-        /// The tensor.
-        name: String,
-        /// The element type that it has.
-        found: Dtype,
-        /// Those that would do.
-        wanted: &'static str,
-    },
-    /// The tensor has another number of dimensions.
-    #[error("{}: shape {}, wanted {wanted}", brief(.name), shape(.found))]
-    WrongRank {
-        /// The tensor.
-        name: String,
-        /// The shape that it has.
-        found: Vec<usize>,
-        /// The kind of shape that would do, `[n, d] or [b, n, d]`.
-        wanted: String,
-    },
-    /// The tensor has other lengths.
-    #[error(
-        "{}: shape {}, wanted {wanted}, because {because}",
-        brief(.name),
-        shape(.found)
-    )]
-    WrongShape {
-        /// The tensor.
-        name: String,
-        /// The shape that it has.
-        found: Vec<usize>,
-        /// The shape that would do.
-        wanted: String,
-        /// What asks for that shape.
-        because: String,
-    },
-    /// The tensor holds nothing, and yet claims to be huge.
-    #[error(
-        "{}: shape {} holds nothing; then no length may be above {LONGEST_EMPTY}",
-        brief(.name),
-        shape(.found)
-    )]
-    Hollow {
-        /// The tensor.
-        name: String,
-        /// The shape that it has.
-        found: Vec<usize>,
-    },
 }

@@ -14,6 +14,7 @@
 //! [`Contract`], so that a promise made there is tested everywhere.
 
 mod answers;
+mod beside;
 mod close;
 mod contract;
 mod file;
@@ -23,5 +24,5 @@ mod refusals;
 pub use close::assert_close;
 pub use contract::Contract;
 pub use file::File;
-pub use program::{Program, Ran, Reference, references};
+pub use program::{Program, Ran, Reference, references, references_in};
 pub use safetensors::Dtype;

@@ -4,6 +4,8 @@
 use crate::{Linear, Mask, ShapeError};
 use anyhow::{Result, bail};
 use chapter_cli::{LinearTensors, Sequence, TensorError, Tensors};
+use nalgebra::DMatrix;
+use std::ops::Range;
 
 /// The linear map `name`, from `name.weight` and, if there is one, `name.bias`.
 ///
@@ -14,17 +16,38 @@ pub fn linear(tensors: &Tensors, name: &str) -> Result<Linear> {
     Ok(Linear::new(weight, bias)?)
 }
 
-/// What a sequence may look at: the mask in its file, or `--causal`, or everything.
+/// What a sequence may look at: the mask in its file, or `--causal`, or everything; and
+/// never padding.
 ///
 /// # Errors
-/// When there are both.
+/// When there are a mask and `--causal`.
 pub fn mask(sequence: &Sequence, causal: bool) -> Result<Mask> {
-    Ok(match (&sequence.mask, causal) {
+    let mask = match (&sequence.mask, causal) {
         (Some(_), true) => bail!("--causal and a mask in the file: give one"),
         (Some(allowed), false) => Mask::Allowed(allowed.clone()),
         (None, true) => Mask::Causal { offset: 0 },
         (None, false) => Mask::None,
-    })
+    };
+    let Some(real) = &sequence.real else { return Ok(mask) };
+    let sees = |query: usize, key: usize| match &mask {
+        Mask::None => true,
+        Mask::Causal { offset } => key <= query + offset,
+        Mask::Allowed(allowed) => allowed[(query, key)],
+    };
+    let allowed = |query, key: usize| real[key] && sees(query, key);
+    Ok(Mask::Allowed(DMatrix::from_fn(sequence.x.nrows(), real.len(), allowed)))
+}
+
+/// What of a mask is about the queries `rows`, if these are all that there are.
+#[must_use]
+pub fn mask_of_rows(mask: &Mask, rows: Range<usize>) -> Mask {
+    match mask {
+        Mask::None => Mask::None,
+        Mask::Causal { offset } => Mask::Causal { offset: offset + rows.start },
+        Mask::Allowed(allowed) => {
+            Mask::Allowed(allowed.rows(rows.start, rows.len()).into_owned())
+        }
+    }
 }
 
 /// A projection that does not fit, told in the shapes of its file: the library's

@@ -1,7 +1,8 @@
 //! `cargo run -p attention`: the worked example, the figures, and `forward` on files.
 
 use attention::{Attended, Attention, example, figures, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use nalgebra::DMatrix;
 use std::process::ExitCode;
 
 struct Chapter1;
@@ -64,6 +65,21 @@ where x has one. A query that may attend to nothing gets a row of zeros.
         let context = s.context.as_ref().unwrap_or(&s.x);
         let Attended { output, weights } = layer.forward_cross(&s.x, context, &mask)?;
         Ok(Output { y: output, attention_weights: vec![weights] })
+    }
+
+    fn forward_without_weights(
+        layer: &Attention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        by_rows(s.x.nrows(), rows, |rows| {
+            let x = s.x.rows(rows.start, rows.len()).into_owned();
+            let mask = files::mask_of_rows(&mask, rows);
+            Ok(layer.forward_cross(&x, context, &mask)?.output)
+        })
     }
 }
 

@@ -1,8 +1,12 @@
 //! `cargo run -p multi-head`: the worked example, the figures, and `forward` on files.
 
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
-use multi_head::{LayerError, MultiHeadAttended, MultiHeadAttention, example, figures};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use multi_head::{
+    Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
+    example, figures,
+};
+use nalgebra::DMatrix;
 use std::process::ExitCode;
 
 struct Chapter2;
@@ -83,6 +87,26 @@ the bias of o_proj.
             None => layer.forward(&s.x, &mask).map_err(no_context)?,
         };
         Ok(Output { y: output, attention_weights: weights })
+    }
+
+    fn forward_without_weights(
+        layer: &MultiHeadAttention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        let mask = files::mask(s, flags.causal)?;
+        let projected = match &s.context {
+            Some(context) => layer.project(&s.x, context)?,
+            None => layer.project(&s.x, &s.x).map_err(|e| no_context(e.into()))?,
+        };
+        let Projected { q, k, v } = projected;
+        by_rows(s.x.nrows(), rows, |rows| {
+            let q = q.rows(rows.start, rows.len()).into_owned();
+            let mask = files::mask_of_rows(&mask, rows);
+            let Heads { context, .. } = attend_heads(&q, &k, &v, layer.heads(), &mask)?;
+            Ok(layer.o_proj().forward(&context)?)
+        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! `cargo run -p decoding`: the worked example, the figures, and `forward` on files.
 
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
-use decoding::{CacheError, example, figures, through_cache};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use decoding::{CacheError, KvCache, decode, example, figures, prefill, through_cache};
 use multi_head::{LayerError, MultiHeadAttended, MultiHeadAttention};
+use nalgebra::DMatrix;
+use std::ops::Range;
 use std::process::ExitCode;
 
 struct Chapter3;
@@ -74,23 +76,61 @@ future, with a leading b where x has one.
         flags: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
-        let refused = [("context", s.context.is_some()), ("mask", s.mask.is_some())];
-        if let Some((name, _)) = refused.iter().find(|(_, found)| *found) {
-            anyhow::bail!(
-                "the file holds a {name}; decoding looks at x itself, each token at \
-                 what came before"
-            );
-        }
-        let (n, prompt) = (s.x.nrows(), flags.prefill);
-        // Without tokens there is nothing to run, in whatever pieces.
-        if prompt > n && n > 0 {
-            anyhow::bail!("--prefill {prompt}: x has no more than {n} tokens");
-        }
+        let prompt = prompt(flags, s)?;
         let attended = through_cache(layer, &s.x, prompt);
         let MultiHeadAttended { output, weights } =
-            attended.map_err(|error| of_all_tokens(error, n))?;
+            attended.map_err(|error| of_all_tokens(error, s.x.nrows()))?;
         Ok(Output { y: output, attention_weights: weights })
     }
+
+    fn forward_without_weights(
+        layer: &MultiHeadAttention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        let (n, prompt) = (s.x.nrows(), prompt(flags, s)?);
+        let (key_width, value_width) = layer.kv_widths();
+        let mut cache = KvCache::new(n, key_width, value_width);
+        let x = |rows: Range<usize>| s.x.rows(rows.start, rows.len()).into_owned();
+        let whole = |error| of_all_tokens(error, n);
+        // A prompt in parts gives what it gives at once.
+        let parts = by_rows(prompt, rows, |rows| {
+            Ok(prefill(layer, &x(rows), &mut cache).map_err(whole)?.output)
+        })?;
+        let mut y = parts.resize_vertically(n, 0.0);
+        for token in prompt..n {
+            let one = decode(layer, &x(token..token + 1), &mut cache).map_err(whole)?;
+            y.rows_mut(token, 1).copy_from(&one.output);
+        }
+        Ok(y)
+    }
+
+    /// The weights of the prompt, and those of all tokens.
+    fn copies_of_weights(_: &Flags) -> usize {
+        2
+    }
+}
+
+/// How many tokens to run at once, if the sequence is one to decode.
+fn prompt(flags: &Flags, s: &Sequence) -> anyhow::Result<usize> {
+    let refused = [
+        ("context", s.context.is_some()),
+        ("mask", s.mask.is_some()),
+        ("mask of padding", s.real.is_some()),
+    ];
+    if let Some((name, _)) = refused.iter().find(|(_, found)| *found) {
+        anyhow::bail!(
+            "the file holds a {name}; decoding looks at x itself, each token at \
+             what came before"
+        );
+    }
+    let (n, prompt) = (s.x.nrows(), flags.prefill);
+    // Without tokens there is nothing to run, in whatever pieces.
+    if prompt > n && n > 0 {
+        anyhow::bail!("--prefill {prompt}: x has no more than {n} tokens");
+    }
+    Ok(prompt.min(n))
 }
 
 /// It is the prompt that does not fit; the file has all `tokens` of x.

@@ -123,6 +123,12 @@ impl MultiQueryAttention {
         self.heads
     }
 
+    /// The map that mixes what the heads found.
+    #[must_use]
+    pub fn o_proj(&self) -> &Linear {
+        &self.o_proj
+    }
+
     /// (`head_dim`, `v_dim`): what one token leaves in a cache, whatever the number of
     /// heads.
     #[must_use]

@@ -1,9 +1,10 @@
 //! `cargo run -p multi-query`: the worked example, the figures, and `forward` on files.
 
 use attention::files;
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
-use multi_head::{LayerError, MultiHeadAttended};
-use multi_query::{MultiQueryAttention, example, figures};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
+use multi_query::{MultiQueryAttention, attend_shared, example, figures};
+use nalgebra::DMatrix;
 use std::process::ExitCode;
 
 struct Chapter4;
@@ -80,6 +81,24 @@ so that its row of y is the bias of o_proj.
         let MultiHeadAttended { output, weights } =
             layer.forward_cross(&s.x, context, &mask)?;
         Ok(Output { y: output, attention_weights: weights })
+    }
+
+    fn forward_without_weights(
+        layer: &MultiQueryAttention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        let Projected { q, k, v } = layer.project(&s.x, context)?;
+        let (k, v) = (k.as_view(), v.as_view());
+        by_rows(s.x.nrows(), rows, |rows| {
+            let q = q.rows(rows.start, rows.len()).into_owned();
+            let mask = files::mask_of_rows(&mask, rows);
+            let Heads { context, .. } = attend_shared(&q, k, v, layer.heads(), &mask)?;
+            Ok(layer.o_proj().forward(&context)?)
+        })
     }
 }
 

@@ -1,11 +1,14 @@
 //! `cargo run -p grouped-query`: the worked example, the figures, `forward` on files, and
 //! `convert` for checkpoints.
 
-use attention::{Linear, Mask, ShapeError};
-use chapter_cli::{Chapter, LinearTensors, Output, Sequence, TensorError, Tensors};
+use attention::files;
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
 use clap::{Args, FromArgMatches};
-use grouped_query::{GroupError, GroupedQueryAttention, convert, example, figures};
-use multi_head::{LayerError, MultiHeadAttended};
+use grouped_query::{
+    GroupError, GroupedQueryAttention, attend_groups, convert, example, figures,
+};
+use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
+use nalgebra::DMatrix;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -68,16 +71,13 @@ so that its row of y is the bias of o_proj.
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<GroupedQueryAttention> {
-        let linear = |name| -> anyhow::Result<Linear> {
-            let LinearTensors { weight, bias } = tensors.linear(name)?;
-            Ok(Linear::new(weight, bias)?)
-        };
+        let linear = |name| files::linear(tensors, name);
         let [q, k, v, o] = ["q_proj", "k_proj", "v_proj", "o_proj"].map(linear);
         let Flags { heads, kv_heads, .. } = *flags;
         let layer = GroupedQueryAttention::new(q?, k?, v?, o?, heads, kv_heads);
         layer.map_err(|error| match error {
             GroupError::Layer(LayerError::Shape(error)) => {
-                as_in_the_file(tensors, &error).into()
+                files::misfit(tensors, &error).into()
             }
             other => {
                 anyhow::anyhow!("--heads {heads} --kv-heads {kv_heads}: {other}")
@@ -90,18 +90,29 @@ so that its row of y is the bias of o_proj.
         flags: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
-        let mask = match (&s.mask, flags.causal) {
-            (Some(_), true) => {
-                anyhow::bail!("--causal and a mask in the file: give one")
-            }
-            (Some(allowed), false) => Mask::Allowed(allowed.clone()),
-            (None, true) => Mask::Causal { offset: 0 },
-            (None, false) => Mask::None,
-        };
+        let mask = files::mask(s, flags.causal)?;
         let context = s.context.as_ref().unwrap_or(&s.x);
         let MultiHeadAttended { output, weights } =
             layer.forward_cross(&s.x, context, &mask)?;
         Ok(Output { y: output, attention_weights: weights })
+    }
+
+    fn forward_without_weights(
+        layer: &GroupedQueryAttention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        let Projected { q, k, v } = layer.project(&s.x, context)?;
+        let (k, v, groups) = (k.as_view(), v.as_view(), layer.groups());
+        by_rows(s.x.nrows(), rows, |rows| {
+            let q = q.rows(rows.start, rows.len()).into_owned();
+            let mask = files::mask_of_rows(&mask, rows);
+            let Heads { context, .. } = attend_groups(&q, k, v, groups, &mask)?;
+            Ok(layer.o_proj().forward(&context)?)
+        })
     }
 
     fn commands() -> Vec<clap::Command> {
@@ -117,13 +128,6 @@ so that its row of y is the bias of o_proj.
         let arguments = convert::Arguments::from_arg_matches(arguments)?;
         convert::convert(&arguments, stdout, stderr)
     }
-}
-
-/// The library's (in, out) is `[out, in]` in a checkpoint.
-fn as_in_the_file(tensors: &Tensors, error: &ShapeError) -> TensorError {
-    let (d_in, d_out) = error.expected;
-    let name = format!("{}.weight", error.tensor);
-    tensors.mismatch(&name, &[d_out, d_in], error.because)
 }
 
 fn main() -> ExitCode {

@@ -3,10 +3,11 @@
 
 use anyhow::Context;
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
 use clap::{Args, FromArgMatches};
-use grouped_query::{GroupError, GroupedQueryAttention};
-use multi_head::{LayerError, MultiHeadAttended};
+use grouped_query::{GroupError, GroupedQueryAttention, attend_groups};
+use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
+use nalgebra::DMatrix;
 use rotary::{
     Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, example, figures,
     permute,
@@ -97,6 +98,7 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   x              [n, d] or [b, n, d], here or in the file named by --x
   mask           [n, n] or [b, n, n], BOOL, optional, true = may attend;
                  the same for all heads; not together with --causal
+  rotary_emb.inv_freq  [head_dim/2], optional: held to the frequencies of the flags
 
 head_dim is even. Pair i of a head's features turns by THETA^(-2i/head_dim) radians a
 token: features i and i + head_dim/2, as Transformers has it, or 2i and 2i + 1 with
@@ -131,7 +133,9 @@ so that its row of y is the bias of o_proj.
             GroupError::Layer(LayerError::Shape(error)) => misfit(tensors, &error),
             other => anyhow::anyhow!("--heads {heads} --kv-heads {kv_heads}: {other}"),
         })?;
-        Ok(RotaryAttention::new(layer, turns(flags, width / heads)?)?)
+        let rotary = turns(flags, width / heads)?;
+        expect_frequencies(tensors, &rotary)?;
+        Ok(RotaryAttention::new(layer, rotary)?)
     }
 
     fn forward(
@@ -139,14 +143,28 @@ so that its row of y is the bias of o_proj.
         flags: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
-        anyhow::ensure!(
-            s.context.is_none(),
-            "the file holds a context; a rotary layer looks at x itself, where every \
-             token has a position"
-        );
+        expect_no_context(s)?;
         let mask = files::mask(s, flags.causal)?;
         let MultiHeadAttended { output, weights } = layer.forward(&s.x, &mask)?;
         Ok(Output { y: output, attention_weights: weights })
+    }
+
+    fn forward_without_weights(
+        layer: &RotaryAttention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        expect_no_context(s)?;
+        let mask = files::mask(s, flags.causal)?;
+        let Projected { q, k, v } = layer.project(&s.x, 0)?;
+        let (k, v, groups) = (k.as_view(), v.as_view(), layer.layer().groups());
+        by_rows(s.x.nrows(), rows, |rows| {
+            let q = q.rows(rows.start, rows.len()).into_owned();
+            let mask = files::mask_of_rows(&mask, rows);
+            let Heads { context, .. } = attend_groups(&q, k, v, groups, &mask)?;
+            Ok(layer.layer().o_proj().forward(&context)?)
+        })
     }
 
     fn commands() -> Vec<clap::Command> {
@@ -162,6 +180,40 @@ so that its row of y is the bias of o_proj.
         let arguments = permute::Arguments::from_arg_matches(arguments)?;
         permute::permute(&arguments, stdout, stderr)
     }
+}
+
+fn expect_no_context(s: &Sequence) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        s.context.is_none(),
+        "the file holds a context; a rotary layer looks at x itself, where every token \
+         has a position"
+    );
+    Ok(())
+}
+
+/// Checkpoints of older models keep their frequencies. The flags have to say the same.
+fn expect_frequencies(tensors: &Tensors, rotary: &Rotary) -> anyhow::Result<()> {
+    const NAME: &str = "rotary_emb.inv_freq";
+    if !tensors.contains(NAME) {
+        return Ok(());
+    }
+    let (found, wanted) = (tensors.vector(NAME)?, rotary.frequencies());
+    if found.len() != wanted.len() {
+        let because = "a head has one frequency for each pair of features";
+        return Err(tensors.mismatch(NAME, &[wanted.len()], because).into());
+    }
+    // In half precision they have three digits, and the smallest have fewer.
+    let is_f32 = tensors.raw(NAME)?.bytes.len() == 4 * found.len();
+    let (relative, absolute) = if is_f32 { (1e-5, 0.0) } else { (4e-3, 6e-8) };
+    for (pair, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        anyhow::ensure!(
+            (found - wanted).abs() <= relative * wanted + absolute,
+            "{}: pair {pair} turns by {found} radians per token, and by {wanted} as the \
+             flags have it: --rope-theta and --rope-scaling say how the layer turns",
+            tensors.full_name(NAME)
+        );
+    }
+    Ok(())
 }
 
 /// How the heads of a layer turn, as the flags say.

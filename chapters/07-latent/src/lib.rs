@@ -103,6 +103,17 @@ impl LatentAttention {
         })
     }
 
+    /// The same layer, turned by `rotary`: other frequencies, or other features in a pair.
+    /// [`LatentAttention::new`] pairs neighbors, as `DeepSeek`'s checkpoints do.
+    ///
+    /// # Errors
+    /// When `rotary` turns another width than `rope_dim`.
+    pub fn with_rotary(self, rotary: Rotary) -> Result<Self, ShapeError> {
+        let (found, wanted) = ((1, rotary.head_dim()), (1, self.sizes.rope_dim));
+        expect_shape("rotary", found, wanted, "it turns the rotary part of a head")?;
+        Ok(LatentAttention { rotary, ..self })
+    }
+
     /// Self-attention: the tokens `x` (tokens, `model_dim`), which stand at 0, 1, 2, …,
     /// look at one another.
     ///
@@ -255,8 +266,16 @@ impl LatentAttention {
         Attended { output, weights }
     }
 
+    /// What the heads found (tokens, heads · `v_dim`), through the output projection.
+    ///
+    /// # Errors
+    /// When it has another width.
+    pub fn output(&self, context: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
+        self.o_proj.forward(context)
+    }
+
     fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, ShapeError> {
-        let output = self.o_proj.forward(&heads.context)?;
+        let output = self.output(&heads.context)?;
         Ok(MultiHeadAttended { output, weights: heads.weights })
     }
 

@@ -1,12 +1,14 @@
 //! `cargo run -p latent`: the worked example, the figures, and `forward` on files.
 
 use attention::files;
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
 use latent::{
-    Form, LatentAttention, LatentError, Projections, QueryProjection, RmsNorm, Sizes,
-    example, figures,
+    Form, LatentAttention, LatentError, Projections, Queries, QueryProjection, RmsNorm,
+    Sizes, example, figures,
 };
 use multi_head::MultiHeadAttended;
+use nalgebra::DMatrix;
+use rotary::{Pairing, Rotary};
 use std::process::ExitCode;
 
 struct Chapter7;
@@ -33,6 +35,11 @@ struct Flags {
     #[arg(long, value_name = "THETA", default_value_t = 10_000.0)]
     rope_theta: f64,
 
+    /// Turn features i and i + R/2 of a head together (`rope_interleave`: false), and not
+    /// 2i and 2i + 1, as DeepSeek's weights want it
+    #[arg(long)]
+    half_split: bool,
+
     /// Let token i see tokens 0 to i alone
     #[arg(long)]
     causal: bool,
@@ -52,7 +59,8 @@ impl Chapter for Chapter7 {
 Runs one layer of DeepSeek's multi-head latent attention. Each of H heads has N features
 of a query and key that are not turned, R that are, and V features of a value. The scores
 are divided by √(N + R). Token i stands at position i; neighboring features are turned
-together, as in DeepSeek's checkpoints.
+together, as in DeepSeek's checkpoints, or, with --half-split, features i and i + R/2, as
+where config.json says \"rope_interleave\": false (MiniCPM3).
 
 The input file holds, in F32, F16 or BF16, under DeepSeek's names, with the rank L of the
 latent and the rank Q of that of the queries:
@@ -124,6 +132,11 @@ so that its row of y is the bias of o_proj.
         let Flags { heads, nope_dim, rope_dim, v_dim, rope_theta, .. } = *flags;
         let sizes = Sizes { heads, nope_dim, rope_dim, v_dim };
         let layer = LatentAttention::new(projections, sizes, rope_theta);
+        let layer = layer.and_then(|layer| {
+            let pairing =
+                if flags.half_split { Pairing::Halves } else { Pairing::Neighbors };
+            Ok(layer.with_rotary(Rotary::new(rope_dim, rope_theta, pairing)?)?)
+        });
         layer.map_err(|error| match error {
             // A norm has no columns: [L] in a file.
             LatentError::Shape(e) if e.tensor.ends_with("layernorm") => {
@@ -147,16 +160,46 @@ so that its row of y is the bias of o_proj.
         flags: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
-        if s.context.is_some() {
-            anyhow::bail!(
-                "the file holds a context; the tokens of x look at one another"
-            );
-        }
+        expect_no_context(s)?;
         let mask = files::mask(s, flags.causal)?;
         let form = if flags.absorb { Form::Absorbed } else { Form::Naive };
         let MultiHeadAttended { output, weights } = layer.forward(&s.x, &mask, form)?;
         Ok(Output { y: output, attention_weights: weights })
     }
+
+    fn forward_without_weights(
+        layer: &LatentAttention,
+        flags: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        expect_no_context(s)?;
+        let mask = files::mask(s, flags.causal)?;
+        let form = if flags.absorb { Form::Absorbed } else { Form::Naive };
+        let (queries, kept) = (layer.queries(&s.x, 0)?, layer.compress(&s.x, 0)?);
+        by_rows(s.x.nrows(), rows, |rows| {
+            let part =
+                |all: &DMatrix<f32>| all.rows(rows.start, rows.len()).into_owned();
+            let q = Queries { nope: part(&queries.nope), rope: part(&queries.rope) };
+            let mask = files::mask_of_rows(&mask, rows);
+            let heads = layer.attend(&q, kept.as_view(), &mask, form)?;
+            Ok(layer.output(&heads.context)?)
+        })
+    }
+
+    /// Absorbed, the scores of all heads are one matrix, and so are their weights.
+    fn copies_of_weights(flags: &Flags) -> usize {
+        if flags.absorb { 3 } else { 1 }
+    }
+}
+
+fn expect_no_context(s: &Sequence) -> anyhow::Result<()> {
+    let has_none = s.context.is_none();
+    anyhow::ensure!(
+        has_none,
+        "the file holds a context; the tokens of x look at one another"
+    );
+    Ok(())
 }
 
 fn main() -> ExitCode {

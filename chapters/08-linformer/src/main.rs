@@ -2,11 +2,12 @@
 
 use anyhow::bail;
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors};
+use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
 use grouped_query::Groups;
 use linformer::{LinformerAttention, LinformerError, Projections, SequenceProjection};
 use linformer::{example, figures};
 use multi_head::{LayerError, MultiHeadAttended, head_dim};
+use nalgebra::DMatrix;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -112,9 +113,7 @@ where x has one.
         _: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
-        if s.mask.is_some() {
-            bail!("mask: after proj_k there is no single token left to hide");
-        }
+        expect_no_mask(s)?;
         let (attended, condensed) = match &s.context {
             Some(context) => (layer.forward_cross(&s.x, context), "context"),
             None => (layer.forward(&s.x), "x"),
@@ -123,6 +122,31 @@ where x has one.
             attended.map_err(|error| refused(condensed, error))?;
         Ok(Output { y: output, attention_weights: weights })
     }
+
+    fn forward_without_weights(
+        layer: &LinformerAttention,
+        _: &Flags,
+        s: &Sequence,
+        rows: usize,
+    ) -> anyhow::Result<DMatrix<f32>> {
+        expect_no_mask(s)?;
+        let (context, condensed) = match &s.context {
+            Some(context) => (context, "context"),
+            None => (&s.x, "x"),
+        };
+        by_rows(s.x.nrows(), rows, |rows| {
+            let x = s.x.rows(rows.start, rows.len()).into_owned();
+            let attended = layer.forward_cross(&x, context);
+            Ok(attended.map_err(|error| refused(condensed, error))?.output)
+        })
+    }
+}
+
+fn expect_no_mask(s: &Sequence) -> anyhow::Result<()> {
+    if s.mask.is_some() || s.real.is_some() {
+        bail!("mask: after proj_k there is no single token left to hide");
+    }
+    Ok(())
 }
 
 /// The projection along the sequence `name` `[n_max, k]`, as (k, `n_max`).

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, anyhow, bail};
 use attention::Mask;
-use chapter_cli::{Chapter, SideBySide, Stack, TensorError, Tensors};
+use chapter_cli::{
+    Chapter, Dtype, SideBySide, Stack, TensorError, Tensors, added_mask, expect_room,
+};
 use flash::{Align, attend, attend_causal, example, figures};
 use grouped_query::Groups;
 use nalgebra::DMatrix;
@@ -47,8 +49,9 @@ impl Chapter for Chapter9 {
     const ABOUT: &'static str =
         "Flash attention: the same numbers, without the matrix of weights";
     const FORWARD_HELP: &'static str = "\
-Computes what scaled_dot_product_attention(q, k, v, enable_gqa=True) does in PyTorch: softmax(q kᵀ / √d) v for each head, where query head i of h asks key/value head
-i / (h/g), rounded down.
+Computes what scaled_dot_product_attention(q, k, v, enable_gqa=True) does in PyTorch:
+softmax(q kᵀ / √d) v for each head, where query head i of h asks key/value head i / (h/g),
+rounded down.
 
 The input file holds, in F32, F16 or BF16:
 
@@ -56,7 +59,8 @@ The input file holds, in F32, F16 or BF16:
   k     [g, m, d]    g divides h
   v     [g, m, d_v]
   mask  [n, m], BOOL, optional, true = may attend; the same for all heads;
-        not together with --causal
+        not together with --causal. Its name in PyTorch, attn_mask, is understood too:
+        BOOL with the same meaning, or numbers that are added, 0 or -inf
 
 The output file holds y [h, n, d_v]. There are no attention_weights: they are never
 formed. A query that may attend to nothing gets zeros.
@@ -97,6 +101,8 @@ formed. A query that may attend to nothing gets zeros.
             return Err(tensors.mismatch("v", &[g, 0, d], why).into());
         }
         let look = look(flags, tensors, n, m)?;
+        // Many queries of one feature and few values of many make a large output.
+        expect_room("y", &[h, n, v.cols()])?;
         let [q, k, v] = [q, k, v].map(|stack| side_by_side(&stack));
         Ok(Call { q, k, v, groups, look })
     }
@@ -132,18 +138,29 @@ fn heads(
 }
 
 fn look(flags: &Flags, tensors: &Tensors, n: usize, m: usize) -> Result<Look> {
-    if !tensors.contains("mask") {
-        let align = if flags.top_left { Align::First } else { Align::Last };
-        let back = flags.causal.then_some(Look::Back(align));
-        return Ok(back.unwrap_or(Look::At(Mask::None)));
-    }
+    let names = ["mask", "attn_mask"].map(|name| (name, tensors.contains(name)));
+    let name = match names {
+        [(one, true), (other, true)] => {
+            bail!("{one} and {other} in the file: give one")
+        }
+        [(name, true), _] | [_, (name, true)] => name,
+        _ => {
+            let align = if flags.top_left { Align::First } else { Align::Last };
+            let back = flags.causal.then_some(Look::Back(align));
+            return Ok(back.unwrap_or(Look::At(Mask::None)));
+        }
+    };
     if flags.causal {
         bail!("--causal and a mask in the file: give one");
     }
-    let mut mask = tensors.bool_stack("mask", "[n, m]")?;
+    if name == "attn_mask" && tensors.raw(name)?.dtype != Dtype::BOOL {
+        let mut mask = added_mask(tensors, name, [n, m])?;
+        return Ok(Look::At(Mask::Allowed(mask.matrices.remove(0))));
+    }
+    let mut mask = tensors.bool_stack(name, "[n, m]")?;
     if mask.shape != [n, m] {
         let why = "q has n rows and k has m";
-        return Err(tensors.mismatch("mask", &[n, m], why).into());
+        return Err(tensors.mismatch(name, &[n, m], why).into());
     }
     Ok(Look::At(Mask::Allowed(mask.matrices.remove(0))))
 }

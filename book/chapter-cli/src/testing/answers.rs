@@ -53,17 +53,18 @@ impl Contract {
         self.program.refuses(&self.file, &command, PREFIX);
     }
 
-    /// Three sequences in one file come out as they do one by one. So it is where the
-    /// layer reads x.
+    /// Sequences in one file come out as they do one by one. So it is where the layer
+    /// reads x.
     ///
     /// # Panics
     /// When they do not.
     pub fn runs_a_batch_as_a_loop(&self) {
         let Some((&[n, d], Dtype::F32)) = self.file.shape("x") else { return };
-        let batch = self.file.clone().f32s("x", &[3, n, d]);
+        // Another number than that of tokens, or a mask could be one for each sequence.
+        let batch = self.file.clone().f32s("x", &[n + 1, n, d]);
         let written = self.program.writes(&batch, self.command);
         for (i, found) in
-            written.stack("y", "[3, n, d]").unwrap().matrices.iter().enumerate()
+            written.stack("y", "[b, n, d]").unwrap().matrices.iter().enumerate()
         {
             let from = i * n * d;
             let x: Vec<f32> =

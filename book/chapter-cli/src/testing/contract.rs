@@ -61,6 +61,11 @@ impl Contract {
         self.runs_on_nothing();
         self.tells_its_times();
         self.tells_of_what_is_not_a_number();
+        self.leaves_the_weights_out();
+        self.understands_masks_of_others();
+        self.looks_at_one_layer();
+        self.refuses_what_it_does_not_read();
+        self.names_files_of_other_kinds();
         self.refuses_bad_files();
         self.refuses_bad_paths();
         self.refuses_wrong_values_of_flags();

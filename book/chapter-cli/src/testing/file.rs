@@ -115,6 +115,13 @@ impl File {
         File { tensors: self.tensors.into_iter().map(named).collect(), ..self }
     }
 
+    /// With the tensors of `other`, too.
+    #[must_use]
+    pub fn and(mut self, other: File) -> Self {
+        self.tensors.extend(other.tensors);
+        self
+    }
+
     /// The names of its tensors, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {

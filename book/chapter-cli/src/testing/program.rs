@@ -218,7 +218,16 @@ impl Reference {
 /// When there are none, or one cannot be read.
 #[must_use]
 pub fn references(chapter: &str) -> Vec<Reference> {
-    let folder = Path::new(chapter).join("tests/reference");
+    references_in(chapter, "tests/reference")
+}
+
+/// [`references`], for those in another `folder` of the chapter.
+///
+/// # Panics
+/// As for `references`.
+#[must_use]
+pub fn references_in(chapter: &str, folder: &str) -> Vec<Reference> {
+    let folder = Path::new(chapter).join(folder);
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let is_file = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
     let mut paths: Vec<_> = entries.filter(|path| is_file(path)).collect();

@@ -152,7 +152,11 @@ fn misnamed_tensors() -> Vec<BadFile> {
         ("33 others", file(&many), ""),
         ("no prefix", file(&[weight("l.0.scale.weight"), x()]), ""),
         ("needless prefix", file(&[weight("scale.weight"), x()]), "--prefix l.0."),
-        ("prefix without its dot", file(&[weight("l.scale.weight")]), "--prefix l"),
+        (
+            "prefix of layer 1",
+            file(&[weight("l.10.scale.weight"), x()]),
+            "--prefix l.1",
+        ),
         ("a name of two lines", newline, ""),
         ("no x", file(&layer()), ""),
         ("no x behind the prefix", file(&[weight("l.scale.weight")]), "--prefix l."),

@@ -61,7 +61,7 @@ fn a_prefix_picks_a_layer_out_of_a_checkpoint() {
 }
 
 #[test]
-fn x_may_stand_behind_the_prefix_but_is_first_looked_for_without() {
+fn x_may_stand_behind_the_prefix_or_without_and_not_both() {
     let weight = || f32s("l.scale.weight", &[1, 1], &[7.0]);
     let behind = || f32s("l.x", &[1, 1], &[3.0]);
     let folder = Folder::new().with("in", file(&[weight(), behind()]));
@@ -70,7 +70,10 @@ fn x_may_stand_behind_the_prefix_but_is_first_looked_for_without() {
 
     let bare = f32s("x", &[1, 1], &[4.0]);
     let folder = folder.with("in", file(&[weight(), behind(), bare]));
-    assert_eq!(folder.forward("--prefix l.").code, 0);
+    let ran = folder.forward("--prefix l.");
+    let says = "error: x and l.x say the same thing: keep the one that counts";
+    assert!(ran.code == 1 && ran.stderr.starts_with(says), "{ran:?}");
+    assert_eq!(folder.forward("--prefix l. --ignore l.x").code, 0);
     assert_eq!(folder.out("y").1, [28.0]);
 }
 
@@ -166,7 +169,7 @@ fn what_is_not_a_number_is_computed_with_and_told_once() {
     let x = f32s("x", &[1, 2], &[f32::NAN, f32::NEG_INFINITY]);
     let unused = f32s("unused", &[1], &[f32::NAN]);
     let folder = Folder::new().with("in", file(&[weight, bias, x, unused]));
-    let ran = folder.forward("");
+    let ran = folder.forward("--ignore unused");
     assert_eq!(ran.code, 0);
     assert!(folder.out("y").1[0].is_nan());
     insta::assert_snapshot!(ran.stderr);

@@ -54,7 +54,9 @@ fn help_teaches() {
         "The file holds scale.weight [d_out, d_in]",
         "--heads <HEADS> How many heads look",
         "x is [n, d], one row a token, or [b, n, d] for a batch",
-        "--prefix model.layers.0.self_attn.",
+        "--prefix model.layers.0.self_attn",
+        "--ignore <NAME> Go on without a tensor of the file",
+        "--no-weights Leave the attention weights out of the output",
         "It is written whole or not at all.",
     ] {
         assert!(forward.contains(words), "{words} is not in {forward}");

@@ -1,6 +1,7 @@
 //! The chapter through its binary, as a reader runs it.
 
 use chapter_cli::testing::{Contract, Dtype, File, Program, references};
+use std::path::Path;
 
 const ATTENTION: Program = Program::new(env!("CARGO_BIN_EXE_attention"));
 const FORWARD: &str = "forward --input layer --output out";
@@ -63,4 +64,36 @@ fn layers_that_do_not_fit_are_told_in_the_shapes_of_the_file() {
     ] {
         ATTENTION.refuses(file, FORWARD, &says);
     }
+}
+
+#[test]
+fn a_file_that_is_not_the_file_is_told_what_it_is() {
+    let read = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+        std::fs::read(folder.join(name)).unwrap()
+    };
+    let lfs = "it is a Git LFS pointer of a few lines, in the place of the file: fetch";
+    ATTENTION.refuses(read("s1-lfs.safetensors"), FORWARD, lfs);
+    let html = "it is an HTML page, as a server sends it when a download needs a login";
+    ATTENTION.refuses(read("s6-html.safetensors"), FORWARD, html);
+}
+
+/// Weights of a million tokens are a million times as many numbers.
+#[test]
+fn weights_that_no_memory_holds_are_refused_before_they_are_made() {
+    let file = ["q_proj.weight", "k_proj.weight", "v_proj.weight"]
+        .iter()
+        .fold(File::new(), |file, name| file.f32s(name, &[1, 1]))
+        .f32s("x", &[1_000_000, 1]);
+    let says =
+        "error: the attention weights [1, 1000000, 1000000] take 4.0 TB, all in all";
+    ATTENTION.refuses(&file, FORWARD, says);
+    ATTENTION.refuses(&file, FORWARD, "--no-weights leaves them out, and flash");
+}
+
+#[test]
+fn an_output_projection_belongs_to_the_next_chapter() {
+    let file = layer().linear("o_proj", [6, 5]);
+    let says = "o_proj.bias: the output projection, which chapter 2 (multi-head) has";
+    ATTENTION.refuses(file, FORWARD, says);
 }

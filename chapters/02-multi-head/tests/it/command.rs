@@ -1,7 +1,7 @@
 //! The chapter through its binary, as a reader runs it.
 
 use chapter_cli::testing::Dtype::{BOOL, I64};
-use chapter_cli::testing::{Contract, File, Program, references};
+use chapter_cli::testing::{Contract, File, Program, references, references_in};
 use std::path::Path;
 
 const MULTI_HEAD: Program = Program::new(env!("CARGO_BIN_EXE_multi-head"));
@@ -79,7 +79,7 @@ const BAD: &[(&str, Spoil)] = &[
     ("--heads 2", |file| file.without("o_proj.weight")),
     ("--heads 2", |file| file.without("x")),
     ("--heads 2", |file| file.renamed("q_proj.weight", "q_porj.weight")),
-    ("--heads 2", |file| file.renamed("o_proj.weight", "out_proj.weight")),
+    ("--heads 2", |file| file.renamed("o_proj.weight", "dense.weight")),
     ("--heads 2", |file| file.renamed("x", "X")),
     ("--heads 2", |file| file.renamed("q_proj.weight", "layers.0.q_proj.weight")),
     ("--heads 2", |file| file.f32s("q_proj.weight", &[64])),
@@ -138,4 +138,43 @@ fn what_is_said_to_bad_input_is_what_it_was() {
     }
     assert_eq!(answers, expected);
     assert_eq!(answers.lines().count(), BAD.len());
+}
+
+#[test]
+fn names_and_masks_of_pytorch_and_transformers_mean_what_they_mean_there() {
+    let all = references_in(env!("CARGO_MANIFEST_DIR"), "tests/masks");
+    assert_eq!(all.len(), 14);
+    for reference in all {
+        MULTI_HEAD.reproduces(&reference, reference.note("flags"), 2e-5);
+    }
+}
+
+#[test]
+fn files_that_people_brought_are_answered_as_pytorch_answers_or_refused() {
+    let all = references_in(env!("CARGO_MANIFEST_DIR"), "tests/cases");
+    assert_eq!(all.len(), 3);
+    for case in all {
+        if case.name == "f2-attn_mask" {
+            let says =
+                "attn_mask: true attends in scaled_dot_product_attention, and hides";
+            let forward = "forward --input layer --output out --heads 3";
+            MULTI_HEAD.refuses(case.bytes, forward, says);
+        } else {
+            MULTI_HEAD.reproduces(&case, case.note("flags"), 2e-5);
+        }
+    }
+}
+
+#[test]
+fn one_projection_under_two_names_is_refused() {
+    let stacked = layer().without("q_proj.bias").without("k_proj.bias");
+    let stacked = stacked.f32s("in_proj_bias", &[24]);
+    let says = "v_proj.bias and in_proj_bias say the same thing";
+    MULTI_HEAD.refuses(&stacked, FORWARD, says);
+    let stacked = stacked.without("v_proj.bias").f32s("in_proj_bias", &[25]);
+    let says =
+        "in_proj_bias: shape [25], wanted [27], because queries, keys and values";
+    MULTI_HEAD.refuses(&stacked, FORWARD, says);
+    let says = "in_proj_bias: shape [27], wanted [24], because q_proj.weight is [8, 8]";
+    MULTI_HEAD.refuses(stacked.f32s("in_proj_bias", &[27]), FORWARD, says);
 }

@@ -280,3 +280,16 @@ fn what_belongs_to_a_pooled_projection_and_stays_is_told() {
         "warning: k_proj.weight_scale is kept, though its projection was pooled\n";
     assert_eq!((ran.code, ran.stderr.as_str()), (0, told));
 }
+
+#[test]
+fn a_layer_with_norms_and_sinks_is_not_computed_without_them() {
+    let bytes = include_bytes!("../cases/m4-unknown.safetensors");
+    let forward = "forward --input layer --output out --heads 4 --kv-heads 2";
+    let says = "error: k_norm.weight: a norm on the keys, which no chapter has; --ignore \
+                k_norm.weight goes on without it; not read either: q_norm.weight, sinks\n";
+    GROUPED_QUERY.refuses(bytes, forward, says);
+    let ignored =
+        format!("{forward} --ignore k_norm.* --ignore q_norm.* --ignore sinks");
+    let written = GROUPED_QUERY.writes(bytes, &ignored);
+    assert_eq!(written.shape("y").unwrap(), [5, 16]);
+}

@@ -1,6 +1,8 @@
 //! The chapter through its binary, as a reader runs it.
 
-use chapter_cli::testing::{Contract, Dtype, File, Program, assert_close, references};
+use chapter_cli::testing::{
+    Contract, Dtype, File, Program, assert_close, references, references_in,
+};
 use chapter_cli::{RawTensor, Tensors};
 use insta::assert_snapshot;
 
@@ -323,4 +325,48 @@ fn an_input_may_be_permuted_in_place() {
     let ran = ROTARY.run(layer(), &PERMUTE.replace("--output out", "--output layer"));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert_eq!(ran.tensors("layer").shape("k_proj.weight").unwrap(), [16, 6]);
+}
+
+#[test]
+fn a_decoders_attention_mask_means_what_it_means_in_transformers() {
+    let all = references_in(env!("CARGO_MANIFEST_DIR"), "tests/masks");
+    assert_eq!(all.len(), 3);
+    for reference in all {
+        ROTARY.reproduces(&reference, reference.note("flags"), 2e-5);
+    }
+}
+
+#[test]
+fn frequencies_in_the_file_are_those_of_the_flags_or_refused() {
+    let numbers = |numbers: &[f32], dtype| {
+        let tensor = RawTensor::of(dtype, vec![numbers.len()], numbers).unwrap();
+        layer().with_raw("rotary_emb.inv_freq", tensor)
+    };
+    let plain = ROTARY.writes(layer(), FORWARD);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        let same = ROTARY.writes(numbers(&[1.0, 0.01], dtype), FORWARD);
+        assert_eq!(same.raw("y").unwrap(), plain.raw("y").unwrap(), "{dtype}");
+    }
+    let slower = numbers(&[1.0, 500_000_f32.powf(-0.5)], Dtype::F32);
+    let says = "rotary_emb.inv_freq: pair 1 turns by 0.0014142136 radians per token, and \
+                by 0.01 as the flags have it";
+    ROTARY.refuses(&slower, FORWARD, says);
+    let _ = ROTARY.writes(&slower, &format!("{FORWARD} --rope-theta 500000"));
+    let says = "rotary_emb.inv_freq: shape [4], wanted [2]";
+    ROTARY.refuses(numbers(&[1.0; 4], Dtype::F32), FORWARD, says);
+}
+
+#[test]
+fn positions_may_be_said_if_they_are_those_from_zero() {
+    let at = |positions: [i64; 3]| {
+        let bytes: Vec<u8> = positions.iter().flat_map(|p| p.to_le_bytes()).collect();
+        let (dtype, shape) = (Dtype::I64, vec![1, 3]);
+        let ids = RawTensor { dtype, shape, bytes: bytes.into() };
+        layer().with_raw("position_ids", ids)
+    };
+    let same = ROTARY.writes(at([0, 1, 2]), FORWARD);
+    let plain = ROTARY.writes(layer(), FORWARD);
+    assert_eq!(same.raw("y").unwrap(), plain.raw("y").unwrap());
+    let says = "position_ids: the tokens of x stand at 0, 1, 2, … here";
+    ROTARY.refuses(at([1, 2, 3]), FORWARD, says);
 }

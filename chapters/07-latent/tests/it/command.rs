@@ -1,7 +1,7 @@
 //! The chapter through its binary, as a reader runs it: what it prints, what it makes of
 //! the reference files, and what it says to inputs that it cannot use.
 
-use chapter_cli::testing::{Contract, Dtype, File, Program, references};
+use chapter_cli::testing::{Contract, Dtype, File, Program, references, references_in};
 use std::fs;
 use std::path::Path;
 
@@ -162,5 +162,16 @@ fn sizes_and_rotations_that_are_none_get_one_clear_line() {
         [("--rope-theta far", "--rope-theta"), ("--kv-heads 2", "--kv-heads")]
     {
         LATENT.refuses_flags(&format!("{FORWARD} {flags}"), says);
+    }
+}
+
+#[test]
+fn halves_turn_together_where_the_flag_says_so() {
+    let all = references_in(env!("CARGO_MANIFEST_DIR"), "tests/cases");
+    assert_eq!(all.len(), 1);
+    for reference in all {
+        LATENT.reproduces(&reference, reference.note("flags"), 2e-5);
+        let absorbed = format!("{} --absorb", reference.note("flags"));
+        LATENT.reproduces(&reference, &absorbed, 2e-5);
     }
 }

@@ -1,6 +1,6 @@
 //! The chapter through its binary, as a reader runs it.
 
-use chapter_cli::testing::{Contract, Dtype, File, Program, references};
+use chapter_cli::testing::{Contract, Dtype, File, Program, references, references_in};
 
 const FLASH: Program = Program::new(env!("CARGO_BIN_EXE_flash"));
 const FORWARD: &str = "forward --input layer --output out";
@@ -128,4 +128,24 @@ fn many_queries_before_few_keys_are_blind() {
     let ran = FLASH.run(file, &format!("{FORWARD} --causal"));
     let wrote = "wrote y [1, 300000, 1] to out\n";
     assert_eq!((ran.code, ran.stdout.as_str()), (0, wrote), "{ran:?}");
+}
+
+#[test]
+fn the_attn_mask_of_pytorchs_function_means_what_it_means_there() {
+    let all = references_in(env!("CARGO_MANIFEST_DIR"), "tests/masks");
+    assert_eq!(all.len(), 2);
+    for reference in all {
+        FLASH.reproduces(&reference, reference.note("flags"), 1e-5);
+    }
+    let both = masked(&[3, 8]).with("attn_mask", Dtype::BOOL, &[3, 8]);
+    FLASH.refuses(both, FORWARD, "mask and attn_mask in the file: give one");
+}
+
+/// 4 MB of queries and as much of values would make 4 TB of output.
+#[test]
+fn an_output_that_no_memory_holds_is_refused_before_it_is_made() {
+    let file = File::new().f32s("q", &[1000, 1000, 1]).f32s("k", &[1, 1, 1]);
+    let file = file.f32s("v", &[1, 1, 1_000_000]);
+    let says = "error: y [1000, 1000, 1000000] and what it is made from take 8.0 TB";
+    FLASH.refuses(file, FORWARD, says);
 }
