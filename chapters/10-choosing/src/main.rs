@@ -63,7 +63,7 @@ enum Command {
 struct Ask {
     /// A config.json of Hugging Face, or the folder of one
     ///
-    /// Of the kinds llama, mistral, mixtral, qwen, gemma, phi3, gpt_oss, olmo2, glm4,
+    /// Of the kinds llama, mistral, mixtral, qwen, gemma, phi3, gpt-oss, olmo2, glm4,
     /// stablelm, smollm3, granite, deepseek, minicpm3 and gpt2, or of a model of text
     /// and images around one of them. Keys that are absent mean what Transformers takes
     /// them to mean.
