@@ -201,7 +201,7 @@ fn what_is_no_file_of_text_gets_one_clear_line() {
     }
     let (code, _, stderr) = run(&["--config", "/no/such/config.json"]);
     assert_eq!(code, 1);
-    assert!(stderr.contains("/no/such/config.json: No such file"), "{stderr}");
+    assert!(stderr.contains("/no/such/config.json: "), "{stderr}");
 }
 
 #[test]
