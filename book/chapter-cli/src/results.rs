@@ -94,15 +94,19 @@ impl Results {
         let tensors: Vec<_> = weights.chain([("y", &self.y)]).collect();
         let shapes = tensors.iter().map(|(name, t)| (*name, Dtype::F32, &t.shape[..]));
         let matrices = tensors.iter().flat_map(|(_, tensor)| &tensor.matrices);
-        destination.write_lazily(shapes, matrices.map(bytes))
+        destination.write_lazily(shapes, matrices.flat_map(strips))
     }
 }
 
-/// F32, row after row.
-fn bytes(matrix: &DMatrix<f32>) -> Vec<u8> {
-    // A matrix lies in memory column after column, so its transpose lies there as the
-    // file wants it.
-    matrix.transpose().iter().flat_map(|x| x.to_le_bytes()).collect()
+/// F32, row after row, some rows at a time: a copy of all would be as large as the matrix.
+fn strips(matrix: &DMatrix<f32>) -> impl Iterator<Item = Vec<u8>> {
+    const ROWS: usize = 64;
+    (0..matrix.nrows()).step_by(ROWS).map(|first| {
+        let rows = matrix.rows(first, ROWS.min(matrix.nrows() - first));
+        // A matrix lies in memory column after column, so its transpose lies there as the
+        // file wants it.
+        rows.transpose().iter().flat_map(|x| x.to_le_bytes()).collect()
+    })
 }
 
 impl Display for Results {
