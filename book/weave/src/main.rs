@@ -1,16 +1,16 @@
 //! Weaves prose, code, outputs and figures into the book, and refuses a book that is
-//! wrong. `weave` builds it, `weave serve` shows it while it is being written.
+//! wrong. `weave` builds it; `weave serve`, which shows it while it is being written, and
+//! `weave epub` hand what was built to programs of their own.
 
 mod audience;
 mod book;
-mod epub;
 mod finishing;
+mod helpers;
 mod html;
 mod live;
 mod plots;
 mod reading;
 mod report;
-mod serve;
 mod weaving;
 
 use std::{
@@ -23,9 +23,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use mdbook_preprocessor::Preprocessor;
 
-use crate::{
-    audience::Audience, reading::protocol, serve::Opening, weaving::weaver::Weaver,
-};
+use crate::{audience::Audience, reading::protocol, weaving::weaver::Weaver};
 
 /// Weaves prose, code, outputs and figures into the book.
 #[derive(Parser)]
@@ -44,6 +42,9 @@ enum Command {
         /// Let readers change some figures: compiles book/live to WebAssembly.
         #[arg(long)]
         live: bool,
+        /// Build the pages that load anew when the book changes, as `serve` shows them.
+        #[arg(long, hide = true, conflicts_with = "live")]
+        author: bool,
     },
     /// Show the book on this machine, and build it again whenever something changes.
     Serve {
@@ -87,18 +88,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let root = arguments.root;
-    match arguments.command.unwrap_or(Command::Build { live: false }) {
-        Command::Build { live } => build(&root, live),
-        Command::Serve { open, port } => {
-            let opening = if open { Opening::Browser } else { Opening::Address };
-            serve::serve(&root, port, opening)?;
+    match arguments.command.unwrap_or(Command::Build { live: false, author: false }) {
+        Command::Build { author: true, .. } => {
+            println!("{}", book::build(&root, Audience::Author, None)?.summary);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Build { live, .. } => build(&root, live),
+        Command::Serve { open, port } => helpers::serve(&root, open, port),
         Command::Epub => {
             let built = book::build(&root, Audience::Readers, None)?;
             println!("{}", built.summary);
-            println!("{}", epub::write(&root, &built)?.display());
-            Ok(ExitCode::SUCCESS)
+            helpers::pack(&root, &built)
         }
         Command::Plots => {
             let drawn = plots::draw(&root)?;

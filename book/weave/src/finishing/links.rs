@@ -1,16 +1,24 @@
 //! Every link of the finished pages leads somewhere.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
+use html5ever::{
+    Attribute, local_name,
+    tendril::StrTendril,
+    tokenizer::{
+        BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer,
+        TokenizerOpts, states::RawKind,
+    },
+};
 use mdbook_core::book::Chapter;
 use mdbook_driver::MDBook;
 use rayon::prelude::*;
-use scraper::{Html, Selector};
 
 use super::{addresses, pages};
 use crate::report::{Problem, Report, did_you_mean};
@@ -69,18 +77,66 @@ fn open(
 }
 
 fn read_page(html: &str, source: PathBuf, prose: String) -> Page {
-    let html = Html::parse_document(html);
-    let values = |selector: &str, attribute: &str| -> Vec<String> {
-        let selector = Selector::parse(selector).ok();
-        let elements = selector.iter().flat_map(|selector| html.select(selector));
-        elements
-            .filter_map(|element| Some(element.attr(attribute)?.to_owned()))
-            .collect()
-    };
-    let anchors = values("[id]", "id").into_iter().collect();
-    let links =
-        [values("main a[href]", "href"), values("main img[src]", "src")].concat();
-    Page { source, prose, anchors, links }
+    let input = BufferQueue::default();
+    input.push_back(StrTendril::from_slice(html));
+    let tokenizer = Tokenizer::new(Seen::default(), TokenizerOpts::default());
+    // It stops early at a script alone, and no sink asks for that here.
+    let _ = tokenizer.feed(&input);
+    tokenizer.end();
+    let Seen { anchors, links, .. } = tokenizer.sink;
+    Page { source, prose, anchors: anchors.take(), links: links.take() }
+}
+
+/// What the tags of a page name: every `id`, and the links and images of `<main>`.
+#[derive(Default)]
+struct Seen {
+    is_in_main: Cell<bool>,
+    anchors: RefCell<HashSet<String>>,
+    links: RefCell<Vec<String>>,
+}
+
+impl TokenSink for Seen {
+    type Handle = ();
+
+    fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
+        let Token::TagToken(tag) = token else { return TokenSinkResult::Continue };
+        self.see(&tag);
+        // What stands in these elements has no tags, whatever it looks like.
+        match (tag.kind, tag.name) {
+            (TagKind::StartTag, local_name!("script")) => {
+                TokenSinkResult::RawData(RawKind::ScriptData)
+            }
+            (TagKind::StartTag, local_name!("style")) => {
+                TokenSinkResult::RawData(RawKind::Rawtext)
+            }
+            (TagKind::StartTag, local_name!("title") | local_name!("textarea")) => {
+                TokenSinkResult::RawData(RawKind::Rcdata)
+            }
+            _ => TokenSinkResult::Continue,
+        }
+    }
+}
+
+impl Seen {
+    fn see(&self, tag: &Tag) {
+        if tag.name == local_name!("main") {
+            self.is_in_main.set(tag.kind == TagKind::StartTag);
+        }
+        let value = |name| {
+            let mut found =
+                tag.attrs.iter().filter(|a: &&Attribute| a.name.local == name);
+            found.next().map(|attribute| attribute.value.to_string())
+        };
+        self.anchors.borrow_mut().extend(value(local_name!("id")));
+        if self.is_in_main.get() {
+            let link = match tag.name {
+                local_name!("a") => value(local_name!("href")),
+                local_name!("img") => value(local_name!("src")),
+                _ => None,
+            };
+            self.links.borrow_mut().extend(link);
+        }
+    }
 }
 
 /// What is wrong with a link, if anything.

@@ -1,6 +1,6 @@
 //! What outsiders see of the finished book: search engines, other sites, reading devices.
 
-use std::{io::Read, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use crate::common::Fixture;
 
@@ -124,33 +124,26 @@ fn every_page_has_a_policy_and_one_style_sheet() {
 }
 
 #[test]
-fn an_epub_says_when_it_was_changed_if_it_is_told() {
-    let book = at_home();
-    // date -u -d @1767225599 +%FT%TZ
-    for (told, date) in
-        [("1767225599", "2025-12-31T23:59:59Z"), ("", "1970-01-01T00:00:00Z")]
-    {
-        let weave = book.command().arg("epub").env("SOURCE_DATE_EPOCH", told).status();
-        assert!(weave.unwrap().success());
-        let epub = std::fs::File::open(book.root().join("target/book.epub")).unwrap();
-        let mut zip = zip::ZipArchive::new(epub).unwrap();
-        let mut package = String::new();
-        zip.by_name("book/package.opf").unwrap().read_to_string(&mut package).unwrap();
-        assert!(package.contains(date), "{package}");
-    }
-}
-
-#[test]
 fn two_builds_give_the_same_bytes() {
     let build = || {
         let book = at_home();
-        assert!(book.command().arg("epub").status().unwrap().success());
-        let epub = std::fs::read(book.root().join("target/book.epub")).unwrap();
-        (book.finished(), epub)
+        book.weave_well();
+        book.finished()
     };
     let (one, other) = (build(), build());
-    for (file, bytes) in &one.0 {
-        assert!(other.0.get(file) == Some(bytes), "{} differs", file.display());
+    for (file, bytes) in &one {
+        assert!(other.get(file) == Some(bytes), "{} differs", file.display());
     }
     assert!(one == other);
+}
+
+#[test]
+fn readers_pages_never_call_home() {
+    let book = Fixture::new();
+    assert!(book.command().args(["build", "--author"]).status().unwrap().success());
+    book.weave_well();
+    let author =
+        std::fs::read_to_string(book.root().join("target/book.served/index.html"));
+    assert!(author.unwrap().contains("WebSocket"));
+    assert!(!book.page("index.html").contains("WebSocket"));
 }

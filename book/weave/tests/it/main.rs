@@ -7,5 +7,4 @@ mod layers;
 mod pages;
 mod readme;
 mod refusals;
-mod serve;
 mod theme;

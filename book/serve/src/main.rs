@@ -1,10 +1,12 @@
 //! The book while it is being written: shown on this machine alone, built again whenever
-//! its prose, code, snapshots or drawings change.
+//! its prose, code, snapshots or drawings change. How a book is built is not known here; a
+//! command does it, and its exit code says whether the book is a good one.
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, TcpListener},
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -22,6 +24,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use clap::Parser;
 use notify::{Event, EventKind, RecursiveMode, Watcher};
 use tokio::sync::broadcast;
 use tower_http::{
@@ -29,28 +32,53 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-use crate::{
-    audience::{Audience, RELOAD},
-    book,
-};
-
 /// How long the files have to be quiet: an editor may write several at once.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// What to do once the book can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opening {
-    /// Say where it is.
-    Address,
-    /// Open it in the browser, too.
-    Browser,
+/// Shows a book that is being written, and builds it again whenever something changes.
+#[derive(Parser)]
+struct Arguments {
+    /// The folder that holds book.toml
+    #[arg(long)]
+    root: PathBuf,
+
+    /// The folder that the command fills with pages, relative to the root
+    #[arg(long)]
+    pages: PathBuf,
+
+    /// Where a page listens for the news that the book has changed
+    #[arg(long)]
+    news: String,
+
+    /// Open the book in the browser
+    #[arg(long)]
+    open: bool,
+
+    /// Where to listen on 127.0.0.1; 0 takes any port that is free
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+
+    /// The command that builds the book
+    #[arg(last = true, required = true)]
+    build: Vec<OsString>,
 }
 
-/// Serves the book below `root` until it is interrupted.
+fn main() -> ExitCode {
+    match serve(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves the book until it is interrupted.
 ///
 /// # Errors
 /// When the port is taken, or the files cannot be watched.
-pub(crate) fn serve(root: &Path, port: u16, opening: Opening) -> Result<()> {
+fn serve(arguments: Arguments) -> Result<()> {
+    let Arguments { root, pages, news, open, port, build } = arguments;
     let root = root.canonicalize().context("cannot find the book")?;
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
@@ -72,16 +100,15 @@ pub(crate) fn serve(root: &Path, port: u16, opening: Opening) -> Result<()> {
         }
     }
 
-    let folder = book::folder(&root, Audience::Author)?;
-    rebuild(&root);
+    rebuild(&build);
     println!("reading at {address}");
-    if opening == Opening::Browser {
+    if open {
         open_browser(&address);
     }
 
     let (reloads, _) = broadcast::channel(1);
-    let app = app(&root.join(folder), &reloads);
-    thread::spawn(move || keep_built(&root, &events, &reloads));
+    let app = app(&root.join(pages), &news, &reloads);
+    thread::spawn(move || keep_built(&root, &build, &events, &reloads));
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
         async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -93,6 +120,7 @@ pub(crate) fn serve(root: &Path, port: u16, opening: Opening) -> Result<()> {
 /// Builds the book after each change, and tells the pages if it is a good one.
 fn keep_built(
     root: &Path,
+    build: &[OsString],
     events: &mpsc::Receiver<notify::Result<Event>>,
     reloads: &broadcast::Sender<()>,
 ) {
@@ -101,7 +129,7 @@ fn keep_built(
             continue;
         }
         while events.recv_timeout(QUIET).is_ok() {}
-        if rebuild(root) == Outcome::Good {
+        if rebuild(build) == Outcome::Good {
             // Nobody has to be listening.
             let _ = reloads.send(());
         }
@@ -127,24 +155,24 @@ enum Outcome {
     Bad,
 }
 
-fn rebuild(root: &Path) -> Outcome {
-    match book::build(root, Audience::Author, None) {
-        Ok(built) => {
-            println!("{}", built.summary);
-            Outcome::Good
-        }
+/// Runs the command that builds the book. What it has to say, it says itself.
+fn rebuild(build: &[OsString]) -> Outcome {
+    let Some((program, arguments)) = build.split_first() else { return Outcome::Bad };
+    match Command::new(program).args(arguments).stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Outcome::Good,
+        Ok(_) => Outcome::Bad,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("cannot run {}: {error}", Path::new(program).display());
             Outcome::Bad
         }
     }
 }
 
-fn app(folder: &Path, reloads: &broadcast::Sender<()>) -> Router {
+fn app(folder: &Path, news: &str, reloads: &broadcast::Sender<()>) -> Router {
     let reloads = reloads.clone();
     let reload = any(async move |upgrade: WebSocketUpgrade| {
-        let news = reloads.subscribe();
-        upgrade.on_upgrade(|socket| announce(socket, news))
+        let heard = reloads.subscribe();
+        upgrade.on_upgrade(|socket| announce(socket, heard))
     });
     let pages = ServeDir::new(folder)
         .not_found_service(ServeFile::new(folder.join("404.html")));
@@ -153,7 +181,7 @@ fn app(folder: &Path, reloads: &broadcast::Sender<()>) -> Router {
         HeaderValue::from_static("no-store"),
     );
     Router::new()
-        .route(&format!("/{RELOAD}"), reload)
+        .route(&format!("/{news}"), reload)
         .fallback_service(pages)
         .layer(fresh)
         .layer(middleware::from_fn(only_this_machine))

@@ -3,10 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use mdbook_core::utils::escape_html_attribute;
 use scraper::{ElementRef, Html, Node, Selector, node::Element};
-
-use super::color;
 
 /// The text of one page.
 pub(crate) struct Body {
@@ -86,7 +83,7 @@ fn write_element(element: ElementRef, xhtml: &mut String) {
     }
     for (attribute, text) in attributes(value) {
         // Writing to a string cannot fail.
-        let _ = write!(xhtml, r#" {attribute}="{}""#, escape_html_attribute(&text));
+        let _ = write!(xhtml, r#" {attribute}="{}""#, escape_attribute(&text));
     }
     if element.children().next().is_none() && is_empty(name) {
         *xhtml += "/>";
@@ -131,7 +128,7 @@ fn attributes(element: &Element) -> Vec<(&str, String)> {
         .filter(|(name, _)| !of_script(name) && !of_later(name) && *name != "xmlns")
         .map(|(name, value)| match name {
             "href" => (name, in_the_book(value)),
-            "fill" | "stroke" => (name, color::plain(value)),
+            "fill" | "stroke" => (name, crate::color::plain(value)),
             // EPUB's SVG is older than this, its CSS is not.
             "paint-order" => ("style", format!("paint-order: {value}")),
             _ => (name, value.to_owned()),
@@ -175,8 +172,14 @@ fn is_empty(name: &str) -> bool {
     .contains(&name)
 }
 
-fn escape(text: &str) -> String {
+/// Text inside an element.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Text inside a quoted attribute.
+pub(crate) fn escape_attribute(text: &str) -> String {
+    escape(text).replace('"', "&quot;").replace('\n', " ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The finished book as one file for reading devices: an EPUB 3 of the same pages.
+//! The finished book as one file for reading devices: an EPUB 3 of the same pages. It reads
+//! the pages that the weaver has finished and knows nothing of how they came about.
 
 mod color;
 mod xhtml;
@@ -6,21 +7,20 @@ mod xhtml;
 use std::{
     fs::{self, File},
     io::{Seek, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
 use humantime::format_rfc3339_seconds;
-use mdbook_core::config::BookConfig;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use crate::{book::Built, finishing::pages::Page, html};
-use xhtml::Body;
+use xhtml::{Body, escape, escape_attribute};
 
 /// What a reading device needs to know of the look of the weaver's pages.
-const STYLE: &str = include_str!("epub/style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// Faces that a device may lack, where the book brings them: signs of formulas and boxes of
 /// outputs.
@@ -37,18 +37,50 @@ const CONTAINER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </container>
 "#;
 
-/// Writes the book that was built below `root` to a file beside its folder.
+/// A finished book, and what its title page says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edition {
+    /// The folder with `book.toml`, in which fonts and cover are looked for.
+    pub root: PathBuf,
+    /// The folder with the finished pages, relative to the root.
+    pub folder: PathBuf,
+    /// What the book is called.
+    pub title: String,
+    /// What it is about, in a sentence.
+    pub description: String,
+    /// Who wrote it.
+    pub authors: Vec<String>,
+    /// The language of its text, such as `en`.
+    pub language: String,
+    /// Its pages, in their order.
+    pub pages: Vec<Page>,
+}
+
+/// One page of an [`Edition`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// The finished page, relative to the folder of the edition.
+    pub file: PathBuf,
+    /// Its line in the table of contents.
+    pub name: String,
+}
+
+/// Writes the edition to a file beside its folder, whole or not at all, and gives the
+/// file's name relative to the root.
 ///
 /// # Errors
 /// When a page cannot be read, or the file cannot be written.
-pub(crate) fn write(root: &Path, built: &Built) -> Result<PathBuf> {
-    let file = built.folder.with_added_extension("epub");
+pub fn write(edition: &Edition) -> Result<PathBuf> {
+    let file = edition.folder.with_added_extension("epub");
     let about = || format!("cannot write {}", file.display());
-    // Written whole or not at all.
-    let beside = root.join(file.with_added_extension("part"));
-    let output = File::create(&beside).with_context(about)?;
-    pack(root, built, &output).with_context(about)?;
-    fs::rename(&beside, root.join(&file)).with_context(about)?;
+    let place = edition.root.join(&file);
+    let beside =
+        tempfile::NamedTempFile::new_in(place.parent().unwrap_or(&edition.root))
+            .with_context(about)?;
+    pack(edition, beside.as_file()).with_context(about)?;
+    beside.persist(&place).with_context(about)?;
     Ok(file)
 }
 
@@ -64,12 +96,12 @@ impl Chapter<'_> {
     }
 }
 
-fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
-    let chapters = built
-        .pages
+fn pack(edition: &Edition, output: &File) -> Result<()> {
+    let Edition { root, folder, pages, .. } = edition;
+    let chapters = pages
         .iter()
         .map(|page| {
-            let file = root.join(&built.folder).join(&page.file);
+            let file = root.join(folder).join(&page.file);
             let html = fs::read_to_string(&file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
             Ok(Chapter { page, body: xhtml::body(&html)? })
@@ -93,12 +125,12 @@ fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
         Some(_) => item("cover", "cover.png", "image/png", "cover-image"),
         None => String::new(),
     };
-    let package = package(&built.book, &chapters, &fonts, &cover_item);
+    let package = package(edition, &chapters, &fonts, &cover_item);
     add("book/package.opf", package.as_bytes())?;
     if let Some(image) = cover {
         add("book/cover.png", &image)?;
     }
-    add("book/nav.xhtml", contents(&built.book, &chapters).as_bytes())?;
+    add("book/nav.xhtml", contents(edition, &chapters).as_bytes())?;
     add("book/style.css", STYLE.as_bytes())?;
     for font in &fonts {
         let bytes = fs::read(faces.join(font))
@@ -106,7 +138,7 @@ fn pack(root: &Path, built: &Built, output: &File) -> Result<()> {
         add(&format!("book/{font}"), &bytes)?;
     }
     for chapter in &chapters {
-        let text = document(&built.book, &chapter.page.name, "", &chapter.body.xhtml);
+        let text = document(edition, &chapter.page.name, "", &chapter.body.xhtml);
         add(&format!("book/{}", chapter.file()), text.as_bytes())?;
     }
     zip.finish()?;
@@ -128,18 +160,18 @@ fn add<W: Write + Seek>(
 }
 
 fn package(
-    book: &BookConfig,
+    book: &Edition,
     chapters: &[Chapter],
     fonts: &[&str],
     cover: &str,
 ) -> String {
-    let title = html::text(book.title.as_deref().unwrap_or("A book"));
-    let language = book.language.as_deref().unwrap_or("en");
-    let description = html::text(book.description.as_deref().unwrap_or_default());
+    let title = escape(&book.title);
+    let language = &book.language;
+    let description = escape(&book.description);
     let authors: String = book
         .authors
         .iter()
-        .map(|author| format!("    <dc:creator>{}</dc:creator>\n", html::text(author)))
+        .map(|author| format!("    <dc:creator>{}</dc:creator>\n", escape(author)))
         .collect();
     let fonts: String = fonts
         .iter()
@@ -191,7 +223,7 @@ fn item(id: &str, file: &str, kind: &str, properties: &str) -> String {
         "" => String::new(),
         some => format!(" properties=\"{some}\""),
     };
-    let file = html::attribute(file);
+    let file = escape_attribute(file);
     format!(
         "    <item id=\"{id}\" href=\"{file}\" media-type=\"{kind}\"{properties}/>\n"
     )
@@ -216,7 +248,7 @@ fn modified() -> String {
     format_rfc3339_seconds(time.unwrap_or(UNIX_EPOCH)).to_string()
 }
 
-fn contents(book: &BookConfig, chapters: &[Chapter]) -> String {
+fn contents(book: &Edition, chapters: &[Chapter]) -> String {
     let entry = |chapter: &Chapter| {
         let file = chapter.file();
         let sections: String = chapter
@@ -224,7 +256,7 @@ fn contents(book: &BookConfig, chapters: &[Chapter]) -> String {
             .sections
             .iter()
             .map(|(id, title)| {
-                format!("<li><a href=\"{file}#{id}\">{}</a></li>\n", html::text(title))
+                format!("<li><a href=\"{file}#{id}\">{}</a></li>\n", escape(title))
             })
             .collect();
         let sections = match sections.as_str() {
@@ -233,7 +265,7 @@ fn contents(book: &BookConfig, chapters: &[Chapter]) -> String {
         };
         format!(
             "<li><a href=\"{file}\">{}</a>{sections}</li>\n",
-            html::text(&chapter.page.name)
+            escape(&chapter.page.name)
         )
     };
     let entries: String = chapters.iter().map(entry).collect();
@@ -244,13 +276,13 @@ fn contents(book: &BookConfig, chapters: &[Chapter]) -> String {
     document(book, "Contents", epub, &nav)
 }
 
-fn document(book: &BookConfig, title: &str, namespaces: &str, body: &str) -> String {
-    let language = book.language.as_deref().unwrap_or("en");
+fn document(book: &Edition, title: &str, namespaces: &str, body: &str) -> String {
+    let language = &book.language;
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE html>\n\
          <html xmlns=\"http://www.w3.org/1999/xhtml\"{namespaces} lang=\"{language}\" xml:lang=\"{language}\">\n\
          <head>\n<meta charset=\"UTF-8\"/>\n<title>{}</title>\n\
          <link rel=\"stylesheet\" href=\"style.css\"/>\n</head>\n<body>\n{body}\n</body>\n</html>\n",
-        html::text(title)
+        escape(title)
     )
 }

@@ -1,15 +1,18 @@
 //! The book while it is being written: on this machine alone, and always the last good one.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
-    sync::mpsc::{Receiver, channel},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        LazyLock,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
-
-use crate::common::Fixture;
 
 const PAGE: &str = "book/src/softmax.md";
 /// Longer than any machine should need; nothing waits that long unless it fails.
@@ -17,7 +20,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 
 #[test]
 fn pages_are_served_and_others_are_not_found() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     let index = server.get("/");
     assert!(index.starts_with("HTTP/1.1 200"));
     assert!(index.contains("A small book"));
@@ -29,7 +32,7 @@ fn pages_are_served_and_others_are_not_found() {
 
 #[test]
 fn nothing_outside_the_book_is_served() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     for path in [
         "/../book.toml",
         "/../../book.toml",
@@ -47,7 +50,7 @@ fn nothing_outside_the_book_is_served() {
 
 #[test]
 fn a_name_that_somebody_else_gave_this_machine_is_refused() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     let port = server.port;
     for host in
         ["localhost".to_owned(), format!("127.0.0.1:{port}"), "[::1]".to_owned()]
@@ -62,13 +65,13 @@ fn a_name_that_somebody_else_gave_this_machine_is_refused() {
 #[test]
 #[cfg(target_os = "linux")] // elsewhere 127.0.0.2 is not this machine
 fn only_one_address_is_listened_on() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     assert!(TcpStream::connect(("127.0.0.2", server.port)).is_err());
 }
 
 #[test]
 fn a_change_is_woven_and_the_page_is_told() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     let mut news = server.listen();
     server.book.replace(PAGE, "A function:", "A function, changed:");
     let mut frame = [0; 8];
@@ -79,7 +82,7 @@ fn a_change_is_woven_and_the_page_is_told() {
 
 #[test]
 fn source_snapshots_and_drawings_are_watched_too() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     let chapter = "chapters/01-softmax";
     let edits = [
         (format!("{chapter}/src/lib.rs"), "Never.", "Never, ever."),
@@ -98,7 +101,7 @@ fn source_snapshots_and_drawings_are_watched_too() {
 
 #[test]
 fn a_book_that_is_wrong_leaves_the_last_good_one() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     server.book.replace(PAGE, "A function:", "{{#code softmax::nothing}}");
     server.wait_for_line("no item `nothing` in crate `softmax`");
     assert!(server.get("/softmax.html").contains("A function:"));
@@ -107,42 +110,116 @@ fn a_book_that_is_wrong_leaves_the_last_good_one() {
 }
 
 #[test]
-fn readers_pages_never_call_home() {
-    let server = Server::start(Fixture::new());
-    server.book.weave_well();
-    assert!(server.get("/").contains("WebSocket"));
-    assert!(!server.book.page("index.html").contains("WebSocket"));
-}
-
-#[test]
 fn a_port_that_is_taken_is_said_so_in_one_line() {
-    let server = Server::start(Fixture::new());
+    let server = Server::start(Book::new());
     let port = server.port.to_string();
-    let output =
-        server.book.command().args(["serve", "--port", &port]).output().unwrap();
+    let output = server.book.serve(&port).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with(&format!("port {port} is taken")), "{told}");
     assert_eq!(told.lines().count(), 1);
 }
 
-/// `weave serve` on a book of its own, until the test is over.
+#[test]
+fn a_command_that_is_not_there_is_said_and_nothing_stops() {
+    let book = Book::new();
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_serve"));
+    serve.arg("--root").arg(book.folder.path());
+    serve.args([
+        "--pages",
+        "pages",
+        "--news",
+        "news",
+        "--port",
+        "0",
+        "--",
+        "no such program",
+    ]);
+    let server = Server::run(book, &mut serve);
+    server.book.replace(PAGE, "A function:", "A function, changed:");
+    server.wait_for_line("cannot run no such program");
+    assert!(server.get("/").starts_with("HTTP/1.1 404"));
+}
+
+/// The weaver, which builds the books of these tests.
+static WEAVE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "weave"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success());
+    Path::new(env!("CARGO_BIN_EXE_serve"))
+        .with_file_name("weave")
+        .with_extension(std::env::consts::EXE_EXTENSION)
+});
+
+/// The small book of the weaver's own tests, in a folder of its own.
+struct Book {
+    folder: tempfile::TempDir,
+}
+
+impl Book {
+    fn new() -> Book {
+        let folder = tempfile::tempdir().unwrap();
+        let original =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../weave/tests/fixtures/book");
+        copy(&original, folder.path());
+        Book { folder }
+    }
+
+    /// Replaces the one place in a file that reads `old`.
+    #[track_caller]
+    fn replace(&self, path: &str, old: &str, new: &str) {
+        let file = self.folder.path().join(path);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text.matches(old).count(), 1, "{path} should have {old:?} once");
+        fs::write(file, text.replace(old, new)).unwrap();
+    }
+
+    /// The command line that `weave serve` runs.
+    fn serve(&self, port: &str) -> Command {
+        let root = self.folder.path();
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_serve"));
+        serve.arg("--root").arg(root).args(["--pages", "target/book.served"]);
+        serve.args(["--news", "__livereload", "--port", port, "--"]);
+        serve.arg(&*WEAVE).arg("--root").arg(root).args(["build", "--author"]);
+        serve
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (from, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// A book that is served until the test is over.
 struct Server {
-    book: Fixture,
+    book: Book,
     process: Child,
     port: u16,
     lines: Receiver<String>,
 }
 
 impl Server {
-    fn start(book: Fixture) -> Server {
-        let mut process = book
-            .command()
-            .args(["serve", "--port", "0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    fn start(book: Book) -> Server {
+        let mut serve = book.serve("0");
+        Server::run(book, &mut serve)
+    }
+
+    fn run(book: Book, serve: &mut Command) -> Server {
+        let mut process =
+            serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let outputs: [Box<dyn Read + Send>; 2] = [
             Box::new(process.stdout.take().unwrap()),
