@@ -364,6 +364,7 @@ pub(crate) fn in_the_place_of(wanted: &str, name: &str) -> Option<Known> {
     const OTHERS: [&str; 3] = ["latent", "linformer", "flash"];
     let found = known(name)?;
     let takes_its_place = found == FUSED
+        || found == SCALES
         || found == RENAMED_OUTPUT && wanted.starts_with("o_proj")
         || found == RENAMED
         || found.chapter.is_some_and(|chapter| OTHERS.contains(&chapter));
@@ -389,6 +390,8 @@ mod tests {
         assert!(told("q_proj.lora_A.default.weight").contains("merge_and_unload"));
         assert!(told("q_proj.weight_scale").contains("dequantize"));
         assert_eq!(known("nonsense.weight"), None);
+        assert_eq!(known("q"), Some(super::PROJECTED));
+        assert_eq!(known("q.weight"), Some(super::RENAMED));
     }
 
     #[test]

@@ -47,8 +47,12 @@ impl Plan {
             return Ok(Plan::WithWeights);
         }
         let row = Bytes::of_f32s(&[layout.heads, layout.weights.1]).times(copies);
-        let rows = Bytes::of_f32s(&AT_HAND).hold(row).clamp(1, batch.n.max(1));
-        let all = need.rest.and(row.times(rows));
+        let all = |rows: usize| need.rest.and(row.times(rows));
+        let mut rows = Bytes::of_f32s(&AT_HAND).hold(row).clamp(1, batch.n.max(1));
+        while rows > 1 && all(rows).are_free().is_err() {
+            rows /= 2;
+        }
+        let all = all(rows);
         let shape = with_batch(batch, &[layout.y.0, layout.y.1]);
         all.are_free().map_err(|free| too_little("y", &shape, all, free))?;
         Ok(Plan::WithoutWeights { rows })
