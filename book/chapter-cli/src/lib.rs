@@ -24,6 +24,7 @@ mod forward;
 mod inputs;
 mod kind;
 mod known;
+mod layers;
 mod masks;
 mod memory;
 mod message;
@@ -44,6 +45,7 @@ pub mod testing;
 
 pub use command::{draw, main, run, run_own};
 pub use error::TensorError;
+pub use layers::{AttentionLayer, AttentionLayers, attention_layers};
 pub use masks::added_mask;
 pub use output::Destination;
 pub use plan::expect_room;

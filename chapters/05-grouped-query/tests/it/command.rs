@@ -40,7 +40,6 @@ fn convert_keeps_what_is_promised_of_files_flags_and_tensors() {
     convert.refuses_bad_paths();
     convert.refuses_wrong_values_of_flags();
     convert.refuses_other_flags();
-    convert.refuses_missing_tensors();
     convert.refuses_other_ranks();
     convert.refuses_other_dtypes();
     convert.refuses_biases_of_other_lengths();
@@ -270,26 +269,4 @@ fn an_input_may_be_converted_in_place() {
     let ran = GROUPED_QUERY.run(layer_with(16), &in_place);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert_eq!(ran.tensors("layer").shape("k_proj.weight").unwrap(), [8, 6]);
-}
-
-#[test]
-fn what_belongs_to_a_pooled_projection_and_stays_is_told() {
-    let odd = layer_with(16).f32s("k_proj.weight_scale", &[16, 1]);
-    let ran = GROUPED_QUERY.run(odd, CONVERT);
-    let told =
-        "warning: k_proj.weight_scale is kept, though its projection was pooled\n";
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, told));
-}
-
-#[test]
-fn a_layer_with_norms_and_sinks_is_not_computed_without_them() {
-    let bytes = include_bytes!("../cases/m4-unknown.safetensors");
-    let forward = "forward --input layer --output out --heads 4 --kv-heads 2";
-    let says = "error: k_norm.weight: a norm on the keys, which no chapter has; --ignore \
-                k_norm.weight goes on without it; not read either: q_norm.weight, sinks\n";
-    GROUPED_QUERY.refuses(bytes, forward, says);
-    let ignored =
-        format!("{forward} --ignore k_norm.* --ignore q_norm.* --ignore sinks");
-    let written = GROUPED_QUERY.writes(bytes, &ignored);
-    assert_eq!(written.shape("y").unwrap(), [5, 16]);
 }
