@@ -268,6 +268,6 @@ fn help_names_every_flag() {
         assert!(stdout.contains(flag), "{flag}");
     }
     for assumed in ["14,336 wide", "128,256 tokens", "no window", "three matrices"] {
-        assert!(stdout.replace("\n", " ").contains(assumed), "{assumed}: {stdout}");
+        assert!(stdout.replace('\n', " ").contains(assumed), "{assumed}: {stdout}");
     }
 }
