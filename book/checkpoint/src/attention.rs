@@ -111,8 +111,8 @@ pub struct Attention {
     pub scale: f64,
     /// Scores become `cap · tanh(score / cap)`, after scaling and before the mask.
     pub soft_cap: Option<f64>,
-    /// Whether each head has a learned score, `sinks`, that takes its share of weight and
-    /// gives no value.
+    /// Whether each head has a learned score, `sinks`, that takes its share of weight
+    /// and gives no value.
     pub sinks: bool,
 }
 

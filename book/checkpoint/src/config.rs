@@ -23,8 +23,8 @@ impl Config {
     /// its `text_config` goes.
     ///
     /// # Errors
-    /// When it is not JSON as Python reads it, or of no known kind. What its keys say is
-    /// looked at when it is asked for.
+    /// When it is not JSON as Python reads it, or of no known kind. What its keys say
+    /// is looked at when it is asked for.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let Value::Object(outer) = parse(text)? else {
             return Err(ConfigError::NoObject);
@@ -89,7 +89,7 @@ fn looks_like(keys: &Map<String, Value>) -> &'static str {
     if has("weight_map") {
         "; this is the index of a model's weights: config.json lies beside it"
     } else if has("n_layers") || has("norm_eps") {
-        "; this looks like params.json: config.json is in the model's folder for Transformers"
+        "; this looks like params.json: the model for Transformers has a config.json"
     } else if has("peft_type") || has("base_model_name_or_path") {
         "; this is the configuration of an adapter: take the one of its base model"
     } else if has("added_tokens") || has("tokenizer_class") {
@@ -101,7 +101,8 @@ fn looks_like(keys: &Map<String, Value>) -> &'static str {
     }
 }
 
-/// The kind of that name. Transformers takes a Mistral with `layer_types` for a Ministral.
+/// The kind of that name. Transformers takes a Mistral with `layer_types` for a
+/// Ministral.
 fn find_or_refuse(
     name: &str,
     given: &Map<String, Value>,

@@ -40,7 +40,8 @@ pub(crate) struct Wrapper {
     pub(crate) always: bool,
     /// Whether both tables are one where the file says nothing.
     pub(crate) tied: bool,
-    /// Whether the keys of the text stand beside the others where there is no `text_config`.
+    /// Whether the keys of the text stand beside the others where there is no
+    /// `text_config`.
     pub(crate) flat: bool,
     /// What the text is where the file says nothing about it.
     pub(crate) without: &'static Map<String, Value>,

@@ -2,7 +2,8 @@
 
 use crate::kinds::known;
 
-/// Why a `config.json` cannot be read, or does not say what was asked. Each is one line.
+/// Why a `config.json` cannot be read, or does not say what was asked. Each is one
+/// line.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It is not JSON.
@@ -18,7 +19,10 @@ pub enum ConfigError {
         hint: &'static str,
     },
     /// Nothing is known of models of this kind.
-    #[error("model_type `{kind}` is not known here; known are {known}", known = known().join(", "))]
+    #[error(
+        "model_type `{kind}` is not known here; known are {known}",
+        known = known().join(", ")
+    )]
     Kind {
         /// What the file says.
         kind: String,
@@ -70,14 +74,18 @@ pub enum ConfigError {
         layers: usize,
     },
     /// A layer that the model does not have.
-    #[error("layer {layer} of {layers}: the first is 0, the last {last}", last = layers.saturating_sub(1))]
+    #[error(
+        "there is no layer {layer}: the first is 0, the last {last}",
+        last = layers.saturating_sub(1)
+    )]
     Layer {
         /// The layer asked for.
         layer: usize,
         /// `num_hidden_layers`.
         layers: usize,
     },
-    /// A key that changes what a layer computes, or what it costs, and is not understood.
+    /// A key that changes what a layer computes, or what it costs, and is not
+    /// understood.
     #[error("`{key}` is {found}: {why}")]
     NotUnderstood {
         /// The key.

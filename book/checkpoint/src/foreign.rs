@@ -1,12 +1,13 @@
-//! Keys that change what a layer computes in some models, and not in those of this kind.
+//! Keys that change what a layer computes in some models, and not in those of this
+//! kind.
 
 use crate::config::Config;
 use crate::error::ConfigError;
 use crate::json::shown;
 use serde_json::{Value, json};
 
-/// Keys of other kinds, and of other programs than Transformers, that change the numbers
-/// of a layer. A kind whose class has the key reads it elsewhere.
+/// Keys of other kinds, and of other programs than Transformers, that change the
+/// numbers of a layer. A kind whose class has the key reads it elsewhere.
 const FOREIGN: [&str; 49] = [
     "add_cross_attention",
     "alibi",
@@ -69,7 +70,7 @@ pub(crate) fn refuse(config: &Config) -> Result<(), ConfigError> {
         if foreign {
             let (key, found) = (key.to_owned(), shown(value));
             let why = format!(
-                "Transformers reads no such key in a model of type {}; take it out if its \
+                "Transformers reads no such key in a model of type {}; remove it if its \
                  layers do without",
                 config.kind.name
             );

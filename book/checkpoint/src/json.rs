@@ -1,4 +1,5 @@
-//! JSON as Python reads and writes it: with `NaN` and `Infinity`, which JSON does not have.
+//! JSON as Python reads and writes it: with `NaN` and `Infinity`, which JSON does not
+//! have.
 
 use serde_json::Value;
 
@@ -14,8 +15,8 @@ pub(crate) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(&strict(text.trim_start_matches('\u{feff}')))
 }
 
-/// The text with what only Python has in words that JSON has. Outside of strings, a word
-/// is a run of letters, digits, signs and points.
+/// The text with what only Python has in words that JSON has. Outside of strings, a
+/// word is a run of letters, digits, signs and points.
 fn strict(text: &str) -> String {
     let mut strict = String::with_capacity(text.len());
     let mut rest = text;
@@ -66,7 +67,8 @@ fn infinite(word: &str) -> Option<&str> {
     }
 }
 
-/// What a value is called in a message: as Python writes it, and short enough for a line.
+/// What a value is called in a message: as Python writes it, and short enough for a
+/// line.
 pub(crate) fn shown(value: &Value) -> String {
     match value.get(FLOAT).and_then(Value::as_str) {
         Some(name) => shorten(name),
@@ -74,7 +76,8 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// What somebody else wrote, short enough for a line, and without what a terminal obeys.
+/// What somebody else wrote, short enough for a line, and without what a terminal
+/// obeys.
 pub(crate) fn shorten(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let short: String = text.chars().take(40).map(plain).collect();

@@ -13,8 +13,8 @@ pub(crate) const WIDEST: u64 = 1 << 20;
 pub(crate) const MOST_TOKENS: u64 = 1 << 32;
 pub(crate) const MOST_WORDS: u64 = 1 << 28;
 
-/// The keys of a file, and below them what the class of its kind fills in. A key that is
-/// absent has the value of its class; one that is `null` is `null`.
+/// The keys of a file, and below them what the class of its kind fills in. A key that
+/// is absent has the value of its class; one that is `null` is `null`.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     pub(crate) kind: &'static str,
@@ -29,8 +29,8 @@ impl Keys {
         self.given(key).or_else(|| self.names(key).iter().find_map(default))
     }
 
-    /// What the file says of `key`, under any of its names. Where it says two things, the
-    /// name that is not the class's own wins, since Transformers sets it last.
+    /// What the file says of `key`, under any of its names. Where it says two things,
+    /// the name that is not the class's own wins, since Transformers sets it last.
     pub(crate) fn given(&self, key: &str) -> Option<&Value> {
         let mut names = self.names(key);
         names.sort_by_key(|name| self.class.fields.contains_key(*name));

@@ -9,9 +9,11 @@ pub enum Projections {
     Separate,
     /// `self.query`, `self.key`, `self.value`, `output.dense`, each (out, in).
     Bert,
-    /// `qkv_proj`, the rows of queries, keys and values one after another, and `o_proj`.
+    /// `qkv_proj`, the rows of queries, keys and values one after another, and
+    /// `o_proj`.
     Fused,
-    /// `c_attn`, with columns of queries, keys and values, and `c_proj`, each (in, out).
+    /// `c_attn`, with columns of queries, keys and values, and `c_proj`, each (in,
+    /// out).
     FusedTransposed,
     /// `kv_a_proj_with_mqa`, `kv_b_proj`, `o_proj`, and `q_proj` or `q_a_proj` and
     /// `q_b_proj`.
@@ -40,7 +42,8 @@ pub(crate) enum BiasRule {
     /// Queries, keys and values, if this key is true.
     InputsIf(&'static str),
     All,
-    /// All, if this key is true. Of a latent: those that read or write the model's width.
+    /// All, if this key is true. Of a latent: those that read or write the model's
+    /// width.
     AllIf(&'static str),
 }
 
@@ -58,8 +61,8 @@ pub(crate) enum WindowRule {
     /// Those of `layer_types`; without it, those from `max_window_layers` on. Both only
     /// if `use_sliding_window` is true.
     FromMaxWindowLayers,
-    /// Those of `layer_types`; without it, the even ones below `max_window_layers`. Both
-    /// only if `use_sliding_window` is true.
+    /// Those of `layer_types`; without it, the even ones below `max_window_layers`.
+    /// Both only if `use_sliding_window` is true.
     EvenBelowMaxWindowLayers,
     /// Those of `layer_types`; without it, the even ones.
     Even,
@@ -95,8 +98,8 @@ pub(crate) enum ScaleRule {
     Multiplier,
     /// As `Width`, times the square of `YaRN`'s `mscale_all_dim` where there is one.
     Mscale,
-    /// As `Width` if `scale_attn_weights` is true, and divided by the layer's number, from
-    /// one, if `scale_attn_by_inverse_layer_idx` is.
+    /// As `Width` if `scale_attn_weights` is true, and divided by the layer's number,
+    /// from one, if `scale_attn_by_inverse_layer_idx` is.
     Gpt2,
 }
 

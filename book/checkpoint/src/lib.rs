@@ -1,11 +1,11 @@
-//! The door to real models: what a `config.json` says of a model's layers, of its size and
-//! of the bytes that its weights take.
+//! The door to real models: what a `config.json` says of a model's layers, of its size
+//! and of the bytes that its weights take.
 //!
-//! What a key means, and what holds where one is absent, is what Transformers takes it to
-//! mean, kind by kind (`model_type`): `src/defaults.json` is written by its own
+//! What a key means, and what holds where one is absent, is what Transformers takes it
+//! to mean, kind by kind (`model_type`): `src/defaults.json` is written by its own
 //! configuration classes, and `tests/reference` holds every kind to the models that it
-//! builds. A kind that is not known is refused by name, and so is a key that changes what
-//! a layer computes and is not understood.
+//! builds. A kind that is not known is refused by name, and so is a key that changes
+//! what a layer computes and is not understood.
 //!
 //! ```
 //! use checkpoint::{Config, Heads};
@@ -21,11 +21,15 @@
 mod attention;
 mod config;
 mod defaults;
+mod dtype;
 mod error;
+mod file;
 mod foreign;
 mod json;
 mod keys;
 mod kinds;
+mod modules;
+mod patterns;
 mod rope;
 mod sizes;
 mod storage;
@@ -33,8 +37,10 @@ mod windows;
 
 pub use attention::{Attention, Biases, Heads, NormSpan, QkNorm, Sight};
 pub use config::Config;
+pub use dtype::Dtype;
 pub use error::ConfigError;
+pub use file::{LONGEST, ReadError, kind};
 pub use kinds::{Projections, known};
 pub use rope::{Pairing, Rope, Scaling};
 pub use sizes::{FeedForward, Sizes};
-pub use storage::Dtype;
+pub use storage::{Bytes, Storage};

@@ -28,7 +28,8 @@ pub enum Scaling {
         factor: f64,
     },
     /// Of texts longer than `trained` tokens, the base grows with the length
-    /// ("NTK-aware", dynamic): `base · (factor · n / trained − (factor − 1))^(d / (d − 2))`.
+    /// ("NTK-aware", dynamic): `base · (factor · n / trained − (factor − 1))^(d / (d −
+    /// 2))`.
     Dynamic {
         /// How fast.
         factor: f64,
@@ -59,8 +60,8 @@ pub enum Scaling {
         /// Whether the ends of the ramp are rounded to whole pairs.
         whole: bool,
     },
-    /// Each frequency is divided by its own number (`LongRoPE`): one list for texts of at
-    /// most `trained` tokens, another for longer ones.
+    /// Each frequency is divided by its own number (`LongRoPE`): one list for texts of
+    /// at most `trained` tokens, another for longer ones.
     Long {
         /// One for each pair.
         short: Vec<f64>,
@@ -76,7 +77,8 @@ pub enum Scaling {
 pub struct Rope {
     /// `rope_theta`.
     pub base: f64,
-    /// So many features of a head turn, the first ones; the others are left as they are.
+    /// So many features of a head turn, the first ones; the others are left as they
+    /// are.
     pub features: usize,
     /// Which of them turn together.
     pub pairing: Pairing,
@@ -94,7 +96,8 @@ pub(crate) struct Parameters<'a> {
 }
 
 impl Config {
-    /// The rotation of `width` features of each head, in a layer with a window or without.
+    /// The rotation of `width` features of each head, in a layer with a window or
+    /// without.
     pub(crate) fn rope(
         &self,
         width: u64,
@@ -211,7 +214,8 @@ impl Config {
         Ok(found)
     }
 
-    /// One set for layers with a window, which have another base, and one for the others.
+    /// One set for layers with a window, which have another base, and one for the
+    /// others.
     fn parameters_by_layer(
         &self,
         sliding: bool,
@@ -260,8 +264,8 @@ fn gpt_oss() -> Map<String, Value> {
 }
 
 impl Parameters<'_> {
-    /// How frequencies of so many pairs differ, and what cosines and sines are multiplied
-    /// by.
+    /// How frequencies of so many pairs differ, and what cosines and sines are
+    /// multiplied by.
     fn scaling(&self, pairs: usize) -> Result<(Scaling, f64), ConfigError> {
         let known = ["rope_type", "type", "rope_theta", SHARE];
         let own: &[&str] = match self.kind.as_str() {
@@ -274,7 +278,8 @@ impl Parameters<'_> {
                 &["factor", "attention_factor", "short_factor", "long_factor", TRAINED]
             }
             _ => {
-                let why = "only default, linear, dynamic, llama3, yarn and longrope are known";
+                let why =
+                    "default, linear, dynamic, llama3, yarn and longrope are known";
                 return Err(not_understood(
                     "rope_type",
                     &self.kind.as_str().into(),
@@ -373,8 +378,8 @@ impl Parameters<'_> {
         }
     }
 
-    /// Tokens of the texts of training. Beside the other parameters or outside; in Phi-3
-    /// the outer one holds in any case.
+    /// Tokens of the texts of training. Beside the other parameters or outside; in
+    /// Phi-3 the outer one holds in any case.
     fn trained(&self) -> Result<f64, ConfigError> {
         let keys = &self.config.keys;
         let trained = match keys.get(TRAINED) {

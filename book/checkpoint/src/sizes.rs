@@ -44,7 +44,8 @@ pub struct Sizes {
     pub feed_forward: Vec<FeedForward>,
     /// Matrices of one such network: three if it is gated, or two.
     pub matrices: u64,
-    /// Biases, gains of norms, sinks and gates, in the whole model: what is not a matrix.
+    /// Biases, gains of norms, sinks and gates, in the whole model: what is not a
+    /// matrix.
     pub small: u64,
 }
 

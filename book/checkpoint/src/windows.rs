@@ -8,8 +8,8 @@ use crate::kinds::{RopeRule, WindowRule};
 use serde_json::Value;
 
 impl Config {
-    /// For each layer, how many tokens a query sees at most, itself included, if there is
-    /// a limit.
+    /// For each layer, how many tokens a query sees at most, itself included, if there
+    /// is a limit.
     ///
     /// # Errors
     /// When the keys that say so do not go together.
@@ -115,7 +115,8 @@ impl Config {
         Ok(if given { self.keys.count(key, MOST_LAYERS)? as usize } else { 6 })
     }
 
-    /// For each layer, whether it rotates queries and keys, if any layer of the kind does.
+    /// For each layer, whether it rotates queries and keys, if any layer of the kind
+    /// does.
     pub(crate) fn rotates(&self, layers: usize) -> Result<Vec<bool>, ConfigError> {
         const KEY: &str = "no_rope_layers";
         if self.kind.rope != RopeRule::SomeLayers {

@@ -90,7 +90,8 @@ fn what_transformers_refuses_gets_one_line_or_an_answer_that_is_meant() {
             Err(error) => assert_eq!(error.to_string().lines().count(), 1),
         }
     }
-    // Neither a size nor the attention of a layer depends on these, as they are used here.
+    // Neither a size nor the attention of a layer depends on these, as they are used
+    // here.
     let unread = [
         "layer_norm_epsilon",
         "max_position_embeddings",
