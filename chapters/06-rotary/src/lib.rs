@@ -28,6 +28,7 @@ pub mod experiments;
 pub mod figures;
 pub mod permute;
 mod scaling;
+mod stretched;
 
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;

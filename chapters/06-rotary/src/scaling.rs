@@ -1,6 +1,5 @@
 //! Frequencies for longer texts than a model was trained on.
 
-use crate::{Rotary, RotaryError};
 use std::f64::consts::TAU;
 
 /// How Llama 3.1 stretches the frequencies of a model that was trained on shorter texts:
@@ -36,32 +35,11 @@ impl Llama3Scaling {
         kept * frequency + (1.0 - kept) * frequency / self.factor
     }
 
-    fn check(self) -> Result<(), RotaryError> {
+    /// Whether all its numbers are positive, and the low factor is below the high one.
+    pub(crate) fn is_sound(self) -> bool {
         let Llama3Scaling { factor, low_freq_factor: low, .. } = self;
         let (high, context) = (self.high_freq_factor, self.original_context);
         let positive = [factor, low, high, context].map(|x| x.is_finite() && x > 0.0);
-        if positive == [true; 4] && low < high {
-            Ok(())
-        } else {
-            Err(RotaryError::Scaling(self))
-        }
-    }
-}
-
-impl Rotary {
-    /// The same pairs at the frequencies that `scaling` gives them.
-    ///
-    /// # Errors
-    /// When a number of `scaling` is not positive, its low factor is not below the high
-    /// one, or a frequency would be more than an `f32` can hold.
-    pub fn scaled(mut self, scaling: Llama3Scaling) -> Result<Self, RotaryError> {
-        scaling.check()?;
-        for frequency in &mut self.frequencies {
-            *frequency = scaling.of(f64::from(*frequency)) as f32;
-            if !frequency.is_finite() {
-                return Err(RotaryError::Scaling(scaling));
-            }
-        }
-        Ok(self)
+        positive == [true; 4] && low < high
     }
 }

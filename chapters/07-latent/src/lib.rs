@@ -42,6 +42,7 @@ mod norm;
 mod one;
 mod projections;
 mod queries;
+mod sizes;
 
 use attention::{
     Attended, Linear, Mask, ShapeError, attend, average, expect_shape, softmax,
@@ -52,10 +53,11 @@ use decoding::{CacheError, few};
 use multi_head::{Heads, MultiHeadAttended};
 use nalgebra::{DMatrix, DMatrixView};
 pub use norm::RmsNorm;
-pub use projections::{Projections, Sizes};
+pub use projections::Projections;
 pub use queries::{Queries, QueryProjection};
 use rayon::prelude::*;
 use rotary::{Pairing, Rotary, RotaryError};
+pub use sizes::Sizes;
 
 /// A layer whose keys and values are made from one latent a token.
 #[derive(Debug, Clone, PartialEq)]

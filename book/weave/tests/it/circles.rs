@@ -12,13 +12,6 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// A path from the root of a crate: `[]` is the root, `["reading", "source"]` a module.
 type Names = Vec<String>;
 
-/// Circles that wait for somebody to open them.
-const KNOWN: [&str; 3] = [
-    "chapter-cli file, tensors",
-    "06-rotary error, scaling",
-    "07-latent projections, queries",
-];
-
 #[test]
 fn no_two_files_import_each_other() {
     let mut circles = Vec::new();
@@ -30,7 +23,7 @@ fn no_two_files_import_each_other() {
             .extend(krate.circle().map(|circle| format!("{} {circle}", name(&folder))));
     }
     assert!(files > 100, "only {files} files were found");
-    assert_eq!(circles, KNOWN, "these files import each other");
+    assert!(circles.is_empty(), "these files import each other: {circles:?}");
 }
 
 #[test]
