@@ -168,3 +168,14 @@ fn bad_flags_get_one_clear_line() {
         LINFORMER.refuses_flags(&format!("{FORWARD} {flag}"), &format!("'{flag}'"));
     }
 }
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [(
+        r#"{"model_type": "llama"}"#,
+        0,
+        "`model_type` is llama: its layers do not condense keys along the sequence; chapter 6 (rotary)",
+    )] {
+        LINFORMER.refuses_layer(config, layer, says);
+    }
+}
