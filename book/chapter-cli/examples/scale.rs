@@ -83,7 +83,7 @@ The file holds scale.weight [d_out, d_in], perhaps scale.bias [d_out], and x [n,
 
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let heads = layer.heads_alone()?;
-        Ok(vec![Flag::value("--heads", heads)])
+        Ok(vec![Flag::value("--heads", &heads)])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> Result<Layer> {

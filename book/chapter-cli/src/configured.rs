@@ -80,9 +80,8 @@ impl Configured {
         let name = flag.name;
         let same = match (&flag.said, &raw) {
             (Said::Given, _) => true,
-            (Said::Without, _) => false,
             (Said::Value(value), Some(raw)) => says_the_same(value, raw),
-            (Said::Value(_), None) => false,
+            (Said::Value(_), None) | (Said::Without, _) => false,
         };
         if same {
             return Ok(());

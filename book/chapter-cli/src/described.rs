@@ -2,6 +2,7 @@
 
 use crate::known::numbered;
 use checkpoint::{Attention, Heads, NormSpan, Pairing, Rope, Scaling, Sight};
+use std::fmt::Display;
 
 /// What a chapter does not compute, in one line: the key, its value, and which chapter has
 /// such layers.
@@ -29,7 +30,7 @@ pub(crate) enum Said {
 
 impl Flag {
     /// A flag with a value: `--heads 9`.
-    pub fn value(name: &'static str, value: impl ToString) -> Self {
+    pub fn value(name: &'static str, value: &dyn Display) -> Self {
         Flag { name, said: Said::Value(value.to_string()) }
     }
 
@@ -101,11 +102,17 @@ pub struct Described {
     layer: Attention,
     /// The chapter that computes all of it, if one does.
     home: Option<&'static str>,
-    heads_are_left: bool,
-    rope_is_left: bool,
-    norm_is_left: bool,
-    sight_is_left: bool,
+    left: Vec<Part>,
     limits: Vec<Limit>,
+}
+
+/// What a chapter may take out of a description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Heads,
+    Rope,
+    Norm,
+    Sight,
 }
 
 /// f64 arithmetic in another order differs by less, and no real difference is as small.
@@ -123,10 +130,7 @@ impl Described {
         Described {
             layer,
             home,
-            heads_are_left: true,
-            rope_is_left: true,
-            norm_is_left: true,
-            sight_is_left: true,
+            left: vec![Part::Heads, Part::Rope, Part::Norm, Part::Sight],
             limits: window.into_iter().collect(),
         }
     }
@@ -145,13 +149,13 @@ impl Described {
     /// # Errors
     /// When the layer has a latent.
     pub fn groups(&mut self) -> Result<SharedHeads, Lack> {
-        self.heads_are_left = false;
+        self.take(Part::Heads);
         match self.layer.heads {
             Heads::Shared { heads, kv_heads, .. } => {
                 Ok(SharedHeads { heads, kv_heads })
             }
             Heads::Latent { lora_rank, .. } => {
-                Err(self.lack("kv_lora_rank", lora_rank, "heads share a latent"))
+                Err(self.lack("kv_lora_rank", &lora_rank, "heads share a latent"))
             }
         }
     }
@@ -166,7 +170,7 @@ impl Described {
             return Ok(heads);
         }
         let what = format!("{heads} heads share keys and values");
-        Err(self.lack("num_key_value_heads", kv_heads, &what))
+        Err(self.lack("num_key_value_heads", &kv_heads, &what))
     }
 
     /// The number of heads that look at one key and value.
@@ -179,7 +183,7 @@ impl Described {
             return Ok(heads);
         }
         let what = "there is more than one key per token";
-        Err(self.lack("num_key_value_heads", kv_heads, what))
+        Err(self.lack("num_key_value_heads", &kv_heads, what))
     }
 
     /// Asks for a single head.
@@ -191,7 +195,7 @@ impl Described {
             1 => Ok(()),
             heads => {
                 let what = "there is more than one head";
-                Err(self.lack("num_attention_heads", heads, what))
+                Err(self.lack("num_attention_heads", &heads, what))
             }
         }
     }
@@ -201,19 +205,19 @@ impl Described {
     /// # Errors
     /// When there is none, or its norms add something else than `norm_eps`.
     pub fn latent(&mut self, norm_eps: f64) -> Result<LatentHeads, Lack> {
-        self.heads_are_left = false;
+        self.take(Part::Heads);
         let Heads::Latent { heads, nope_dim, rope_dim, v_dim, norm_eps: eps, .. } =
             self.layer.heads
         else {
             return Err(self.lack(
                 "model_type",
-                self.layer.kind,
+                &self.layer.kind,
                 "its layers have no latent",
             ));
         };
         if !same(eps, norm_eps) {
             let what = format!("its norms add {eps}, and here they add {norm_eps}");
-            return Err(self.lack("model_type", self.layer.kind, &what));
+            return Err(self.lack("model_type", &self.layer.kind, &what));
         }
         Ok(LatentHeads { heads, nope_dim, rope_dim, v_dim })
     }
@@ -224,19 +228,19 @@ impl Described {
     /// When they do not, or not all of their features do, or at frequencies that no
     /// chapter has.
     pub fn turning(&mut self) -> Result<Turning, Lack> {
-        self.rope_is_left = false;
+        self.take(Part::Rope);
         let Some(rope) = self.layer.rope.clone() else {
             let what = format!("its layer {} does not rotate", self.layer.layer);
-            return Err(self.lack("model_type", self.layer.kind, &what));
+            return Err(self.lack("model_type", &self.layer.kind, &what));
         };
         let width = rotary_width(self.layer.heads);
         if rope.features as u64 != width {
             let share = rope.features as f64 / width as f64;
             let what = format!("{} of {width} features rotate", rope.features);
-            return Err(self.lack("partial_rotary_factor", share, &what));
+            return Err(self.lack("partial_rotary_factor", &share, &what));
         }
         if let Some((kind, what)) = unknown_scaling(&rope) {
-            return Err(self.lack("rope_type", kind, what));
+            return Err(self.lack("rope_type", &kind, what));
         }
         if let Scaling::Dynamic { trained, .. } = rope.scaling {
             self.limits.push(Limit {
@@ -265,7 +269,7 @@ impl Described {
         let turning = self.turning()?;
         if turning.llama3.is_some() {
             let what = "its low frequencies are slowed down";
-            return Err(self.lack("rope_type", "llama3", what));
+            return Err(self.lack("rope_type", &"llama3", what));
         }
         Ok(turning)
     }
@@ -273,14 +277,14 @@ impl Described {
     /// Queries and keys come as they are when they meet: projected, normed and turned. What
     /// is left for the layer are their heads.
     pub fn projected(&mut self) {
-        self.heads_are_left = false;
-        self.rope_is_left = false;
-        self.norm_is_left = false;
+        self.take(Part::Heads);
+        self.take(Part::Rope);
+        self.take(Part::Norm);
     }
 
     /// Whether a token sees itself and those before it alone.
     pub fn is_causal(&mut self) -> bool {
-        self.sight_is_left = false;
+        self.take(Part::Sight);
         self.layer.sight == Sight::Causal
     }
 
@@ -293,7 +297,7 @@ impl Described {
             return Ok(());
         }
         let what = "its tokens see those that follow, too";
-        Err(self.lack("model_type", self.layer.kind, what))
+        Err(self.lack("model_type", &self.layer.kind, what))
     }
 
     /// Asks for what no layer of a known kind has.
@@ -301,29 +305,37 @@ impl Described {
     /// # Errors
     /// Always, with the `reason`.
     pub fn never<T>(&self, reason: &str) -> Result<T, Lack> {
-        Err(self.lack("model_type", self.layer.kind, reason))
+        Err(self.lack("model_type", &self.layer.kind, reason))
+    }
+
+    fn take(&mut self, part: Part) {
+        self.left.retain(|left| *left != part);
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.left.contains(&part)
     }
 
     /// Refuses what changes the numbers of a layer and was not taken.
     pub(crate) fn expect_nothing_left(&self) -> Result<(), Lack> {
         let kind = self.layer.kind;
         self.expect_plain_scores()?;
-        if let Some(norm) = self.layer.norm.filter(|_| self.norm_is_left) {
+        if let Some(norm) = self.layer.norm.filter(|_| self.has(Part::Norm)) {
             let (key, value) = match norm.span {
                 NormSpan::EachHead => ("qk_layernorm", "true"),
                 NormSpan::Head | NormSpan::AllHeads => ("model_type", kind),
             };
             let what = "its queries and keys are normed before they meet";
-            return Err(self.lack(key, value, what));
+            return Err(self.lack(key, &value, what));
         }
-        if let Some(rope) = self.layer.rope.as_ref().filter(|_| self.rope_is_left) {
+        if let Some(rope) = self.layer.rope.as_ref().filter(|_| self.has(Part::Rope)) {
             let what = "its queries and keys rotate";
-            return Err(self.lack("rope_theta", rope.base, what));
+            return Err(self.lack("rope_theta", &rope.base, what));
         }
-        if self.heads_are_left {
+        if self.has(Part::Heads) {
             return self.never("its heads are not those of this chapter");
         }
-        if self.sight_is_left && self.layer.sight == Sight::Causal {
+        if self.has(Part::Sight) && self.layer.sight == Sight::Causal {
             return self.never("its tokens do not see those that follow");
         }
         Ok(())
@@ -342,7 +354,7 @@ impl Described {
         }
         if let Some(cap) = self.layer.soft_cap {
             let what = "its scores are bounded by a tanh";
-            return Err(self.lack("attn_logit_softcapping", cap, what));
+            return Err(self.lack("attn_logit_softcapping", &cap, what));
         }
         if self.layer.sinks {
             return self.never("its heads have learned sinks");
@@ -350,8 +362,8 @@ impl Described {
         Ok(())
     }
 
-    fn lack(&self, key: &str, value: impl ToString, what: &str) -> Lack {
-        self.told(&format!("`{key}` is {}: {what}", value.to_string()))
+    fn lack(&self, key: &str, value: &dyn Display, what: &str) -> Lack {
+        self.told(&format!("`{key}` is {value}: {what}"))
     }
 
     fn told(&self, what: &str) -> Lack {
@@ -376,10 +388,7 @@ fn home(layer: &Attention) -> Option<&'static str> {
     let mut all = Described {
         layer: layer.clone(),
         home: None,
-        heads_are_left: false,
-        rope_is_left: false,
-        norm_is_left: true,
-        sight_is_left: false,
+        left: vec![Part::Norm],
         limits: Vec::new(),
     };
     let turns = match home {

@@ -35,7 +35,7 @@ impl<'a> Expected<'a> {
             self.expect_bias(tensors, &projection)?;
         }
         for (name, [heads, width]) in projected(self.described.layer().heads) {
-            if let Ok(&[h, n, d]) = tensors.shape(name).map(|shape| &shape[..]) {
+            if let Ok(&[h, n, d]) = tensors.shape(name) {
                 let shape = [Some(heads), None, Some(width)];
                 self.expect_shape(tensors, name, &[h, n, d], &shape)?;
             }

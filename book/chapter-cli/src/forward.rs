@@ -35,8 +35,6 @@ pub(crate) struct Arguments<F: clap::Args> {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    // clap shows this text as it stands, and would show backticks, too.
-    #[expect(clippy::doc_markdown)]
     /// With --config: which layer it is, counted from 0
     ///
     /// It may be left out where --prefix names it, or where all layers are alike. Without

@@ -67,7 +67,7 @@ the bias of o_proj.
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let heads = layer.heads_alone()?;
         Ok(vec![
-            Flag::value("--heads", heads),
+            Flag::value("--heads", &heads),
             Flag::switch("--causal", layer.is_causal()),
         ])
     }

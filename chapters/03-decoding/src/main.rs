@@ -61,7 +61,7 @@ future, with a leading b where x has one.
 
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         layer.causal()?;
-        Ok(vec![Flag::value("--heads", layer.heads_alone()?)])
+        Ok(vec![Flag::value("--heads", &layer.heads_alone()?)])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<MultiHeadAttention> {

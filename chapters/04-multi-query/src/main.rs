@@ -62,7 +62,7 @@ so that its row of y is the bias of o_proj.
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let heads = layer.heads_on_one()?;
         Ok(vec![
-            Flag::value("--heads", heads),
+            Flag::value("--heads", &heads),
             Flag::switch("--causal", layer.is_causal()),
         ])
     }

@@ -75,8 +75,8 @@ so that its row of y is the bias of o_proj.
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let SharedHeads { heads, kv_heads } = layer.groups()?;
         Ok(vec![
-            Flag::value("--heads", heads),
-            Flag::value("--kv-heads", kv_heads),
+            Flag::value("--heads", &heads),
+            Flag::value("--kv-heads", &kv_heads),
             Flag::switch("--causal", layer.is_causal()),
         ])
     }

@@ -129,9 +129,9 @@ so that its row of y is the bias of o_proj.
         let SharedHeads { heads, kv_heads } = layer.groups()?;
         let Turning { base, interleaved, llama3 } = layer.turning()?;
         Ok(vec![
-            Flag::value("--heads", heads),
-            Flag::value("--kv-heads", kv_heads),
-            Flag::value("--rope-theta", base),
+            Flag::value("--heads", &heads),
+            Flag::value("--kv-heads", &kv_heads),
+            Flag::value("--rope-theta", &base),
             Flag::numbers(
                 "--rope-scaling",
                 llama3.as_ref().map(|numbers| &numbers[..]),

@@ -109,11 +109,11 @@ so that its row of y is the bias of o_proj.
             layer.latent(RmsNorm::EPS.into())?;
         let Turning { base, interleaved, .. } = layer.turning_unscaled()?;
         Ok(vec![
-            Flag::value("--heads", heads),
-            Flag::value("--nope-dim", nope_dim),
-            Flag::value("--rope-dim", rope_dim),
-            Flag::value("--v-dim", v_dim),
-            Flag::value("--rope-theta", base),
+            Flag::value("--heads", &heads),
+            Flag::value("--nope-dim", &nope_dim),
+            Flag::value("--rope-dim", &rope_dim),
+            Flag::value("--v-dim", &v_dim),
+            Flag::value("--rope-theta", &base),
             Flag::switch("--half-split", !interleaved),
             Flag::switch("--causal", layer.is_causal()),
         ])

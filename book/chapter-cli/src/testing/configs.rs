@@ -16,6 +16,7 @@ impl Program {
     /// # Panics
     /// When one is further off than [`assert_close`] lets it, or a flag that says something
     /// else is passed over.
+    #[must_use]
     #[track_caller]
     pub fn follows_configurations(&self, chapter: &str, tolerance: f32) -> Vec<String> {
         let all = references_in(chapter, "tests/configs");
@@ -101,7 +102,11 @@ impl Contract {
         refuses(unknown, "", "model_type `nonsense` is not known here; known are ");
         let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\n";
         refuses(pointer, "", "this is a Git LFS pointer");
-        refuses(SOME_LAYERS, "--layer 3", "layer 3 of 3: the first is 0, the last 2");
+        refuses(
+            SOME_LAYERS,
+            "--layer 3",
+            "there is no layer 3: the first is 0, the last 2",
+        );
         let prefix = "--layer 1 --prefix layers.2.self_attn";
         refuses(SOME_LAYERS, prefix, "is it layer 1 or 2?");
         let nowhere = self.command.to_owned() + " --config nowhere.json";

@@ -110,7 +110,8 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "bert"}"#,
             0,
-            "config.json, layer 0: `num_attention_heads` is 12: there is more than one head; chapter 2 (multi-head) has such layers",
+            "config.json, layer 0: `num_attention_heads` is 12: there is more than \
+             one head; chapter 2 (multi-head) has such layers",
         ),
         (
             r#"{"model_type": "deepseek_v3"}"#,

@@ -191,17 +191,20 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": true}"#,
             2,
-            "scores are q · k · 0.041667, as scale_attn_weights and scale_attn_by_inverse_layer_idx in the file",
+            "scores are q · k · 0.041667, as scale_attn_weights and \
+             scale_attn_by_inverse_layer_idx in the file",
         ),
         (
             r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 4}"#,
             0,
-            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) has such layers",
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
         ),
         (
             r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}"#,
             0,
-            "`num_key_value_heads` is 2: 4 heads share keys and values; chapter 6 (rotary)",
+            "`num_key_value_heads` is 2: 4 heads share keys and values; chapter 6 \
+             (rotary)",
         ),
     ] {
         MULTI_HEAD.refuses_layer(config, layer, says);

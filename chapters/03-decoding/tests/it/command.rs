@@ -163,12 +163,14 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "bert"}"#,
             0,
-            "`model_type` is bert: its tokens see those that follow, too; chapter 2 (multi-head)",
+            "`model_type` is bert: its tokens see those that follow, too; chapter 2 \
+             (multi-head)",
         ),
         (
             r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 4}"#,
             0,
-            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) has such layers",
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
         ),
     ] {
         DECODING.refuses_layer(config, layer, says);

@@ -139,12 +139,14 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}"#,
             0,
-            "`num_key_value_heads` is 2: there is more than one key per token; chapter 6 (rotary)",
+            "`num_key_value_heads` is 2: there is more than one key per token; \
+             chapter 6 (rotary)",
         ),
         (
             r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 1}"#,
             0,
-            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) has such layers",
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
         ),
     ] {
         MULTI_QUERY.refuses_layer(config, layer, says);

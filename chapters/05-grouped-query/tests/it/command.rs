@@ -306,12 +306,14 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}"#,
             0,
-            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) has such layers",
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
         ),
         (
             r#"{"model_type": "olmo2"}"#,
             0,
-            "its queries and keys are normed before they meet; no chapter of this book has such layers yet",
+            "its queries and keys are normed before they meet; no chapter of this \
+             book has such layers yet",
         ),
         (
             r#"{"model_type": "deepseek_v3"}"#,

@@ -383,100 +383,111 @@ fn a_configuration_sets_the_flags() {
     );
 }
 
+/// Configurations, a layer of each, and what is said of it.
+const LACKS: [(&str, usize, &str); 18] = [
+    (
+        r#"{"model_type": "qwen3"}"#,
+        0,
+        "`model_type` is qwen3: its queries and keys are normed before they meet; \
+             no chapter of this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "olmo2"}"#,
+        0,
+        "`model_type` is olmo2: its queries and keys are normed",
+    ),
+    (
+        r#"{"model_type": "stablelm", "qk_layernorm": true, "partial_rotary_factor": 1.0}"#,
+        0,
+        "`qk_layernorm` is true: its queries and keys are normed",
+    ),
+    (
+        r#"{"model_type": "stablelm"}"#,
+        0,
+        "`partial_rotary_factor` is 0.25: 20 of 80 features rotate; no chapter of \
+             this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "glm4"}"#,
+        0,
+        "`partial_rotary_factor` is 0.5: 64 of 128 features rotate",
+    ),
+    (
+        r#"{"model_type": "phi3", "partial_rotary_factor": 0.75}"#,
+        0,
+        "`partial_rotary_factor` is 0.75: 72 of 96 features rotate",
+    ),
+    (
+        r#"{"model_type": "gemma2"}"#,
+        1,
+        "`attn_logit_softcapping` is 50: its scores are bounded by a tanh",
+    ),
+    (
+        r#"{"model_type": "gemma2", "query_pre_attn_scalar": 144}"#,
+        1,
+        "its scores are q · k · 0.083333, as query_pre_attn_scalar in the file or its default says, and here q · k / √256",
+    ),
+    (
+        r#"{"model_type": "gemma3_text"}"#,
+        5,
+        "its queries and keys are normed before they meet",
+    ),
+    (
+        r#"{"model_type": "granite"}"#,
+        0,
+        "its scores are q · k · 1.000000, as attention_multiplier in the file",
+    ),
+    (
+        r#"{"model_type": "gpt_oss"}"#,
+        0,
+        "`rope_type` is yarn: frequencies are slowed down by parts, and scores \
+             grow",
+    ),
+    (
+        r#"{"model_type": "gpt_oss", "rope_scaling": {"rope_type": "default"}}"#,
+        0,
+        "`model_type` is gpt_oss: its heads have learned sinks; no chapter of \
+             this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "smollm3"}"#,
+        3,
+        "`model_type` is smollm3: its layer 3 does not rotate; chapter 5 \
+             (grouped-query) has such layers",
+    ),
+    (
+        r#"{"model_type": "bert"}"#,
+        0,
+        "`model_type` is bert: its layer 0 does not rotate; chapter 2 \
+             (multi-head) has such layers",
+    ),
+    (
+        r#"{"model_type": "deepseek_v2"}"#,
+        0,
+        "`kv_lora_rank` is 512: heads share a latent; chapter 7 (latent) has such \
+             layers",
+    ),
+    (
+        r#"{"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2.0}}"#,
+        0,
+        "`rope_type` is linear: all frequencies are slowed down; no chapter of \
+             this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "qwen2", "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}"#,
+        0,
+        "`rope_type` is yarn: ",
+    ),
+    (
+        r#"{"model_type": "llama", "clip_qkv": 8.0}"#,
+        0,
+        "`clip_qkv` is 8.0: Transformers reads no such key",
+    ),
+];
+
 #[test]
 fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
-    for (config, layer, says) in [
-        (
-            r#"{"model_type": "qwen3"}"#,
-            0,
-            "`model_type` is qwen3: its queries and keys are normed before they meet; no chapter of this book has such layers yet",
-        ),
-        (
-            r#"{"model_type": "olmo2"}"#,
-            0,
-            "`model_type` is olmo2: its queries and keys are normed",
-        ),
-        (
-            r#"{"model_type": "stablelm", "qk_layernorm": true, "partial_rotary_factor": 1.0}"#,
-            0,
-            "`qk_layernorm` is true: its queries and keys are normed",
-        ),
-        (
-            r#"{"model_type": "stablelm"}"#,
-            0,
-            "`partial_rotary_factor` is 0.25: 20 of 80 features rotate; no chapter of this book has such layers yet",
-        ),
-        (
-            r#"{"model_type": "glm4"}"#,
-            0,
-            "`partial_rotary_factor` is 0.5: 64 of 128 features rotate",
-        ),
-        (
-            r#"{"model_type": "phi3", "partial_rotary_factor": 0.75}"#,
-            0,
-            "`partial_rotary_factor` is 0.75: 72 of 96 features rotate",
-        ),
-        (
-            r#"{"model_type": "gemma2"}"#,
-            1,
-            "`attn_logit_softcapping` is 50: its scores are bounded by a tanh",
-        ),
-        (
-            r#"{"model_type": "gemma2", "query_pre_attn_scalar": 144}"#,
-            1,
-            "its scores are q · k · 0.083333, as query_pre_attn_scalar in the file or its default says, and here q · k / √256",
-        ),
-        (
-            r#"{"model_type": "gemma3_text"}"#,
-            5,
-            "its queries and keys are normed before they meet",
-        ),
-        (
-            r#"{"model_type": "granite"}"#,
-            0,
-            "its scores are q · k · 1.000000, as attention_multiplier in the file",
-        ),
-        (
-            r#"{"model_type": "gpt_oss"}"#,
-            0,
-            "`rope_type` is yarn: frequencies are slowed down by parts, and scores grow",
-        ),
-        (
-            r#"{"model_type": "gpt_oss", "rope_scaling": {"rope_type": "default"}}"#,
-            0,
-            "`model_type` is gpt_oss: its heads have learned sinks; no chapter of this book has such layers yet",
-        ),
-        (
-            r#"{"model_type": "smollm3"}"#,
-            3,
-            "`model_type` is smollm3: its layer 3 does not rotate; chapter 5 (grouped-query) has such layers",
-        ),
-        (
-            r#"{"model_type": "bert"}"#,
-            0,
-            "`model_type` is bert: its layer 0 does not rotate; chapter 2 (multi-head) has such layers",
-        ),
-        (
-            r#"{"model_type": "deepseek_v2"}"#,
-            0,
-            "`kv_lora_rank` is 512: heads share a latent; chapter 7 (latent) has such layers",
-        ),
-        (
-            r#"{"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2.0}}"#,
-            0,
-            "`rope_type` is linear: all frequencies are slowed down; no chapter of this book has such layers yet",
-        ),
-        (
-            r#"{"model_type": "qwen2", "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}"#,
-            0,
-            "`rope_type` is yarn: ",
-        ),
-        (
-            r#"{"model_type": "llama", "clip_qkv": 8.0}"#,
-            0,
-            "`clip_qkv` is 8.0: Transformers reads no such key",
-        ),
-    ] {
+    for (config, layer, says) in LACKS {
         ROTARY.refuses_layer(config, layer, says);
     }
 }
