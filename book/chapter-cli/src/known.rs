@@ -337,7 +337,7 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-const AROUND: &str = "pick the attention alone with --prefix";
+pub(crate) const AROUND: &str = "pick the attention alone with --prefix";
 
 /// What the tensor `name` is, prefix not included.
 pub(crate) fn known(name: &str) -> Option<Known> {

@@ -91,7 +91,7 @@ impl Config {
     }
 
     fn quantization(&self) -> Result<Option<&Map<String, Value>>, ConfigError> {
-        let names = ["quantization_config", "compression_config"];
+        let names = ["quantization_config", "compression_config", "quantization"];
         let places = [&self.outer, &self.keys.given];
         let found =
             places.into_iter().flat_map(|keys| names.map(|name| keys.get(name)));
@@ -154,6 +154,10 @@ fn method(keys: &Map<String, Value>) -> Result<String, ConfigError> {
         None if flag(keys, "load_in_8bit") || flag(keys, "load_in_4bit") => {
             Ok("bitsandbytes".to_owned())
         }
+        // MLX names no method.
+        None if keys.contains_key("bits") && keys.contains_key("group_size") => {
+            Ok("mlx".to_owned())
+        }
         None => Err(refused(
             "quantization_config.quant_method",
             &Value::Null,
@@ -175,6 +179,7 @@ fn scheme(method: &str, keys: &Map<String, Value>) -> Result<Scheme, ConfigError
         "bitsandbytes" => bitsandbytes(keys),
         "gptq" | "auto-round" | "intel/auto-round" => gptq(keys),
         "awq" => awq(keys),
+        "mlx" => mlx(keys),
         "mxfp4" => {
             let mut scheme = all(4.25, left(keys, "modules_to_not_convert", true)?);
             scheme.experts_only = true;
@@ -283,6 +288,19 @@ fn awq(keys: &Map<String, Value>) -> Result<Scheme, ConfigError> {
     // Added to what is listed.
     left.push(Pattern::new("lm_head")?);
     Ok(all(grouped(keys)?, left))
+}
+
+/// All matrices and the tables, with a scale and a bias of 16 bits for each group.
+fn mlx(keys: &Map<String, Value>) -> Result<Scheme, ConfigError> {
+    let own = keys.iter().find(|(_, value)| value.is_object() || value.is_boolean());
+    if let Some((key, value)) = own {
+        let why =
+            "bits that differ between modules are not counted; say `--weight-bytes`";
+        return Err(refused(&format!("quantization.{key}"), value, why));
+    }
+    let bits = bits(keys, &["bits"])?.unwrap_or(4.0);
+    let group = size("group_size", keys.get("group_size").unwrap_or(&Value::Null))?;
+    Ok(Scheme { table: true, ..all(bits + 32.0 / group, Vec::new()) })
 }
 
 /// Bits of a weight with a scale of 16 bits and a zero point for each of its groups.
@@ -396,6 +414,9 @@ fn left(
 
 /// Bytes of a number in the cache, if the checkpoint says how it is quantized.
 fn cache(keys: &Map<String, Value>) -> Result<Option<f64>, ConfigError> {
+    if keys.get("kv_cache_quant_algo").is_some_and(|name| name == "FP8") {
+        return Ok(Some(1.0));
+    }
     let scheme = keys.get("kv_cache_scheme").and_then(Value::as_object);
     let bits = scheme.map(|scheme| bits(scheme, &["num_bits"])).transpose()?;
     Ok(bits.flatten().map(|bits| bits / 8.0))

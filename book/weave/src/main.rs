@@ -14,7 +14,8 @@ mod report;
 mod weaving;
 
 use std::{
-    io,
+    fmt::Display,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -90,20 +91,20 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let root = arguments.root;
     match arguments.command.unwrap_or(Command::Build { live: false, author: false }) {
         Command::Build { author: true, .. } => {
-            println!("{}", book::build(&root, Audience::Author, None)?.summary);
+            say(book::build(&root, Audience::Author, None)?.summary);
             Ok(ExitCode::SUCCESS)
         }
         Command::Build { live, .. } => build(&root, live),
         Command::Serve { open, port } => helpers::serve(&root, open, port),
         Command::Epub => {
             let built = book::build(&root, Audience::Readers, None)?;
-            println!("{}", built.summary);
+            say(&built.summary);
             helpers::pack(&root, &built)
         }
         Command::Plots => {
             let drawn = plots::draw(&root)?;
             figures::save(&root.join(plots::FOLDER), &drawn)?;
-            println!("drew {} pictures into {}", drawn.len(), plots::FOLDER);
+            say(format!("drew {} pictures into {}", drawn.len(), plots::FOLDER));
             Ok(ExitCode::SUCCESS)
         }
         Command::Preprocess { question: None } => preprocess(),
@@ -117,17 +118,22 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 fn build(root: &Path, live: bool) -> Result<ExitCode> {
     let module = if live { live::compile(root)? } else { None };
     let built = book::build(root, Audience::Readers, module.as_deref())?;
-    println!("{}", built.summary);
+    say(&built.summary);
     match &module {
         Some(module) => {
-            println!("live figures: {} KB of WebAssembly", module.len() / 1000);
+            say(format!("live figures: {} KB of WebAssembly", module.len() / 1000));
         }
-        None if live => println!("no live figures: {}", live::MISSING),
+        None if live => say(format!("no live figures: {}", live::MISSING)),
         None => {}
     }
-    println!("{}", built.folder.join("index.html").display());
-    println!("read it with: cargo run -- serve --open");
+    say(built.folder.join("index.html").display());
+    say("read it with: cargo run -- serve --open");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line for whoever ran the command. One who has closed the pipe wants no more.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn preprocess() -> Result<ExitCode> {

@@ -1,10 +1,12 @@
-//! `convert`: a multi-head checkpoint in, a grouped-query checkpoint out. Every
-//! `k_proj` and `v_proj` behind the prefix is pooled; all else stays as it is.
+//! `convert`: a multi-head checkpoint in, a grouped-query checkpoint out. Every `k_proj` and
+//! `v_proj` behind the prefix is pooled, and a norm that belongs to their heads with them;
+//! all else stays as it is. What cannot be converted rightly is refused.
 
+use crate::pooling::{Pooled, Widths, parts, pool_layer};
 use crate::{Groups, Pool, Pooling};
-use anyhow::{Context, Result, ensure};
-use chapter_cli::{Destination, LinearTensors, RawTensor, Tensors};
-use std::collections::{BTreeMap, BTreeSet};
+use anyhow::{Context, Result};
+use chapter_cli::{AttentionLayers, Destination, Tensors, attention_layers};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -12,9 +14,15 @@ use std::path::PathBuf;
 ///
 /// Pools the keys and values of neighboring heads: every tensor whose name ends in
 /// k_proj.weight, k_proj.bias, v_proj.weight or v_proj.bias and begins with the prefix.
-/// Without a prefix that is every layer of a whole checkpoint. All other tensors and the
-/// metadata are kept as they are, and so are the dtypes. The output is written whole or
-/// not at all.
+/// Without a prefix that is every layer of a whole checkpoint. A norm on the keys that has
+/// a gain for each head is pooled as they are; a norm with one gain for all heads stays.
+/// All other tensors and the metadata are kept as they are, and so are the dtypes. The
+/// output is written whole or not at all. A checkpoint in several files is converted file by
+/// file.
+///
+/// Refused are quantized layers, fused projections (qkv_proj, query_key_value, c_attn, …),
+/// and layers with a tensor that the command does not know. Vision and audio towers are left
+/// alone, unless the prefix names one.
 ///
 /// The result is a starting point: on a trained model it gives wrong answers until it
 /// has been trained a little further.
@@ -47,9 +55,18 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// What the names of the layers begin with, such as model.layers.0.self_attn.
+    /// What the names of the layers begin with, such as model.layers.0.self_attn
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
+
+    /// How wide a head is, where the file holds no q_proj.weight that tells it
+    #[arg(long, value_name = "D")]
+    head_dim: Option<usize>,
+
+    /// Keep a tensor of the layers as it is that the command does not know, by its name
+    /// behind the layer's, such as gate.weight; may be given several times
+    #[arg(long, value_name = "NAME")]
+    keep: Vec<String>,
 }
 
 /// [`Pooling`] by name.
@@ -69,7 +86,7 @@ pub fn convert(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Result<()> {
-    let Arguments { heads, kv_heads, method, seed, ref prefix, .. } = *arguments;
+    let Arguments { heads, kv_heads, method, seed, .. } = *arguments;
     let groups = Groups::new(heads, kv_heads)
         .with_context(|| format!("--heads {heads} --kv-heads {kv_heads}"))?;
     let pooling = match method {
@@ -79,110 +96,57 @@ pub fn convert(
     };
     let destination = Destination::check(&arguments.output)?;
     let file = Tensors::open(&arguments.input)?;
-    let converted = pool_layers(&file, prefix, &mut Pool::new(groups, pooling))?;
+    let found = attention_layers(&file, &arguments.prefix, &parts())?;
+    let converted =
+        pool_layers(&file, &found, &mut Pool::new(groups, pooling), arguments)?;
 
     let mut tensors = BTreeMap::new();
+    let gone = match converted.dropped.len() {
+        0 => String::new(),
+        dropped => format!(", {dropped} left out"),
+    };
     for name in file.names() {
-        tensors.insert(name.clone(), file.raw(&name)?);
+        if !converted.dropped.contains(&name) {
+            tensors.insert(name.clone(), file.raw(&name)?);
+        }
     }
-    let odd = left_behind(&tensors, &converted);
-    let (count, kept) = (converted.len(), tensors.len() - converted.len());
-    tensors.extend(converted);
+    let count = converted.tensors.len();
+    tensors.extend(converted.tensors);
+    let kept = tensors.len() - count;
     destination.write_tensors(&tensors, file.metadata())?;
 
-    for warning in file.warnings().into_iter().chain(odd) {
+    let towers = found.towers.iter().map(|tower| left_alone(tower));
+    let warnings = file.warnings().into_iter().chain(converted.warnings).chain(towers);
+    for warning in warnings {
         let _ = writeln!(stderr, "warning: {}", printable(&warning));
     }
     let to = printable(&arguments.output.to_string_lossy());
-    writeln!(stdout, "wrote {to}\n{count} tensors pooled, {kept} kept")?;
+    let s = if count == 1 { "" } else { "s" };
+    writeln!(stdout, "wrote {to}\n{count} tensor{s} pooled, {kept} kept{gone}")?;
     writeln!(stdout, "in config.json, set num_key_value_heads to {kv_heads}")?;
     Ok(())
 }
 
-/// The new tensors of every layer behind `prefix`, by their names in the file.
+/// The new tensors of every layer, by their names in the file.
 fn pool_layers(
     file: &Tensors,
-    prefix: &str,
+    found: &AttentionLayers,
     pool: &mut Pool,
-) -> Result<BTreeMap<String, RawTensor<'static>>> {
-    let names = file.with_prefix(prefix).names();
-    let layers: BTreeSet<&str> =
-        names.iter().filter_map(|name| layer_of(name)).collect();
-    let mut pooled = BTreeMap::new();
-    for layer in &layers {
-        let view = file.with_prefix(&format!("{prefix}{layer}"));
-        for name in ["k_proj", "v_proj"] {
-            for (part, tensor) in pool_projection(&view, name, pool)? {
-                pooled.insert(format!("{prefix}{layer}{name}.{part}"), tensor);
-            }
-        }
+    arguments: &Arguments,
+) -> Result<Pooled> {
+    let widths = Widths::of(file, &found.layers, pool, arguments.head_dim)?;
+    let mut all = Pooled::default();
+    for layer in &found.layers {
+        all.add(pool_layer(file, layer, pool, widths, &arguments.keep)?);
     }
-    if layers.is_empty() {
-        // For its error, which names what there is.
-        file.with_prefix(prefix).linear("k_proj")?;
-    }
-    Ok(pooled)
+    Ok(all)
 }
 
-/// What stands before `k_proj.weight` and the like in a name that ends in them.
-fn layer_of(name: &str) -> Option<&str> {
-    let tensors = ["k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias"];
-    let before = tensors.iter().find_map(|tensor| name.strip_suffix(tensor))?;
-    (before.is_empty() || before.ends_with('.')).then_some(before)
-}
-
-/// The weight and, if there is one, the bias of one projection.
-fn pool_projection(
-    layer: &Tensors,
-    name: &str,
-    pool: &mut Pool,
-) -> Result<Vec<(&'static str, RawTensor<'static>)>> {
-    let (heads, kv_heads) = (pool.groups.heads(), pool.groups.kv_heads());
-    let LinearTensors { weight, bias } = layer.linear(name)?;
-    let full = format!("{name}.weight");
-    let (d_in, d_out) = weight.shape();
-    ensure!(
-        d_out.is_multiple_of(heads),
-        layer.mismatch(
-            &full,
-            &[d_out.next_multiple_of(heads), d_in],
-            "heads have one width"
-        ),
-    );
-    if name == "k_proj" && layer.contains("q_proj.weight") {
-        let queries = layer.linear("q_proj")?.weight.ncols();
-        let why = "a multi-head layer has as wide keys as queries";
-        ensure!(d_out == queries, layer.mismatch(&full, &[queries, d_in], why));
-    }
-    let width = d_out / heads * kv_heads;
-    let mut parts = Vec::new();
-    let mut add = |part, shape: Vec<usize>, numbers: &[f32]| -> Result<()> {
-        let dtype = layer.raw(&format!("{name}.{part}"))?.dtype;
-        parts.push((part, RawTensor::of(dtype, shape, &pool.blocks(numbers))?));
-        Ok(())
-    };
-    add("weight", vec![width, d_in], weight.as_slice())?;
-    if let Some(bias) = bias {
-        add("bias", vec![width], bias.as_slice())?;
-    }
-    Ok(parts)
-}
-
-/// A sentence for each tensor that belongs to a pooled projection and is neither its
-/// weight nor its bias.
-fn left_behind(
-    all: &BTreeMap<String, RawTensor>,
-    pooled: &BTreeMap<String, RawTensor>,
-) -> Vec<String> {
-    let projections: BTreeSet<&str> =
-        pooled.keys().filter_map(|name| name.strip_suffix(".weight")).collect();
-    let belongs = |name: &str| {
-        let rest = projections.iter().find_map(|p| name.strip_prefix(p));
-        rest.is_some_and(|rest| rest.starts_with('.'))
-    };
-    let odd = all.keys().filter(|name| belongs(name) && !pooled.contains_key(*name));
-    odd.map(|name| format!("{name} is kept, though its projection was pooled"))
-        .collect()
+fn left_alone(tower: &str) -> String {
+    format!(
+        "what stands under {tower} is another part of the model, and kept; \
+         --prefix {tower} converts it"
+    )
 }
 
 /// Without what could break a line or color a terminal.

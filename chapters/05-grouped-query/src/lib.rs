@@ -21,6 +21,7 @@ pub mod convert;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod pooling;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use decoding::{CacheError, Columns, KvCache, attend_columns};

@@ -27,8 +27,10 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod permute;
+mod reordering;
 mod scaling;
 mod stretched;
+mod told;
 
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;

@@ -1,11 +1,16 @@
 //! `permute`: a checkpoint whose heads pair their features one way in, one that pairs them
-//! the other way out. Only rows of query and key projections move, whole and to the bit.
+//! the other way out. Only rows of query and key projections move, whole and to the bit, and
+//! the gains of norms that stand behind them. What cannot be moved rightly is refused.
 
+use crate::reordering::{
+    Reordered, Rules, is_table, parts, reorder_layer, width_of_all,
+};
+use crate::told::Told;
 use crate::{Pairing, permutation};
 use anyhow::{Context, Result, ensure};
-use chapter_cli::{Destination, RawTensor, Tensors};
+use chapter_cli::{AttentionLayers, Destination, Tensors, attention_layers};
 use grouped_query::Groups;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -13,9 +18,15 @@ use std::path::PathBuf;
 ///
 /// Puts the rows of query and key projections into another order: every tensor behind the
 /// prefix whose name ends in q_proj.weight, q_proj.bias, k_proj.weight or k_proj.bias, or
-/// in Meta's names wq.weight and wk.weight. Without a prefix that is every layer of a whole
-/// checkpoint. All other tensors and the metadata are kept as they are, and no number of
-/// any dtype is changed. The output is written whole or not at all.
+/// in Meta's names wq.weight and wk.weight; and with them the gains of a norm on queries or
+/// keys. Without a prefix that is every layer of a whole checkpoint. Of DeepSeek's layers
+/// with a latent only the rows that are rotated move. All other tensors and the metadata are
+/// kept as they are, and no number of any dtype is changed. The output is written whole or
+/// not at all. A checkpoint in several files is permuted file by file.
+///
+/// Refused are packed and blockwise quantized layers, fused projections (qkv_proj,
+/// query_key_value, c_attn, …), and layers with a tensor that the command does not know.
+/// Vision and audio towers are left alone, unless the prefix names one.
 ///
 /// Run with the rotation of the new pairing, the model gives the scores that it gave before
 /// with that of the old. Names are kept: a file from Meta still has Meta's names.
@@ -32,20 +43,40 @@ pub struct Arguments {
     output: PathBuf,
 
     /// How many query heads the layers have
-    #[arg(long, value_name = "H")]
-    heads: usize,
+    #[arg(long, value_name = "H", required_unless_present = "config")]
+    heads: Option<usize>,
 
     /// How many key/value heads they have; divides H
-    #[arg(long, value_name = "G")]
-    kv_heads: usize,
+    #[arg(long, value_name = "G", required_unless_present = "config")]
+    kv_heads: Option<usize>,
+
+    /// The model's config.json, which says what --heads, --kv-heads and --rotary-dim say
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["heads", "kv_heads", "rotary_dim"])]
+    config: Option<PathBuf>,
 
     /// The pairing that the output is for; the input is taken to be for the other
     #[arg(long, value_enum)]
     to: Layout,
 
-    /// What the names of the layers begin with, such as model.layers.0.self_attn.
+    /// How many features of a head rotate, if not all: the first R. In config.json that is
+    /// partial_rotary_factor (or rotary_pct) times the width of a head, or rotary_dim. A
+    /// config.json beside the input that says otherwise is an error
+    #[arg(long, value_name = "R")]
+    rotary_dim: Option<usize>,
+
+    /// What the names of the layers begin with, such as model.layers.0.self_attn
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
+
+    /// How wide a head is, where the file holds no query or key projection that tells it
+    #[arg(long, value_name = "D")]
+    head_dim: Option<usize>,
+
+    /// Keep a tensor of the layers as it is that the command does not know, by its name
+    /// behind the layer's, such as gate.weight; may be given several times
+    #[arg(long, value_name = "NAME")]
+    keep: Vec<String>,
 }
 
 /// [`Pairing`] by the name that it has elsewhere.
@@ -59,10 +90,6 @@ enum Layout {
     Interleaved,
 }
 
-/// The projections whose heads are paired, and whether theirs are the query heads.
-const PROJECTIONS: [(&str, bool); 4] =
-    [("q_proj", true), ("k_proj", false), ("wq", true), ("wk", false)];
-
 /// Permutes a file.
 ///
 /// # Errors
@@ -72,134 +99,102 @@ pub fn permute(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Result<()> {
-    let Arguments { heads, kv_heads, to, ref prefix, .. } = *arguments;
-    let groups = Groups::new(heads, kv_heads)
-        .with_context(|| format!("--heads {heads} --kv-heads {kv_heads}"))?;
-    let (from, to) = match to {
+    let (from, to) = match arguments.to {
         Layout::HalfSplit => (Pairing::Neighbors, Pairing::Halves),
         Layout::Interleaved => (Pairing::Halves, Pairing::Neighbors),
     };
+    let (groups, rotary_dim) = heads_of(arguments, to)?;
+    if let Some(rotary_dim) = rotary_dim {
+        permutation(rotary_dim, from, to)
+            .with_context(|| format!("--rotary-dim {rotary_dim}"))?;
+    }
     let destination = Destination::check(&arguments.output)?;
     let file = Tensors::open(&arguments.input)?;
-    let permuted = permute_layers(&file, prefix, groups, |width| {
-        Ok(permutation(width, from, to)?)
-    })?;
+    expect_as_beside(arguments)?;
+    let found = attention_layers(&file, &arguments.prefix, &parts())?;
+    let mut tables = found.around.clone();
+    tables.retain(|name| is_table(name));
+    let rules = Rules {
+        groups,
+        from,
+        to,
+        rotary_dim,
+        head_dim: arguments.head_dim,
+        keep: &arguments.keep,
+        tables: &tables,
+    };
+    let Reordered { tensors: permuted, notes } = reorder_layers(&file, &found, rules)?;
 
     let mut tensors = BTreeMap::new();
     for name in file.names() {
         tensors.insert(name.clone(), file.raw(&name)?);
     }
-    let odd = left_behind(&tensors, &permuted);
     let (count, kept) = (permuted.len(), tensors.len() - permuted.len());
     tensors.extend(permuted);
     destination.write_tensors(&tensors, file.metadata())?;
 
-    for warning in odd {
-        let _ = writeln!(stderr, "warning: {}", printable(&warning));
+    for tower in found.towers {
+        let note = format!(
+            "what stands under {tower} is another part of the model, and kept; \
+             --prefix {tower} permutes it"
+        );
+        let _ = writeln!(stderr, "warning: {}", printable(&note));
     }
     let to = printable(&arguments.output.to_string_lossy());
-    writeln!(stdout, "wrote {to}\n{count} tensors permuted, {kept} kept")?;
+    let s = if count == 1 { "" } else { "s" };
+    writeln!(stdout, "wrote {to}\n{count} tensor{s} permuted, {kept} kept")?;
+    for note in notes {
+        writeln!(stdout, "{note}")?;
+    }
     Ok(())
 }
 
-/// The new tensors of every projection behind `prefix`, by their names in the file.
-fn permute_layers<'a>(
-    file: &'a Tensors,
-    prefix: &str,
-    groups: Groups,
-    order: impl Fn(usize) -> Result<Vec<usize>>,
-) -> Result<BTreeMap<String, RawTensor<'a>>> {
-    let mut permuted = BTreeMap::new();
-    let mut widths = BTreeMap::new();
-    for name in file.with_prefix(prefix).names() {
-        let Some((layer, is_query)) = paired(&name) else { continue };
-        let full = format!("{prefix}{name}");
-        let tensor = file.raw(&full)?;
-        let heads = if is_query { groups.heads() } else { groups.kv_heads() };
-        let width = width_of_a_head(file, &full, &tensor, heads)?;
-        let layer = format!("{prefix}{layer}");
-        let (first, expected) =
-            widths.entry(layer).or_insert_with(|| (full.clone(), width));
-        ensure!(
-            *expected == width,
-            "{full}: heads of {width}, but those of {first} have {expected}; are --heads \
-             and --kv-heads those of the file?",
-        );
-        let order = order(width).with_context(|| full.clone())?;
-        permuted.insert(full, with_rows_in_order(tensor, &order));
+/// The heads of the layers and how many of their features rotate, if not all, as the flags
+/// or config.json say.
+fn heads_of(arguments: &Arguments, to: Pairing) -> Result<(Groups, Option<usize>)> {
+    if let Some(config) = &arguments.config {
+        let Told { heads, kv_heads, rotary_dim, .. } = Told::by(config, to)?;
+        return Ok((Groups::new(heads, kv_heads)?, Some(rotary_dim)));
     }
-    if permuted.is_empty() {
-        // For its error, which names what there is.
-        file.with_prefix(prefix).linear("q_proj")?;
-    }
-    Ok(permuted)
+    let (heads, kv_heads) =
+        (arguments.heads.unwrap_or(0), arguments.kv_heads.unwrap_or(0));
+    let groups = Groups::new(heads, kv_heads)
+        .with_context(|| format!("--heads {heads} --kv-heads {kv_heads}"))?;
+    Ok((groups, arguments.rotary_dim))
 }
 
-/// What stands before `q_proj.weight` and the like in a name that ends in them, and
-/// whether it is about queries.
-fn paired(name: &str) -> Option<(&str, bool)> {
-    let of = |(projection, is_query): (&str, bool)| {
-        let whose = name.strip_suffix(".weight").or(name.strip_suffix(".bias"))?;
-        let layer = whose.strip_suffix(projection)?;
-        (layer.is_empty() || layer.ends_with('.')).then_some((layer, is_query))
+/// Weights do not say how much of a head rotates; the config.json that lies beside them
+/// does.
+fn expect_as_beside(arguments: &Arguments) -> Result<()> {
+    if arguments.config.is_some() {
+        return Ok(());
+    }
+    let told = match Told::beside(&arguments.input) {
+        Err(_) if arguments.rotary_dim.is_some() => None,
+        told => told?,
     };
-    PROJECTIONS.into_iter().find_map(of)
+    let Some(Told { width, rotary_dim, .. }) = told else { return Ok(()) };
+    let meant = arguments.rotary_dim.unwrap_or(width);
+    ensure!(
+        meant == rotary_dim,
+        "{rotary_dim} of {width} features of a head rotate, as the config.json beside the \
+         input says: --rotary-dim {rotary_dim}, or --config"
+    );
+    Ok(())
 }
 
-/// Rows of one head in a weight or bias.
-fn width_of_a_head(
+/// The new tensors of every layer, by their names in the file.
+fn reorder_layers(
     file: &Tensors,
-    name: &str,
-    tensor: &RawTensor,
-    heads: usize,
-) -> Result<usize> {
-    let is_weight = name.rsplit('.').next() == Some("weight");
-    let (rank, wanted) = if is_weight { (2, "[out, in]") } else { (1, "[out]") };
-    let shape = &tensor.shape;
-    ensure!(shape.len() == rank, "{name}: shape {shape:?}, wanted {wanted}");
-    let rows = shape[0];
-    let mut even = shape.clone();
-    even[0] = rows.next_multiple_of(2 * heads).max(2 * heads);
-    let why = "heads have one width, and their features pair up";
-    ensure!(even[0] == rows, file.mismatch(name, &even, why));
-    let whole = tensor.bytes.len().is_multiple_of(rows);
-    ensure!(whole, "{name}: rows of {} do not end at a byte", tensor.dtype);
-    Ok(rows / heads)
-}
-
-/// The tensor with the rows of each head of `order.len()` in this order.
-fn with_rows_in_order<'a>(tensor: RawTensor, order: &[usize]) -> RawTensor<'a> {
-    let row = (tensor.bytes.len() / tensor.shape[0]).max(1);
-    let heads = tensor.bytes.chunks(row * order.len());
-    let bytes: Vec<u8> = heads
-        .flat_map(|head| order.iter().map(move |&from| &head[from * row..][..row]))
-        .flatten()
-        .copied()
-        .collect();
-    RawTensor { dtype: tensor.dtype, shape: tensor.shape, bytes: bytes.into() }
-}
-
-/// A sentence for each tensor that follows the features of a permuted projection and is
-/// neither its weight nor its bias.
-fn left_behind(
-    all: &BTreeMap<String, RawTensor>,
-    permuted: &BTreeMap<String, RawTensor>,
-) -> Vec<String> {
-    let projections: BTreeSet<&str> =
-        permuted.keys().filter_map(|name| name.rsplit_once('.')).map(|x| x.0).collect();
-    let belongs = |name: &str| {
-        let scales = |projection: &&str| {
-            let norm = projection.replace("_proj", "_norm");
-            [*projection, &norm].iter().any(|owner| {
-                let rest = name.strip_prefix(owner);
-                rest.is_some_and(|rest| rest.starts_with('.'))
-            })
-        };
-        projections.iter().any(scales)
-    };
-    let odd = all.keys().filter(|name| belongs(name) && !permuted.contains_key(*name));
-    odd.map(|name| format!("{name} is kept, though its projection was permuted"))
-        .collect()
+    found: &AttentionLayers,
+    rules: Rules,
+) -> Result<Reordered> {
+    let width = width_of_all(file, &found.layers, rules.groups);
+    let mut all = Reordered::default();
+    for layer in &found.layers {
+        all.add(reorder_layer(file, layer, rules, width)?);
+    }
+    Ok(all)
 }
 
 /// Without what could break a line or color a terminal.

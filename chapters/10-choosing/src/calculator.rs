@@ -3,6 +3,7 @@
 use crate::{Machine, Mechanism, Model, Setting};
 use anyhow::Result;
 use attention::example::grouped as thousands;
+use checkpoint::Bytes;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -13,8 +14,11 @@ pub struct Question {
     pub model: Model,
     /// The machine that it runs on.
     pub machine: Machine,
-    /// How long, how many, how many bytes a number.
+    /// How long, how many, how many bytes per number.
     pub setting: Setting,
+    /// How a file says that its weights are stored, if not in half precision: the
+    /// method of quantization, or the type.
+    pub stored: Option<String>,
 }
 
 /// The answer for one mechanism.
@@ -64,7 +68,7 @@ impl Question {
     fn row(&self, mechanism: String, model: &Model) -> Row {
         let Question { machine, setting, .. } = self;
         let parameters = model.parameters();
-        let weight_bytes = parameters * setting.weight_bytes;
+        let weight_bytes = model.weights().bytes(setting.weight_bytes);
         let sequence = model.cache(setting.context) * setting.cache_bytes;
         let memory_bytes = weight_bytes + sequence * setting.batch as f64;
         let step = model.step(setting);
@@ -99,12 +103,17 @@ impl Question {
     pub fn table(&self) -> String {
         let Setting { context, batch, .. } = self.setting;
         let mut text = format!(
-            "{} on {}\n{} tokens each, batch of {}\n\n",
+            "{} on {}\n{} tokens each, batch of {}\n",
             self.model.name,
             self.machine.name,
             thousands(context),
             thousands(batch),
         );
+        if let Some(stored) = &self.stored {
+            let size = bytes(self.model.weights().bytes(self.setting.weight_bytes));
+            let _ = writeln!(text, "weights in {stored}: {size}");
+        }
+        text += "\n";
         text += "               cache of a     they   most\n";
         text += "              token  sequence  fit  tok/s\n";
         for row in self.rows() {
@@ -137,17 +146,39 @@ impl Question {
             machine: &'a str,
             context: u64,
             batch: u64,
+            stored: Option<&'a str>,
             weight_bytes: f64,
+            weight_bytes_by_part: Parts,
             cache_bytes: f64,
             mechanisms: Vec<Row>,
         }
-        let Setting { context, batch, weight_bytes, cache_bytes } = self.setting;
+        #[derive(Serialize)]
+        struct Parts {
+            attention: f64,
+            network: f64,
+            experts: f64,
+            head: f64,
+            table: f64,
+            rest: f64,
+        }
+        let Setting { context, batch, weight_bytes: each, cache_bytes } = self.setting;
+        let Bytes { attention, network, experts, head, table, rest } = each;
+        let weights = self.model.weights();
         let answer = Answer {
             model: &self.model.name,
             machine: self.machine.name,
             context,
             batch,
-            weight_bytes,
+            stored: self.stored.as_deref(),
+            weight_bytes: weights.bytes(each) / weights.count(),
+            weight_bytes_by_part: Parts {
+                attention,
+                network,
+                experts,
+                head,
+                table,
+                rest,
+            },
             cache_bytes,
             mechanisms: self.rows(),
         };
@@ -155,9 +186,9 @@ impl Question {
     }
 }
 
-/// The model with each mechanism in place of its own, the largest cache first: a key and a
-/// value for each head, for 8, for one, and a latent as `DeepSeek` sizes it, 4 heads wide
-/// with half a head turned (DeepSeek-AI 2024, *DeepSeek-V2*, §2.1.4).
+/// The model with each mechanism in place of its own, the largest cache first: a key
+/// and a value for each head, for 8, for one, and a latent as `DeepSeek` sizes it, 4
+/// heads wide with half a head turned (DeepSeek-AI 2024, *DeepSeek-V2*, §2.1.4).
 #[must_use]
 pub fn variants(model: &Model) -> Vec<(String, Model)> {
     let (heads, own_kv_heads, qk_dim, v_dim) = match model.mechanism {

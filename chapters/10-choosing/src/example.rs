@@ -289,7 +289,7 @@ fn full_facts(
     one: &Question,
     fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
 ) -> Result<()> {
-    let Question { model, machine, setting } = one;
+    let Question { model, machine, setting, .. } = one;
     let full = machine.sequences(model, setting).unwrap_or(1);
     fact("full_batch", full.to_string())?;
     let rows = experiments::question(full)?.rows();

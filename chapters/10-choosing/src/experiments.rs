@@ -5,6 +5,7 @@ use crate::machines::{self, MACHINES};
 use crate::{Machine, Mechanism, Model, Setting, Step, config};
 use anyhow::{Context, Result};
 use attention::experiments::Recorded;
+use checkpoint::Bytes;
 
 /// Models by name, each with its `config.json`: the keys that say what it costs, with the
 /// values that its authors published.
@@ -42,9 +43,10 @@ pub fn model(name: &str) -> Result<Model> {
 /// # Errors
 /// None that can happen: the names are in the lists.
 pub fn question(batch: u64) -> Result<Question> {
-    let setting = Setting { context: 8192, batch, weight_bytes: 2.0, cache_bytes: 2.0 };
+    let weight_bytes = Bytes::all(2.0);
+    let setting = Setting { context: 8192, batch, weight_bytes, cache_bytes: 2.0 };
     let machine = machines::find("H100").unwrap_or(MACHINES[0]);
-    Ok(Question { model: model("Llama-3-8B")?, machine, setting })
+    Ok(Question { model: model("Llama-3-8B")?, machine, setting, stored: None })
 }
 
 /// Heads that the benchmark runs, each 128 wide.

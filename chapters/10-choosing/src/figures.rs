@@ -7,6 +7,7 @@ use crate::machines;
 use crate::{FeedForward, Mechanism, Model, Setting};
 use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
+use checkpoint::Bytes;
 use figures::{Axis, Bars, Chart, Figure, Hue, Words};
 
 /// All of them, in the order in which the chapter shows them.
@@ -65,8 +66,9 @@ pub fn ceiling_with(
     };
     let machine =
         machines::find(machine).with_context(|| format!("no machine `{machine}`"))?;
-    let setting = Setting { context, batch: 1, weight_bytes: 2.0, cache_bytes: 2.0 };
-    let question = Question { model, machine, setting };
+    let weight_bytes = Bytes::all(2.0);
+    let setting = Setting { context, batch: 1, weight_bytes, cache_bytes: 2.0 };
+    let question = Question { model, machine, setting, stored: None };
     ceiling_of(&question)
 }
 
@@ -75,7 +77,7 @@ pub fn ceiling_with(
 /// # Errors
 /// When not a single sequence fits with any mechanism.
 pub fn ceiling_of(question: &Question) -> Result<Figure> {
-    let Question { model, machine, setting } = question;
+    let Question { model, machine, setting, .. } = question;
     let mut chart = Chart::new(
         Axis::log2("sequences at once"),
         Axis::log("tokens a second, at most"),

@@ -24,6 +24,7 @@ pub mod experiments;
 pub mod figures;
 pub mod machines;
 
+use checkpoint::Bytes;
 use minilm::models::Window;
 
 /// How a layer looks at other tokens, as far as its costs go.
@@ -110,8 +111,8 @@ impl Mechanism {
     }
 }
 
-/// The part of a layer that follows attention: a gated feed-forward network of three
-/// matrices, or many of them, of which each token uses a few.
+/// The part of a layer that follows attention: a feed-forward network of three matrices
+/// if it is gated, or of two, or many of them, of which each token uses a few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedForward {
     /// Layers with one network.
@@ -128,10 +129,12 @@ pub struct FeedForward {
     pub chosen: u64,
     /// Hidden width of what every token uses beside them.
     pub shared_dim: u64,
+    /// Matrices of each network.
+    pub matrices: u64,
 }
 
 impl FeedForward {
-    /// One network of hidden width `dim` in each of `layers`.
+    /// One gated network of hidden width `dim` in each of `layers`.
     #[must_use]
     pub fn dense(layers: u64, dim: u64) -> Self {
         FeedForward {
@@ -142,17 +145,8 @@ impl FeedForward {
             experts: 0,
             chosen: 0,
             shared_dim: 0,
+            matrices: 3,
         }
-    }
-
-    /// Weights of all layers if `used` experts of each are counted.
-    fn weights(&self, model_dim: u64, used: f64) -> f64 {
-        let network = |dim: u64| (3 * model_dim * dim) as f64;
-        let router = (model_dim * self.experts) as f64;
-        let experts =
-            used * network(self.expert_dim) + network(self.shared_dim) + router;
-        self.dense_layers as f64 * network(self.dense_dim)
-            + self.expert_layers as f64 * experts
     }
 }
 
@@ -186,16 +180,57 @@ pub struct Model {
     pub vocab: u64,
     /// Whether the table that tokens enter by is also the matrix that they leave by.
     pub tied: bool,
-    /// Biases and the weights of norms, in the whole model.
+    /// Biases, the weights of norms, and the table of positions where there is one.
     pub small: u64,
+}
+
+/// Weights, counted by the part of the model that they belong to, since some parts may
+/// be stored in fewer bits than others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weights {
+    /// Projections of attention.
+    pub attention: f64,
+    /// Networks that every token passes.
+    pub network: f64,
+    /// Networks that few tokens pass.
+    pub experts: f64,
+    /// The matrix that tokens leave by.
+    pub head: f64,
+    /// The table that tokens enter by, if it is another.
+    pub table: f64,
+    /// Routers, biases, the weights of norms, positions.
+    pub rest: f64,
+}
+
+impl Weights {
+    /// How many there are.
+    #[must_use]
+    pub fn count(self) -> f64 {
+        self.bytes(Bytes::all(1.0))
+    }
+
+    /// The bytes that they take, if each takes so many.
+    #[must_use]
+    pub fn bytes(self, each: Bytes) -> f64 {
+        let layers = self.attention * each.attention
+            + self.network * each.network
+            + self.experts * each.experts;
+        layers + self.head * each.head + self.table * each.table + self.rest * each.rest
+    }
 }
 
 impl Model {
     /// Numbers that were learned.
     #[must_use]
     pub fn parameters(&self) -> f64 {
-        self.read(self.feed_forward.experts as f64)
-            + if self.tied { 0.0 } else { self.table() }
+        self.weights().count()
+    }
+
+    /// The same, by parts.
+    #[must_use]
+    pub fn weights(&self) -> Weights {
+        let table = if self.tied { 0.0 } else { self.table() };
+        Weights { table, ..self.read(self.feed_forward.experts as f64) }
     }
 
     /// Weights of the table that tokens enter by, and of the matrix that they leave by.
@@ -205,11 +240,23 @@ impl Model {
 
     /// Weights that a step reads, if `used` experts of each layer are: all but the table
     /// that tokens enter by, of which it reads a row a token.
-    fn read(&self, used: f64) -> f64 {
-        let attention =
-            self.layers as f64 * self.mechanism.weights(self.model_dim) as f64;
-        let rest = self.feed_forward.weights(self.model_dim, used);
-        attention + rest + self.table() + self.small as f64
+    fn read(&self, used: f64) -> Weights {
+        let FeedForward { dense_layers, dense_dim, expert_layers, .. } =
+            self.feed_forward;
+        let FeedForward { expert_dim, experts, shared_dim, matrices, .. } =
+            self.feed_forward;
+        let network = |dim: u64| (matrices * self.model_dim * dim) as f64;
+        let (dense, sparse) = (dense_layers as f64, expert_layers as f64);
+        let routers = sparse * (self.model_dim * experts) as f64;
+        Weights {
+            attention: self.layers as f64
+                * self.mechanism.weights(self.model_dim) as f64,
+            network: dense * network(dense_dim) + sparse * network(shared_dim),
+            experts: sparse * used * network(expert_dim),
+            head: self.table(),
+            table: 0.0,
+            rest: routers + self.small as f64,
+        }
     }
 
     /// Tokens whose keys and values, or latents, are kept after `context` tokens, added
@@ -236,8 +283,9 @@ impl Model {
         let pairs = self.cached_tokens(context) as f64 * self.mechanism.pair() as f64;
         let batch = batch as f64;
         Step {
-            bytes: weights * weight_bytes + batch * self.cache(context) * cache_bytes,
-            multiply_adds: batch * (self.read(chosen as f64) + pairs),
+            bytes: weights.bytes(weight_bytes)
+                + batch * self.cache(context) * cache_bytes,
+            multiply_adds: batch * (self.read(chosen as f64).count() + pairs),
         }
     }
 
@@ -261,7 +309,8 @@ impl Model {
                 heads * (nope_dim + rope_dim + v_dim)
             }
         };
-        let layers = self.read(self.feed_forward.chosen as f64) - self.table();
+        let passed = self.read(self.feed_forward.chosen as f64);
+        let layers = passed.count() - passed.head;
         let leaving = context.min(1) as f64 * self.table();
         context as f64 * layers + pairs * expanded as f64 + leaving
     }
@@ -275,7 +324,7 @@ pub struct Setting {
     /// Sequences that get a token in the same step.
     pub batch: u64,
     /// Bytes of a weight: 2 in half precision, 0.5 in 4 bits.
-    pub weight_bytes: f64,
+    pub weight_bytes: Bytes,
     /// Bytes of a number in the cache.
     pub cache_bytes: f64,
 }
@@ -321,7 +370,7 @@ impl Machine {
     /// since nothing is kept.
     #[must_use]
     pub fn sequences(&self, model: &Model, setting: &Setting) -> Option<u64> {
-        let weights = model.parameters() * setting.weight_bytes;
+        let weights = model.weights().bytes(setting.weight_bytes);
         let sequence = model.cache(setting.context) * setting.cache_bytes;
         let room = (self.memory - weights).max(0.0);
         (sequence > 0.0).then(|| (room / sequence) as u64)

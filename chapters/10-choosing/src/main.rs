@@ -1,24 +1,33 @@
-//! `cargo run -p choosing`: the worked example; with flags, the calculator; and the figures.
+//! `cargo run -p choosing`: the worked example; with flags, the calculator; and the
+//! figures.
 
 use anyhow::{Context, Result, bail};
 use chapter_cli::Destination;
+use checkpoint::{Bytes, Config, Dtype};
 use choosing::calculator::Question;
-use choosing::config::{self, LONGEST};
 use choosing::machines::{self, MACHINES};
 use choosing::{
-    FeedForward, Machine, Mechanism, Model, Setting, example, experiments, figures,
+    FeedForward, Machine, Mechanism, Model, Setting, config, example, experiments,
+    figures,
 };
-use std::fs::File;
-use std::io::{self, Read, Write};
+use minilm::models::Window;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What each mechanism costs in a whole model: cache, memory, and the most tokens a second
-/// that a machine can make.
+/// What each mechanism costs in a whole model: cache, memory, and the most tokens a
+/// second that a machine can make.
 ///
 /// Without flags, prints the chapter's worked example. With some, answers for the model
-/// that they describe: a config.json, a model by name, or a shape of your own, which
-/// starts from Llama-3-8B.
+/// that they describe: a config.json, a model by name, or a shape of your own.
+///
+/// What no flag says is that of the file or of the model by name, and otherwise that of
+/// Llama-3-8B: 32 layers, 32 heads of 128 on 8 kv heads, no window; in every layer one
+/// gated feed-forward network (three matrices) 14,336 wide, without experts; 128,256
+/// tokens, and another matrix for those that leave than the table for those that enter;
+/// two norms per layer and no biases. Weights and cache are in half precision unless
+/// the file says otherwise (dtype, `quantization_config`) or `--weight-bytes` and
+/// `--cache-bytes` do.
 #[derive(clap::Parser)]
 #[command(name = "choosing", bin_name = "cargo run -p choosing --", version)]
 #[command(max_term_width = 88, args_conflicts_with_subcommands = true)]
@@ -28,7 +37,11 @@ Examples:
   cargo run -p choosing -- plots                        draw images/10-choosing/
   cargo run -p choosing -- --heads 32 --kv-heads 8 --context 32768
   cargo run -p choosing -- --model DeepSeek-V3 --machine H200 --batch 64 --json
-  cargo run -p choosing -- --config config.json --plot ceiling.svg")]
+  cargo run -p choosing -- --config config.json --plot ceiling.svg
+  cargo run -p choosing -- --layers 12 --heads 12 --head-dim 64 --ffn-dim 3072 \
+      --ffn-matrices 2 --vocab 50257 --tied              about GPT-2
+  cargo run -p choosing -- --window 4096 --window-layers 16
+  cargo run -p choosing -- --experts 8 --chosen 2 --expert-dim 14336")]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,7 +61,12 @@ enum Command {
 
 #[derive(clap::Args, Default, PartialEq)]
 struct Ask {
-    /// A config.json of Hugging Face, of a Llama, Mistral, Qwen, Gemma or `DeepSeek` kind
+    /// A config.json of Hugging Face, or the folder of one
+    ///
+    /// Of the kinds llama, mistral, mixtral, qwen, gemma, phi3, gpt-oss, olmo2, glm4,
+    /// stablelm, smollm3, granite, deepseek, minicpm3 and gpt2, or of a model of text
+    /// and images around one of them. Keys that are absent mean what Transformers takes
+    /// them to mean.
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     config: Option<PathBuf>,
 
@@ -76,13 +94,20 @@ struct Ask {
     #[arg(long, value_name = "D", value_parser = count(1 << 20))]
     model_dim: Option<u64>,
 
-    /// Hidden width of the feed-forward network
-    #[arg(long, value_name = "D", value_parser = count(1 << 20))]
-    ffn_dim: Option<u64>,
+    #[command(flatten)]
+    network: Network,
 
     /// Different tokens
     #[arg(long, value_name = "N", value_parser = count(1 << 28))]
     vocab: Option<u64>,
+
+    /// The table that tokens enter by is also the matrix that they leave by
+    #[arg(long)]
+    tied: bool,
+
+    /// They are two
+    #[arg(long, conflicts_with = "tied")]
+    untied: bool,
 
     /// Width of a latent, in place of keys and values
     #[arg(long, value_name = "R", value_parser = count(1 << 20), conflicts_with = "kv_heads")]
@@ -92,9 +117,13 @@ struct Ask {
     #[arg(long, value_name = "D", value_parser = count(1 << 14), requires = "lora_rank")]
     rope_dim: Option<u64>,
 
-    /// Tokens that every layer looks back, at most
+    /// Tokens that a layer looks back, at most
     #[arg(long, value_name = "N", value_parser = count(1 << 32))]
     window: Option<u64>,
+
+    /// Layers that have the window; the others see all [default with --window: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    window_layers: Option<u64>,
 
     /// Tokens of each sequence [default: 8192]
     #[arg(long, value_name = "N", value_parser = count(1 << 32))]
@@ -104,11 +133,16 @@ struct Ask {
     #[arg(long, value_name = "B", value_parser = count(1 << 24))]
     batch: Option<u64>,
 
-    /// Bytes of a weight: 2 in half precision, 0.5 in 4 bits [default: 2]
+    /// Bytes of each weight: 2 in half precision, 0.5 in 4 bits
+    ///
+    /// The default is what the file says, part by part, or else 2.
     #[arg(long, value_name = "BYTES", value_parser = size)]
     weight_bytes: Option<f64>,
 
-    /// Bytes of a number in the cache [default: 2]
+    /// Bytes of a number in the cache
+    ///
+    /// The default is that of the type that the file's layers compute in, or that of
+    /// its quantized cache, or else 2.
     #[arg(long, value_name = "BYTES", value_parser = size)]
     cache_bytes: Option<f64>,
 
@@ -124,7 +158,7 @@ struct Ask {
     #[arg(long, value_name = "GB/S", value_parser = size)]
     bandwidth: Option<f64>,
 
-    /// What it computes, in 10¹² floating-point operations a second
+    /// What it computes, in 10¹² floating-point operations per second
     #[arg(long, value_name = "TFLOPS", value_parser = size)]
     tflops: Option<f64>,
 
@@ -132,9 +166,42 @@ struct Ask {
     #[arg(long)]
     json: bool,
 
-    /// Also draw the most tokens a second against the batch
+    /// Also draw the most tokens per second against the batch
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+}
+
+/// What follows attention.
+#[derive(clap::Args, Default, PartialEq)]
+struct Network {
+    /// Hidden width of the feed-forward network
+    #[arg(long, value_name = "D", value_parser = count(1 << 20))]
+    ffn_dim: Option<u64>,
+
+    /// Its matrices: 3 if it is gated, 2 as in GPT-2, Falcon, BLOOM, OPT or
+    /// `StarCoder2`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=3))]
+    ffn_matrices: Option<u64>,
+
+    /// Networks of a layer with experts
+    #[arg(long, value_name = "E", value_parser = count(1 << 16))]
+    experts: Option<u64>,
+
+    /// Experts that a token uses [default: 1 of new ones]
+    #[arg(long, value_name = "K", value_parser = count(1 << 16))]
+    chosen: Option<u64>,
+
+    /// Hidden width of an expert [default of new ones: that of --ffn-dim]
+    #[arg(long, value_name = "D", value_parser = count(1 << 20))]
+    expert_dim: Option<u64>,
+
+    /// Hidden width of what every token uses beside experts
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u64).range(0..=1 << 20))]
+    shared_dim: Option<u64>,
+
+    /// Layers without experts, of width --ffn-dim [default of new experts: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    dense_layers: Option<u64>,
 }
 
 fn count(most: u64) -> clap::builder::RangedU64ValueParser {
@@ -148,15 +215,98 @@ fn size(text: &str) -> Result<f64, String> {
     size.ok_or_else(|| "not a number from 0.001 to 1000000000".to_owned())
 }
 
+impl Network {
+    /// The feed-forward part of so many layers, if `before` is that of another number.
+    fn of(&self, before: FeedForward, layers: u64) -> Result<FeedForward> {
+        let matrices = self.ffn_matrices.unwrap_or(before.matrices);
+        let old = before.dense_layers + before.expert_layers;
+        let had = before.expert_layers > 0;
+        let about_experts = [self.chosen, self.expert_dim, self.shared_dim]
+            .iter()
+            .chain([&self.experts, &self.dense_layers])
+            .any(Option::is_some);
+        let dense_dim = self.ffn_dim.unwrap_or(before.dense_dim);
+        if !about_experts && (self.ffn_dim.is_some() || !had) {
+            return Ok(FeedForward {
+                matrices,
+                ..FeedForward::dense(layers, dense_dim)
+            });
+        }
+        if !had && self.experts.is_none() {
+            bail!("--experts: say how many there are; the model has none yet");
+        }
+        if had && layers != old && self.dense_layers.is_none() {
+            bail!(
+                "--layers: give --dense-layers too, since experts are in some layers \
+                 only, or --ffn-dim, for a model without experts"
+            );
+        }
+        let dense_layers =
+            self.dense_layers.unwrap_or(before.dense_layers * u64::from(had));
+        if dense_layers > layers {
+            bail!("--dense-layers {dense_layers}: there are {layers} layers");
+        }
+        let experts = self.experts.unwrap_or(before.experts);
+        let chosen = self.chosen.unwrap_or(if had { before.chosen } else { 1 });
+        if chosen > experts {
+            bail!("--chosen {chosen}: there are {experts} experts");
+        }
+        if dense_layers > 0 && dense_dim == 0 {
+            bail!("--dense-layers {dense_layers}: give --ffn-dim too, their width");
+        }
+        let expert_dim = if had { before.expert_dim } else { dense_dim };
+        Ok(FeedForward {
+            dense_layers,
+            dense_dim,
+            expert_layers: layers - dense_layers,
+            expert_dim: self.expert_dim.unwrap_or(expert_dim),
+            experts,
+            chosen,
+            shared_dim: self.shared_dim.unwrap_or(before.shared_dim),
+            matrices,
+        })
+    }
+}
+
 impl Ask {
     fn question(&self) -> Result<Question> {
+        let read = |path: &PathBuf| Config::read(path);
+        let file = self.config.as_ref().map(read).transpose()?;
+        let stored = self.stored(file.as_ref())?;
         let setting = Setting {
             context: self.context.unwrap_or(8192),
             batch: self.batch.unwrap_or(1),
-            weight_bytes: self.weight_bytes.unwrap_or(2.0),
-            cache_bytes: self.cache_bytes.unwrap_or(2.0),
+            weight_bytes: stored.weight_bytes,
+            cache_bytes: self.cache_bytes.unwrap_or(stored.cache_bytes),
         };
-        Ok(Question { model: self.model()?, machine: self.machine()?, setting })
+        let model = self.model(file.as_ref())?;
+        Ok(Question { model, machine: self.machine()?, setting, stored: stored.name })
+    }
+
+    /// What weights and cache take where no flag says it: what the file says, or two
+    /// bytes for each number.
+    fn stored(&self, file: Option<&Config>) -> Result<Stored> {
+        const HALF: f64 = 2.0;
+        if let Some(bytes) = self.weight_bytes {
+            let weight_bytes = Bytes::all(bytes);
+            return Ok(Stored { weight_bytes, cache_bytes: HALF, name: None });
+        }
+        let Some(file) = file else {
+            let weight_bytes = Bytes::all(HALF);
+            return Ok(Stored { weight_bytes, cache_bytes: HALF, name: None });
+        };
+        let storage = file.storage(HALF).with_context(|| self.file_name())?;
+        let full = (file.dtype()? == Some(Dtype::F32)).then(|| "float32".to_owned());
+        Ok(Stored {
+            weight_bytes: storage.bytes,
+            cache_bytes: storage.cache_bytes,
+            name: storage.method.or(full),
+        })
+    }
+
+    fn file_name(&self) -> String {
+        let path = self.config.as_deref().unwrap_or(Path::new(""));
+        path.display().to_string()
     }
 
     fn machine(&self) -> Result<Machine> {
@@ -173,40 +323,51 @@ impl Ask {
         Ok(machine)
     }
 
-    fn model(&self) -> Result<Model> {
-        let mut model = match (&self.config, &self.model) {
-            (Some(path), _) => read(path)?,
+    fn model(&self, file: Option<&Config>) -> Result<Model> {
+        let mut model = match (file, &self.model) {
+            (Some(file), _) => {
+                let name = self.file_name();
+                config::model(&name, file).with_context(|| name.clone())?
+            }
             (None, Some(name)) => experiments::model(name)?,
             (None, None) => experiments::model("Llama-3-8B")?,
         };
         let before = model.clone();
         model.layers = self.layers.unwrap_or(model.layers);
         model.vocab = self.vocab.unwrap_or(model.vocab);
+        model.tied = (model.tied || self.tied) && !self.untied;
         model.mechanism = self.mechanism(&model)?;
         self.widths(&mut model);
-        if let Some(dim) = self.ffn_dim {
-            model.feed_forward = FeedForward::dense(model.layers, dim);
-        } else if model.layers != before.layers {
-            if model.feed_forward.expert_layers > 0 {
-                bail!(
-                    "--layers: give --ffn-dim too, since experts are in some layers only"
-                );
-            }
-            model.feed_forward.dense_layers = model.layers;
+        model.feed_forward = self.network.of(model.feed_forward, model.layers)?;
+        model.window = self.windows(&model, before.layers)?;
+        if file.is_none() && self.model.is_none() {
+            // Two norms per layer and one at the end, of the width that it has now.
+            model.small = (2 * model.layers + 1) * model.model_dim;
         }
-        model.window = match (self.window, model.window) {
-            (Some(tokens), _) => {
-                Some(minilm::models::Window { tokens, layers: model.layers })
-            }
-            (None, Some(_)) if model.layers != before.layers => {
-                bail!("--layers: give --window too, since some layers have one")
-            }
-            (None, window) => window,
-        };
         if model != before {
             "your shape".clone_into(&mut model.name);
         }
         Ok(model)
+    }
+
+    /// Which layers look back a fixed number of tokens, if there were `before` of all.
+    fn windows(&self, model: &Model, before: u64) -> Result<Option<Window>> {
+        let tokens = self.window.or(model.window.map(|window| window.tokens));
+        let layers = match (self.window_layers, self.window, model.window) {
+            (Some(layers), _, _) => layers,
+            (None, Some(_), _) => model.layers,
+            (None, None, Some(_)) if model.layers != before => {
+                bail!("--layers: give --window-layers too, since some layers have one")
+            }
+            (None, None, window) => return Ok(window),
+        };
+        if layers > model.layers {
+            bail!("--window-layers {layers}: there are {} layers", model.layers);
+        }
+        let Some(tokens) = tokens else {
+            bail!("--window-layers: give --window too, the tokens that they look back");
+        };
+        Ok((layers > 0).then_some(Window { tokens, layers }))
     }
 
     fn mechanism(&self, model: &Model) -> Result<Mechanism> {
@@ -257,16 +418,12 @@ impl Ask {
     }
 }
 
-fn read(path: &Path) -> Result<Model> {
-    let name = path.display().to_string();
-    let said = || name.clone();
-    let file = File::open(path).with_context(said)?;
-    let mut text = String::new();
-    file.take(LONGEST + 1).read_to_string(&mut text).with_context(said)?;
-    if text.len() as u64 > LONGEST {
-        bail!("{name}: longer than a configuration can be ({LONGEST} bytes)");
-    }
-    config::read(&name, &text).with_context(said)
+/// What numbers take.
+struct Stored {
+    weight_bytes: Bytes,
+    cache_bytes: f64,
+    /// How a file says that its weights are stored, if not in half precision.
+    name: Option<String>,
 }
 
 fn obey(line: &CommandLine, stdout: &mut dyn Write) -> Result<()> {

@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 use super::{
     addresses,
     policy::{self, Needs},
-    styles,
+    styles::Styles,
 };
 use crate::{audience::Audience, html};
 
@@ -63,6 +63,7 @@ pub(crate) fn finish(
     let moved = addresses::moved(book);
     copy_cards(root, folder, &pages, &moved)?;
     let needs = Needs { audience, wasm: holds(folder, "wasm")? };
+    let mut styles = Styles::of(folder);
     for file in files(folder, "html")? {
         let about = || format!("cannot finish {}", file.display());
         let mut text = fs::read_to_string(&file).with_context(about)?;
@@ -82,7 +83,7 @@ pub(crate) fn finish(
         }
         // A column without a heading has an empty cell there, not an empty heading.
         let text = text.replace("<th></th>", "<td></td>");
-        let text = styles::join(&text, folder).with_context(about)?;
+        let text = styles.join(&text).with_context(about)?;
         let text =
             policy::apply(&text, needs).map_err(|e| anyhow!(e)).with_context(about)?;
         fs::write(&file, text).with_context(about)?;

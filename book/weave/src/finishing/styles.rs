@@ -1,34 +1,87 @@
 //! One style sheet in the place of many: a page can be shown once all of them are there, and
 //! each costs a phone a way to the server and back.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs,
+    ops::Range,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 const OPENING: &str = r#"<link rel="stylesheet" href=""#;
 
-/// The page with the style sheets that it always needs as one, which is written beside the
-/// others in `folder` if it is not there yet.
-///
-/// # Errors
-/// When a style sheet cannot be read or written.
-pub(crate) fn join(page: &str, folder: &Path) -> Result<String> {
-    let links: Vec<(usize, usize, &str)> = page
-        .match_indices(OPENING)
-        .filter_map(|(start, _)| {
-            let from = start + OPENING.len();
-            let to = from + page[from..].find('"')?;
-            // One with more to say, such as for print alone, stays.
-            let end = to + page[to..].strip_prefix("\">").map(|_| 2)?;
-            Some((start, end, &page[from..to]))
-        })
-        .collect();
-    let Some((_, _, first)) = links.first() else { return Ok(page.to_owned()) };
-    let to_root = &first[..first.find(|c| c != '.' && c != '/').unwrap_or_default()];
+/// The style sheets that were joined so far: hundreds of pages need the same ones.
+pub(crate) struct Styles<'a> {
+    /// The finished book.
+    folder: &'a Path,
+    /// Which became which, from the top of the book.
+    joined: HashMap<Vec<String>, String>,
+}
+
+impl<'a> Styles<'a> {
+    /// None yet, of the book in `folder`.
+    pub(crate) fn of(folder: &'a Path) -> Styles<'a> {
+        Styles { folder, joined: HashMap::new() }
+    }
+
+    /// The page with the style sheets that it always needs as one, which lies beside the
+    /// others from then on.
+    ///
+    /// # Errors
+    /// When a style sheet cannot be read or written.
+    pub(crate) fn join(&mut self, page: &str) -> Result<String> {
+        let links = links(page);
+        let Some((_, first)) = links.first() else { return Ok(page.to_owned()) };
+        let to_root =
+            &first[..first.find(|c| c != '.' && c != '/').unwrap_or_default()];
+        let name = self.one(links.iter().map(|(_, link)| link))?;
+        let mut text = String::with_capacity(page.len());
+        let mut done = 0;
+        for (i, (place, _)) in links.iter().enumerate() {
+            text += &page[done..place.start];
+            if i == 0 {
+                text += &format!("{OPENING}{to_root}{name}\">");
+            }
+            done = place.end;
+        }
+        Ok(text + &page[done..])
+    }
+
+    /// The one in the place of those that a page links to.
+    fn one<'b>(&mut self, links: impl Iterator<Item = &'b &'b str>) -> Result<&str> {
+        let files: Vec<String> =
+            links.map(|link| link.trim_start_matches("../").to_owned()).collect();
+        match self.joined.entry(files) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let name = write_joined(self.folder, new.key())?;
+                Ok(new.insert(name))
+            }
+        }
+    }
+}
+
+/// The links of a page to style sheets that it always needs: where each stands, and what
+/// it leads to.
+fn links(page: &str) -> Vec<(Range<usize>, &str)> {
+    let link = |(start, _): (usize, &str)| {
+        let from = start + OPENING.len();
+        let to = from + page[from..].find('"')?;
+        // One with more to say, such as for print alone, stays.
+        let end = to + page[to..].strip_prefix("\">").map(|_| 2)?;
+        Some((start..end, &page[from..to]))
+    };
+    page.match_indices(OPENING).filter_map(link).collect()
+}
+
+/// Writes the style sheets of these names as one, whose name follows from what it says.
+fn write_joined(folder: &Path, files: &[String]) -> Result<String> {
     let mut joined = String::new();
-    for (_, _, file) in &links {
-        let file = folder.join(file.trim_start_matches("../"));
+    for file in files {
+        let file = folder.join(file);
         let css = fs::read_to_string(&file).with_context(|| {
             format!("cannot read the style sheet {}", file.display())
         })?;
@@ -38,17 +91,7 @@ pub(crate) fn join(page: &str, folder: &Path) -> Result<String> {
         Sha256::digest(&joined)[..4].iter().map(|byte| format!("{byte:02x}")).collect();
     let name = format!("css/book-{hash}.css");
     fs::write(folder.join(&name), joined).context("cannot write the style sheet")?;
-
-    let mut text = String::with_capacity(page.len());
-    let mut done = 0;
-    for (i, (start, end, _)) in links.iter().enumerate() {
-        text += &page[done..*start];
-        if i == 0 {
-            text += &format!("{OPENING}{to_root}{name}\">");
-        }
-        done = *end;
-    }
-    Ok(text + &page[done..])
+    Ok(name)
 }
 
 /// A style sheet without comments and with one space where there were many; what is quoted
@@ -114,7 +157,7 @@ mod tests {
         let page = "<link rel=\"stylesheet\" href=\"css/a.css\">\
             <link rel=\"stylesheet\" href=\"p.css\" media=\"print\">\
             <link rel=\"stylesheet\" href=\"b.css\">";
-        let joined = join(page, folder.path()).unwrap();
+        let joined = Styles::of(folder.path()).join(page).unwrap();
         assert_eq!(joined.matches("rel=\"stylesheet\"").count(), 2);
         assert!(joined.contains("media=\"print\""));
         let name = joined.split('"').nth(3).unwrap();

@@ -19,8 +19,11 @@ pub(crate) struct Workspace {
     /// Where its files can be read online, as book.toml says.
     pub repository: Option<String>,
     crates: BTreeMap<String, Crate>,
-    sources: Mutex<HashMap<PathBuf, Result<Arc<Source>, Problem>>>,
+    sources: Mutex<HashMap<PathBuf, Arc<Parsed>>>,
 }
+
+/// A file that is parsed when it is first asked for.
+type Parsed = OnceLock<Result<Arc<Source>, Problem>>;
 
 /// What the manifest of a crate says.
 #[derive(Default)]
@@ -196,7 +199,11 @@ impl Workspace {
 
     /// The parsed file at `path`; each is read once.
     fn source(&self, path: &Path) -> Result<Arc<Source>, Fault> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        // Pages are woven side by side: while one file is parsed, others can be asked for.
+        let place = {
+            let mut all = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(path.to_owned()).or_default())
+        };
         let read = || match fs::read_to_string(self.root.join(path)) {
             Ok(text) => Source::parse(path, text).map(Arc::new),
             Err(e) => {
@@ -204,8 +211,7 @@ impl Workspace {
                 Err(Problem { file: path.to_owned(), line: 1, message })
             }
         };
-        let known = sources.entry(path.to_owned()).or_insert_with(read);
-        known.clone().map_err(Fault::There)
+        place.get_or_init(read).clone().map_err(Fault::There)
     }
 
     /// The text of a file.

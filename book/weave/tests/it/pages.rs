@@ -142,6 +142,15 @@ fn success_says_what_was_woven_and_where_it_is() {
     assert_eq!(left, ["book"], "the workbench is cleared away");
 }
 
+#[cfg(unix)]
+#[test]
+fn whoever_has_read_enough_may_close_the_pipe() {
+    let book = Fixture::new();
+    let mut running = book.command().stdout(Stdio::piped()).spawn().unwrap();
+    drop(running.stdout.take());
+    assert!(running.wait().unwrap().success());
+}
+
 #[test]
 fn a_plain_mdbook_build_gives_the_same_pages() {
     let book = woven();

@@ -1,6 +1,7 @@
 //! The integration tests of `grouped-query`, linked once.
 
 mod command;
+mod convert;
 pub mod course;
 mod edges;
 mod figures;

@@ -310,17 +310,6 @@ fn metas_names_are_known_and_any_dtype_may_move() {
 }
 
 #[test]
-fn what_follows_the_features_of_a_permuted_projection_and_stays_is_told() {
-    let scaled = layer().f32s("q_proj.weight_scale", &[32, 1]);
-    let ran = ROTARY.run(scaled.f32s("k_norm.weight", &[4]), PERMUTE);
-    let told = "\
-warning: k_norm.weight is kept, though its projection was permuted
-warning: q_proj.weight_scale is kept, though its projection was permuted
-";
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, told));
-}
-
-#[test]
 fn an_input_may_be_permuted_in_place() {
     let ran = ROTARY.run(layer(), &PERMUTE.replace("--output out", "--output layer"));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));

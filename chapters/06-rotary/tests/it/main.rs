@@ -6,4 +6,5 @@ mod edges;
 mod figures;
 mod laws;
 mod outputs;
+mod permute;
 mod reference;

@@ -42,6 +42,11 @@ fn llama() -> Value {
     })
 }
 
+/// `llama` with a quantization.
+fn quantized(config: Value) -> String {
+    with("quantization_config", config)
+}
+
 /// `llama` with one key changed.
 fn with(key: &str, value: Value) -> String {
     let mut config = llama();
@@ -122,9 +127,9 @@ fn a_bad_config_gets_one_clear_line() {
         ("[1, 2]".into(), "the JSON is no object"),
         ("{}".into(), "no `model_type`"),
         ("[".repeat(100_000), "not JSON"),
-        (with("model_type", json!("gpt2")), "model_type `gpt2` is not known here"),
+        (with("model_type", json!("mamba")), "model_type `mamba` is not known here"),
         (with("model_type", json!("x\n\u{1b}[31m".repeat(9999))), "is not known here"),
-        (with("hidden_size", json!(null)), "no `hidden_size`"),
+        (with("hidden_size", json!(null)), "`hidden_size` is null"),
         (with("hidden_size", json!("64")), "`hidden_size` is \"64\""),
         (with("hidden_size", json!(64.5)), "`hidden_size` is 64.5"),
         (with("num_hidden_layers", json!(-3)), "`num_hidden_layers` is -3"),
@@ -140,8 +145,17 @@ fn a_bad_config_gets_one_clear_line() {
             "\"linear_attention\": only full_attention",
         ),
         (with("hidden_size", json!(65)), "do not divide a `hidden_size` of 65"),
-        (with("model_type", json!("deepseek_v3")), "no `qk_nope_head_dim`"),
-        (with("model_type", json!("mixtral")), "no `num_experts`"),
+        (
+            with("text_config", json!([])),
+            "`text_config` is [], and has to be an object",
+        ),
+        (with("model_type", json!("deepseek_v2")), "no `num_experts_per_tok`"),
+        (with("model_type", json!("bert")), "an encoder, which writes no tokens"),
+        (with("torch_dtype", json!("int3")), "`dtype` is \"int3\""),
+        (with("quantization_config", json!({})), "nothing says how the weights"),
+        (quantized(json!({ "quant_method": "aqlm" })), "`--weight-bytes` says them"),
+        (r#"{"weight_map": {}}"#.into(), "this is the index of a model's weights"),
+        (r#"{"n_layers": 32}"#.into(), "this looks like params.json"),
     ] {
         let error = answer(&config).unwrap_err();
         assert!(error.contains(said), "{said}: {error}");
@@ -191,7 +205,7 @@ fn the_largest_config_that_is_believed_overflows_nothing() {
 fn what_is_no_file_of_text_gets_one_clear_line() {
     let folder = TempDir::new().unwrap();
     let long = folder.path().join("long.json");
-    fs::write(&long, " ".repeat(2 << 20)).unwrap();
+    fs::File::create(&long).unwrap().set_len(checkpoint::LONGEST + 1).unwrap();
     let binary = folder.path().join("binary.json");
     fs::write(&binary, [0xff, 0xfe, 0]).unwrap();
     for path in [folder.path(), Path::new("/dev/zero"), &long, &binary] {
@@ -217,6 +231,8 @@ fn a_wrong_flag_gets_one_line_and_exit_code_2() {
         &["--lora-rank", "8", "--kv-heads", "2"],
         &["--rope-dim", "8"],
         &["--hedas", "8"],
+        &["--ffn-matrices", "4"],
+        &["--tied", "--untied"],
         &["plots", "--heads", "8"],
     ] {
         let (code, stdout, stderr) = run(arguments);
@@ -227,8 +243,14 @@ fn a_wrong_flag_gets_one_line_and_exit_code_2() {
         (&["--heads", "8", "--kv-heads", "3"][..], "the groups would differ"),
         (&["--model", "gpt-5"], "`gpt-5` is none of Llama-2-7B"),
         (&["--machine", "abacus"], "`abacus` is none of H100"),
-        (&["--model", "DeepSeek-V3", "--layers", "3"], "give --ffn-dim too"),
-        (&["--model", "Gemma-2-9B", "--layers", "3"], "give --window too"),
+        (&["--model", "DeepSeek-V3", "--layers", "3"], "give --dense-layers too"),
+        (&["--model", "Gemma-2-9B", "--layers", "3"], "give --window-layers too"),
+        (&["--window", "8", "--window-layers", "33"], "there are 32 layers"),
+        (&["--window-layers", "3"], "give --window too"),
+        (&["--chosen", "2"], "say how many there are"),
+        (&["--experts", "4", "--chosen", "5"], "there are 4 experts"),
+        (&["--experts", "4", "--dense-layers", "33"], "there are 32 layers"),
+        (&["--model", "Mixtral-8x7B", "--dense-layers", "2"], "give --ffn-dim too"),
     ] {
         let (code, stdout, stderr) = run(arguments);
         assert_eq!((code, stdout.as_str()), (1, ""), "{arguments:?}: {stderr}");
@@ -244,5 +266,8 @@ fn help_names_every_flag() {
         ["--config", "--kv-heads", "--lora-rank", "--machine", "--json", "--plot"]
     {
         assert!(stdout.contains(flag), "{flag}");
+    }
+    for assumed in ["14,336 wide", "128,256 tokens", "no window", "three matrices"] {
+        assert!(stdout.replace("\n", " ").contains(assumed), "{assumed}: {stdout}");
     }
 }

@@ -1,6 +1,7 @@
 //! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
 //! has the words.
 
+use checkpoint::Bytes;
 use choosing::experiments::{self, question};
 use choosing::{FeedForward, Machine, Mechanism, Model, Setting, Step, touched};
 use exercises::{Answer, Draw, Exercise, Exercises};
@@ -376,6 +377,7 @@ impl Asked {
 
     fn of(model: Model, context: u64, batch: u64, each: [f64; 2]) -> Self {
         let [weight_bytes, cache_bytes] = each;
+        let weight_bytes = Bytes::all(weight_bytes);
         Asked { model, setting: Setting { context, batch, weight_bytes, cache_bytes } }
     }
 
@@ -430,6 +432,11 @@ impl Asked {
     fn batch(&self) -> f64 {
         self.setting.batch as f64
     }
+
+    /// Bytes of a weight, the same in all parts.
+    fn weight_bytes(&self) -> f64 {
+        self.setting.weight_bytes.rest
+    }
 }
 
 /// Networks of hidden width 6: one in each layer, or many of which a token uses `chosen`.
@@ -454,8 +461,7 @@ fn step_of(bytes: f64, multiply_adds: f64) -> Answer {
 
 /// What is read if these weights are, and the caches.
 fn bytes_with(a: &Asked, weights: f64) -> f64 {
-    let Setting { weight_bytes, cache_bytes, .. } = a.setting;
-    weights * weight_bytes + a.batch() * a.cache() * cache_bytes
+    weights * a.weight_bytes() + a.batch() * a.cache() * a.setting.cache_bytes
 }
 
 /// The right ones, from parts.
@@ -499,9 +505,8 @@ fn step() -> Exercise<Asked> {
     })
     .hidden_by(|| Asked::plain(1))
     .mistake("bytes-swapped", |a| {
-        let Setting { weight_bytes, cache_bytes, .. } = a.setting;
-        let read = a.needed() * cache_bytes + a.batch() * a.cache() * weight_bytes;
-        step_of(read, multiply_adds(a))
+        let caches = a.batch() * a.cache() * a.weight_bytes();
+        step_of(a.needed() * a.setting.cache_bytes + caches, multiply_adds(a))
     })
     .hidden_by(|| Asked::plain(2))
     .mistake("nothing-looked-at", |a| step_of(bytes(a), a.batch() * a.passed()))
@@ -655,7 +660,8 @@ fn even_with(kv_heads: u64, more: f64) -> Answer {
 /// The batch at which the caches weigh as much as the weights and `more` bytes.
 fn even_at(kv_heads: u64, context: u64, more: f64) -> f32 {
     let model = experiments::model("Llama-3-8B").unwrap();
-    let setting = Setting { context, batch: 1, weight_bytes: 2.0, cache_bytes: 2.0 };
+    let weight_bytes = Bytes::all(2.0);
+    let setting = Setting { context, batch: 1, weight_bytes, cache_bytes: 2.0 };
     let cache = 2.0 * model.cache(context);
     let weights = model.step(&setting).bytes - cache;
     ((weights + more) / (cache * kv_heads as f64 / 8.0)) as f32

@@ -1,6 +1,7 @@
 //! What holds for every model, machine and setting.
 
 use attention::Linear;
+use checkpoint::Bytes;
 use choosing::capstone::{HEADS, Variant};
 use choosing::experiments::question;
 use choosing::machines::MACHINES;
@@ -68,7 +69,7 @@ fn models() -> impl Strategy<Value = Model> {
 }
 
 fn setting(context: u64, batch: u64) -> Setting {
-    Setting { context, batch, weight_bytes: 2.0, cache_bytes: 2.0 }
+    Setting { context, batch, weight_bytes: Bytes::all(2.0), cache_bytes: 2.0 }
 }
 
 #[property_test]

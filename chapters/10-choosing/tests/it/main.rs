@@ -1,5 +1,6 @@
 //! The integration tests of `choosing`, linked once.
 
+mod cases;
 mod command;
 pub mod course;
 mod figures;
