@@ -92,6 +92,23 @@ pub enum TensorError {
         /// What asks for that shape.
         because: String,
     },
+    /// There is no room for the tensor's numbers.
+    #[error(
+        "{}: shape {} takes {need} as F32 and in the layer's hands, and this process can \
+         have {free}",
+        brief(.name),
+        shape(.found)
+    )]
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// The shape that it has.
+        found: Vec<usize>,
+        /// What it takes, `8.6 GB`.
+        need: String,
+        /// What is left.
+        free: String,
+    },
     /// The tensor holds nothing, and yet claims to be huge.
     #[error(
         "{}: shape {} holds nothing; then no length may be above {LONGEST_EMPTY}",

@@ -2,6 +2,7 @@
 
 use crate::error::TensorError;
 use crate::kind::kind;
+use crate::memory::Bytes;
 use crate::message::{brief, count};
 use crate::stack::Stack;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
@@ -66,6 +67,10 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     if !kind.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
+    let bytes = Bytes::of_booleans(&[kind.len().try_into().unwrap_or(usize::MAX)]);
+    bytes.are_free().map_err(|free| {
+        io::Error::other(format!("it has {bytes}, and this process can have {free}"))
+    })?;
     fs::read(path)
 }
 
@@ -145,12 +150,30 @@ pub(crate) struct Entry<'a> {
 
 impl Entry<'_> {
     pub(crate) fn numbers(&self) -> Result<Vec<f32>, TensorError> {
+        self.expect_room()?;
         match self.dtype {
             Dtype::F32 => Ok(each(self.bytes, f32::from_le_bytes)),
             Dtype::F16 => Ok(each(self.bytes, f16::from_le_bytes).to_f32_vec()),
             Dtype::BF16 => Ok(each(self.bytes, bf16::from_le_bytes).to_f32_vec()),
             _ => Err(self.wrong_dtype("F32, F16 or BF16")),
         }
+    }
+
+    /// A tensor is widened, cut into sequences, and handed to the layer.
+    fn expect_room(&self) -> Result<(), TensorError> {
+        const COPIES: usize = 3;
+        // To ask takes longer than to read what is small.
+        const WORTH: usize = 16 << 20;
+        if self.bytes.len() < WORTH {
+            return Ok(());
+        }
+        let need = Bytes::of_f32s(self.shape).times(COPIES);
+        need.are_free().map_err(|free| TensorError::TooLarge {
+            name: self.name.clone(),
+            found: self.shape.to_vec(),
+            need: need.to_string(),
+            free: free.to_string(),
+        })
     }
 
     /// Numbers of nearly any dtype, and booleans as 1 and 0.

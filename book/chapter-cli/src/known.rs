@@ -58,6 +58,10 @@ const FUSED: Known = changed(
 );
 const RENAMED: Known =
     changed("a projection under another name", "save it as q_proj, k_proj or v_proj");
+const PROJECTED: Known =
+    elsewhere("queries, keys or values that are already projected", "flash");
+const RENAMED_OUTPUT: Known =
+    changed("an output projection under another name", "save it as o_proj");
 const POSITIONS: Known =
     nowhere("a part of the scores that depends on where tokens stand");
 
@@ -268,16 +272,9 @@ const ROWS: &[Row] = &[
         elsewhere("a map of Linformer", "linformer"),
     ),
     (&["o_proj", "out_proj"], elsewhere("the output projection", "multi-head")),
-    (
-        &["c_proj", "dense", "wo", "proj", "attention_output"],
-        changed("an output projection under another name", "save it as o_proj"),
-    ),
+    (&["c_proj", "dense", "wo", "proj", "attention_output", "out_lin"], RENAMED_OUTPUT),
     (&["q_proj", "k_proj", "v_proj"], elsewhere("a projection", "multi-head")),
-    (&["query", "key", "value", "wq", "wk", "wv"], RENAMED),
-    (
-        &["q", "k", "v"],
-        elsewhere("queries, keys or values that are already projected", "flash"),
-    ),
+    (&["query", "key", "value", "wq", "wk", "wv", "q_lin", "k_lin", "v_lin"], RENAMED),
     (
         &[
             "input_layernorm",
@@ -345,6 +342,12 @@ pub(crate) fn known(name: &str) -> Option<Known> {
         // A buffer of GPT-2 and of those that were made from it.
         return Some(changed("a causal mask", "--causal says it"));
     }
+    match name {
+        "q" | "k" | "v" => return Some(PROJECTED),
+        "q.weight" | "k.weight" | "v.weight" => return Some(RENAMED),
+        "o.weight" => return Some(RENAMED_OUTPUT),
+        _ => {}
+    }
     let parts: Vec<&str> = name.split('.').collect();
     let has = |row: &&Row| row.0.iter().any(|part| parts.contains(part));
     ROWS.iter().find(has).map(|row| row.1)
@@ -371,6 +374,8 @@ pub(crate) fn in_the_place_of(wanted: &str, name: &str) -> Option<Known> {
     const OTHERS: [&str; 3] = ["latent", "linformer", "flash"];
     let found = known(name)?;
     let takes_its_place = found == FUSED
+        || found == SCALES
+        || found == RENAMED_OUTPUT && wanted.starts_with("o_proj")
         || found == RENAMED
         || found.chapter.is_some_and(|chapter| OTHERS.contains(&chapter));
     (takes_its_place && known(wanted) != Some(found)).then_some(found)
@@ -395,6 +400,8 @@ mod tests {
         assert!(told("q_proj.lora_A.default.weight").contains("merge_and_unload"));
         assert!(told("q_proj.weight_scale").contains("dequantize"));
         assert_eq!(known("nonsense.weight"), None);
+        assert_eq!(known("q"), Some(super::PROJECTED));
+        assert_eq!(known("q.weight"), Some(super::RENAMED));
     }
 
     #[test]

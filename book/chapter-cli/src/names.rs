@@ -16,13 +16,17 @@ pub(crate) fn hint(wanted: &str, prefix: &str, mut names: Vec<String>) -> String
     // Stable, so that equally near names stay in alphabetical order.
     names.sort_by_cached_key(|name| Reverse(nearness(wanted, prefix, name)));
 
-    let guess = guess(wanted, prefix, &names[0])
-        .map_or(String::new(), |guess| format!("did you mean {guess}? "));
     let other = names.iter().find_map(|name| {
         let known = in_the_place_of(wanted, behind(prefix, name)?)?;
-        Some(format!("`{}` is {}; ", brief(name), known.told("")))
+        Some((name, format!("`{}` is {}; ", brief(name), known.told(""))))
     });
-    let other = other.unwrap_or_default();
+    // What is something else was not misspelt.
+    let guess = match &other {
+        Some((name, _)) if **name == names[0] => None,
+        _ => guess(wanted, prefix, &names[0]),
+    };
+    let guess = guess.map_or(String::new(), |guess| format!("did you mean {guess}? "));
+    let other = other.map(|(_, told)| told).unwrap_or_default();
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| brief(name)).collect();
     let rest = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),

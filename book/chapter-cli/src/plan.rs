@@ -47,8 +47,12 @@ impl Plan {
             return Ok(Plan::WithWeights);
         }
         let row = Bytes::of_f32s(&[layout.heads, layout.weights.1]).times(copies);
-        let rows = Bytes::of_f32s(&AT_HAND).hold(row).clamp(1, batch.n.max(1));
-        let all = need.rest.and(row.times(rows));
+        let all = |rows: usize| need.rest.and(row.times(rows));
+        let mut rows = Bytes::of_f32s(&AT_HAND).hold(row).clamp(1, batch.n.max(1));
+        while rows > 1 && all(rows).are_free().is_err() {
+            rows /= 2;
+        }
+        let all = all(rows);
         let shape = with_batch(batch, &[layout.y.0, layout.y.1]);
         all.are_free().map_err(|free| too_little("y", &shape, all, free))?;
         Ok(Plan::WithoutWeights { rows })
@@ -67,8 +71,6 @@ impl Plan {
 struct Need {
     /// The weights of all sequences.
     weights: Bytes,
-    /// Those of one head.
-    head: Bytes,
     /// Those of one sequence.
     sequence: Bytes,
     /// All else.
@@ -78,8 +80,7 @@ struct Need {
 impl Need {
     fn of(batch: &Batch, layout: &Layout, wide: usize) -> Self {
         let (n, m) = layout.weights;
-        let head = Bytes::of_f32s(&[n, m]);
-        let sequence = head.times(layout.heads);
+        let sequence = Bytes::of_f32s(&[layout.heads, n, m]);
         let y = Bytes::of_f32s(&[batch.sequences.len(), layout.y.0, layout.y.1]);
         // Queries, keys, values and what the heads found.
         let on_the_way = Bytes::of_f32s(&[batch.n.saturating_add(batch.m), wide]);
@@ -88,7 +89,7 @@ impl Need {
         let mask = if hides { [2, batch.n, batch.m] } else { [0; 3] };
         let rest = y.times(2).and(on_the_way).and(Bytes::of_booleans(&mask));
         let weights = sequence.times(batch.sequences.len());
-        Need { weights, head, sequence, rest }
+        Need { weights, sequence, rest }
     }
 
     /// # Errors
@@ -99,10 +100,7 @@ impl Need {
         layout: &Layout,
         copies: usize,
     ) -> Result<()> {
-        // A head is turned from columns into rows, and into bytes, when it is written.
-        let writing = self.head.times(2);
-        let working = self.sequence.times(copies - 1).max(writing);
-        let all = self.weights.and(working).and(self.rest);
+        let all = self.weights.and(self.sequence.times(copies - 1)).and(self.rest);
         let Err(free) = all.are_free() else { return Ok(()) };
         let (n, m) = layout.weights;
         let weights = with_batch(batch, &[layout.heads, n, m]);

@@ -94,15 +94,20 @@ impl Results {
         let tensors: Vec<_> = weights.chain([("y", &self.y)]).collect();
         let shapes = tensors.iter().map(|(name, t)| (*name, Dtype::F32, &t.shape[..]));
         let matrices = tensors.iter().flat_map(|(_, tensor)| &tensor.matrices);
-        destination.write_lazily(shapes, matrices.map(bytes))
+        destination.write_lazily(shapes, matrices.flat_map(in_bytes))
     }
 }
 
-/// F32, row after row.
-fn bytes(matrix: &DMatrix<f32>) -> Vec<u8> {
-    // A matrix lies in memory column after column, so its transpose lies there as the
-    // file wants it.
-    matrix.transpose().iter().flat_map(|x| x.to_le_bytes()).collect()
+/// F32, row after row, so many rows at a time that the copy is small.
+fn in_bytes(matrix: &DMatrix<f32>) -> impl Iterator<Item = Vec<u8>> {
+    const NUMBERS: usize = 1 << 20;
+    let at_once = (NUMBERS / matrix.ncols().max(1)).max(1);
+    (0..matrix.nrows()).step_by(at_once).map(move |start| {
+        let rows = matrix.rows(start, at_once.min(matrix.nrows() - start));
+        // A matrix lies in memory column after column, so its transpose lies there as the
+        // file wants it.
+        rows.transpose().iter().flat_map(|x| x.to_le_bytes()).collect()
+    })
 }
 
 impl Display for Results {

@@ -146,11 +146,11 @@ pub(crate) enum Network {
 /// What the weights of norms and other small things are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LayerNorms {
-    /// So many gains a layer, and one at the end.
+    /// So many gains per layer, and one at the end.
     Rms(u64),
-    /// Two gains and biases a layer, and one at the end.
+    /// Two gains and biases per layer, and one at the end.
     WithBias,
-    /// The same, but one a layer if `use_parallel_residual` is true.
+    /// The same, but one per layer if `use_parallel_residual` is true.
     StableLm,
 }
 

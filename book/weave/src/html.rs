@@ -5,7 +5,10 @@ use std::path::Path;
 
 use mdbook_core::utils::{escape_html, escape_html_attribute};
 
-use crate::reading::{source::Source, workspace::Workspace};
+use crate::{
+    paths::slashed,
+    reading::{source::Source, workspace::Workspace},
+};
 
 /// Text inside an element, on one line.
 pub(crate) fn text(text: &str) -> String {
@@ -35,7 +38,7 @@ pub(crate) fn lines_link(
     } else {
         (format!("lines {first}–{last}"), format!("#L{first}-L{last}"))
     };
-    let label = format!("{}, {lines}", source.path.display());
+    let label = format!("{}, {lines}", slashed(&source.path));
     link(workspace, &source.path, &anchor, &label)
 }
 
@@ -49,7 +52,7 @@ fn link(workspace: &Workspace, file: &Path, anchor: &str, label: &str) -> String
     let label = text(label);
     match &workspace.repository {
         Some(url) => {
-            let url = format!("{url}/blob/main/{}{anchor}", file.display());
+            let url = format!("{url}/blob/main/{}{anchor}", slashed(file));
             format!(r#"<a href="{}">{label}</a>"#, attribute(&url))
         }
         None => label,

@@ -8,6 +8,7 @@ mod finishing;
 mod helpers;
 mod html;
 mod live;
+mod paths;
 mod plots;
 mod reading;
 mod report;

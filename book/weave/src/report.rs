@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::paths::slashed;
+
 /// One thing to mend, at a place that an editor can jump to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
@@ -50,7 +52,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         for Problem { file, line, message } in &self.0 {
-            writeln!(f, "{}:{line}: {message}", file.display())?;
+            writeln!(f, "{}:{line}: {message}", slashed(file))?;
         }
         let problems = match self.0.len() {
             1 => "1 problem".to_owned(),

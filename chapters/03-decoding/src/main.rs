@@ -1,9 +1,11 @@
 //! `cargo run -p decoding`: the worked example, the figures, and `forward` on files.
 
-use attention::{ShapeError, files};
+use attention::{Mask, ShapeError, files};
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
-use decoding::{CacheError, KvCache, decode, example, figures, prefill, through_cache};
-use multi_head::{LayerError, MultiHeadAttended, MultiHeadAttention};
+use decoding::{CacheError, KvCache, decode, example, figures, through_cache};
+use multi_head::{
+    Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
+};
 use nalgebra::DMatrix;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -99,9 +101,18 @@ future, with a leading b where x has one.
         let mut cache = KvCache::new(n, key_width, value_width);
         let x = |rows: Range<usize>| s.x.rows(rows.start, rows.len()).into_owned();
         let whole = |error| of_all_tokens(error, n);
-        // A prompt in parts gives what it gives at once.
+        // All keys of the prompt for each part of its queries: parts of one size take the
+        // memory of the part before.
+        let Projected { q, k, v } = layer
+            .project(&x(0..prompt), &x(0..prompt))
+            .map_err(|error| whole(error.into()))?;
+        cache.append(&k, &v)?;
         let parts = by_rows(prompt, rows, |rows| {
-            Ok(prefill(layer, &x(rows), &mut cache).map_err(whole)?.output)
+            let q = q.rows(rows.start, rows.len()).into_owned();
+            let causal = Mask::Causal { offset: rows.start };
+            let Heads { context, .. } =
+                attend_heads(&q, &k, &v, layer.heads(), &causal)?;
+            Ok(layer.o_proj().forward(&context)?)
         })?;
         let mut y = parts.resize_vertically(n, 0.0);
         for token in prompt..n {

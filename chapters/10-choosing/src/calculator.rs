@@ -50,8 +50,8 @@ pub struct Row {
     pub prefill_multiply_adds: f64,
     /// Shortest time of one sequence's prompt, by arithmetic alone.
     pub prefill_seconds: f64,
-    /// No program that makes a token a step makes more of them a second, over the whole
-    /// batch.
+    /// No program that makes one token per step makes more of them per second, over the
+    /// whole batch.
     pub tokens_per_second: f64,
     /// What the machine waits for: `memory` or `arithmetic`.
     pub limited_by: &'static str,

@@ -3,7 +3,7 @@
 //! ```text
 //! a step reads     weights + batch · cache                       (bytes)
 //! a step computes  batch · (weights in use + pairs of tokens)    (multiply-adds)
-//! tokens a second ≤ batch / max(read / bandwidth, computed / arithmetic)
+//! tokens per second ≤ batch / max(read / bandwidth, computed / arithmetic)
 //! ```
 //!
 //! Source: the two roofs are those of Williams, Waterman and Patterson 2009, *Roofline*;
@@ -84,7 +84,7 @@ impl Mechanism {
     }
 
     /// Weights of the projections of one layer, for tokens of `model_dim` features.
-    /// Each takes one multiply-add a token, in the absorbed form too.
+    /// Each takes one multiply-add per token, in the absorbed form too.
     #[must_use]
     pub fn weights(self, model_dim: u64) -> u64 {
         match self {
@@ -239,7 +239,7 @@ impl Model {
     }
 
     /// Weights that a step reads, if `used` experts of each layer are: all but the table
-    /// that tokens enter by, of which it reads a row a token.
+    /// that tokens enter by, of which it reads one row per token.
     fn read(&self, used: f64) -> Weights {
         let FeedForward { dense_layers, dense_dim, expert_layers, .. } =
             self.feed_forward;
@@ -360,7 +360,7 @@ impl Machine {
         reading.max(2.0 * step.multiply_adds / self.flops)
     }
 
-    /// The most tokens a second, over all sequences of the batch.
+    /// The most tokens per second, over all sequences of the batch.
     #[must_use]
     pub fn ceiling(&self, model: &Model, setting: &Setting) -> f64 {
         setting.batch as f64 / self.seconds(model.step(setting))

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What each mechanism costs in a whole model: cache, memory, and the most tokens a
+/// What each mechanism costs in a whole model: cache, memory, and the most tokens per
 /// second that a machine can make.
 ///
 /// Without flags, prints the chapter's worked example. With some, answers for the model

@@ -95,22 +95,27 @@ impl Program {
     /// As for `run`.
     #[must_use]
     pub fn run_beside(&self, files: &[(&str, &[u8])], arguments: &str) -> Ran {
-        let folder = TempDir::new().unwrap();
-        for (name, bytes) in files {
-            fs::write(folder.path().join(name), bytes).unwrap();
-        }
-        let arguments = arguments.split_whitespace();
-        let ran = Command::new(self.0)
-            .args(
-                arguments.map(|argument| if argument == "''" { "" } else { argument }),
-            )
-            .current_dir(&folder)
-            .output()
-            .unwrap();
-        let code = ran.status.code().unwrap_or_else(|| panic!("{ran:?}"));
-        let [stdout, stderr] =
-            [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
-        Ran { code, stdout, stderr, folder }
+        ran(Command::new(self.0), files, arguments)
+    }
+
+    /// [`Program::run`] with so many kilobytes of addresses to live in.
+    ///
+    /// # Panics
+    /// As for `run`.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn run_within(
+        &self,
+        kilobytes: usize,
+        input: impl Into<Vec<u8>>,
+        arguments: &str,
+    ) -> Ran {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -v {kilobytes} && exec \"$@\"");
+        shell.args(["-c", &limited, "sh", self.0]);
+        // Each thread takes some for its stack, however many processors there are.
+        shell.env("RAYON_NUM_THREADS", "2");
+        ran(shell, &[("layer", &input.into())], arguments)
     }
 
     /// What it prints without a command.
@@ -183,6 +188,24 @@ impl Program {
         }
         assert!(written.names().contains(&"y".to_owned()), "{name}");
     }
+}
+
+/// What `command` leaves behind with these arguments, in a folder with these files.
+fn ran(mut command: Command, files: &[(&str, &[u8])], arguments: &str) -> Ran {
+    let folder = TempDir::new().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let arguments = arguments.split_whitespace();
+    let ran = command
+        .args(arguments.map(|argument| if argument == "''" { "" } else { argument }))
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    let code = ran.status.code().unwrap_or_else(|| panic!("{ran:?}"));
+    let [stdout, stderr] =
+        [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
+    Ran { code, stdout, stderr, folder }
 }
 
 /// `error: …`, in one line of a length that can be read.

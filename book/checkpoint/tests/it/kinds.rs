@@ -241,3 +241,12 @@ fn pairings_are_those_of_the_code() {
         assert_eq!(pairing(kind), expected, "{kind}");
     }
 }
+
+#[test]
+fn every_kind_is_compared() {
+    for kind in checkpoint::known() {
+        let of_kind = |model: &&Value| model["config"]["model_type"] == kind;
+        let compared = built().filter(of_kind).count();
+        assert!(compared >= 8, "{kind}: {compared}");
+    }
+}

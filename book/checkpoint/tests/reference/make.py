@@ -26,6 +26,7 @@ GROUPED = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
     "tie_word_embeddings": True, "rms_norm_eps": 1e-4, "rope_theta": 300.0,
 }
+UNTIED = {key: value for key, value in GROUPED.items() if key != "tie_word_embeddings"}
 WINDOWS = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 3}
 LATENT = {
     **GROUPED, "num_key_value_heads": 4, "kv_lora_rank": 12, "q_lora_rank": 10,
@@ -40,6 +41,9 @@ DEEPSEEK = {
     "moe_intermediate_size": 24, "first_k_dense_replace": 2, "n_group": 1, "topk_group": 1,
 }
 
+# The text of a model of text and images: the matrix that tokens leave by is the whole's.
+HEADLESS = ["qwen2_vl_text", "qwen2_5_vl_text"]
+
 FULL = {
     "llama": {**GROUPED, "head_dim": 10, "attention_bias": True, "mlp_bias": True},
     "mistral": {**GROUPED, "head_dim": 10, "sliding_window": 9},
@@ -48,6 +52,8 @@ FULL = {
     "mixtral": {**GROUPED, "head_dim": 10, "sliding_window": 9, "num_local_experts": 4,
                 "num_experts_per_tok": 3},
     "qwen2": {**GROUPED, **WINDOWS},
+    "qwen2_vl_text": {**UNTIED, **WINDOWS},
+    "qwen2_5_vl_text": {**UNTIED, **WINDOWS},
     "qwen2_moe": {**GROUPED, **WINDOWS, **QWEN_MOE, "qkv_bias": False,
                   "shared_expert_intermediate_size": 40},
     "qwen3": {**GROUPED, **WINDOWS, "head_dim": 10, "attention_bias": True},
@@ -112,6 +118,9 @@ SPECIAL = {
     "mixtral": [{"num_experts": 5}, {"num_experts": 5, "num_local_experts": 3}],
     "qwen2": [{"use_sliding_window": False}, {"layer_types": TYPES}, {"max_window_layers": 0},
               {"max_window_layers": 9}, {"head_dim": 12}],
+    "qwen2_vl_text": [
+        {"rope_scaling": {"type": "mrope", "mrope_section": [8, 8, 8]}}, {"layer_types": TYPES},
+    ],
     "qwen2_moe": [{"use_sliding_window": False}, {"layer_types": TYPES}, {"qkv_bias": True},
                   {"max_window_layers": 0}, {"max_window_layers": 9},
                   {"mlp_only_layers": [0, 1, 2, 3, 4]}],
@@ -228,14 +237,16 @@ def ask(kind, keys):
         as_auto = "ministral" if kind == "mistral" and "layer_types" in keys else kind
         config = AutoConfig.for_model(as_auto, **keys)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            auto = AutoModel if kind in HEADLESS else AutoModelForCausalLM
+            model = auto.from_config(config)
+        head = config.vocab_size * config.hidden_size if kind in HEADLESS else 0
         layers = facts(config, as_auto)
     except Exception as error:
         return {"refused": type(error).__name__}
     # Layers that do the same are said once.
     distinct = [layer for at, layer in enumerate(layers) if layer not in layers[:at]]
     answer = {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()) + head,
         "layers": [distinct.index(layer) for layer in layers],
         "distinct": distinct,
     }

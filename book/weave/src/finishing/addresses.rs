@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result};
 use mdbook_driver::MDBook;
 
-use crate::report::{Problem, Report, line_at};
+use crate::{
+    paths::slashed,
+    report::{Problem, Report, line_at},
+};
 
 /// Every address that was ever published, one per line, from the top of the book.
 const LIST: &str = "book/addresses.txt";
@@ -66,7 +69,7 @@ pub(crate) fn check(
         line: 1,
         message: format!("`/{from}` is led on to `{to}`, which is no page of the book"),
     });
-    let unlisted = pages.iter().map(|page| page.display().to_string());
+    let unlisted = pages.iter().map(|page| slashed(page));
     let unlisted = unlisted.filter(|file| !listed.contains(&file.as_str()));
     let unlisted = unlisted.map(|file| {
         problem(

@@ -19,8 +19,9 @@ const TOLERANCE: f32 = 2e-5;
 /// 0.0001 radians, and a turned number of 3 by three times as much.
 const FAR: f32 = 3e-4;
 
-/// In an output that is an average over 2,000 tokens less of that is left.
-const LONG: f32 = 5e-5;
+/// In an output that is an average over 2,000 tokens less of that is left: 3.4e-5, most of
+/// it theirs. A processor that adds in another order moves ours by a tenth of that.
+const LONG: f32 = 1.5e-4;
 
 fn files() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");

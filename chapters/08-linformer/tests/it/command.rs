@@ -1,6 +1,7 @@
 //! The chapter through its binary, as a reader runs it: what it prints, what it makes of
 //! the reference files, and what it says to inputs that it cannot use.
 
+use crate::reference::tolerance;
 use chapter_cli::testing::{Contract, Dtype, File, Program, references};
 
 const LINFORMER: Program = Program::new(env!("CARGO_BIN_EXE_linformer"));
@@ -50,7 +51,7 @@ fn forward_reproduces_every_reference_file() {
         let shared = reference.name == "paper_key_value";
         let shared = if shared { "--share-projection" } else { "" };
         let flags = format!("--heads {} {shared}", reference.note("heads"));
-        LINFORMER.reproduces(&reference, &flags, 3e-5);
+        LINFORMER.reproduces(&reference, &flags, tolerance(&reference.name));
     }
 }
 

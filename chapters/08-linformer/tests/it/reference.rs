@@ -12,9 +12,19 @@ use multi_head::MultiHeadAttended;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Both sides add in f32, in another order: a few units in the last place of numbers
-/// that are at most about 30.
+/// Both sides add in f32, in another order. Scores stay below 35, where a unit in the last
+/// place is 3.8e-6, and the package's own outputs are within 5.1e-6 of double precision.
 const TOLERANCE: f32 = 3e-5;
+
+/// Scores of up to 91, where a unit in the last place is 7.6e-6, of which the exponential
+/// makes as much of a weight, and values of up to 33: the package's own outputs are 7.4e-5
+/// off double precision. Ours are as far off, to another side on every processor.
+const STEEP: f32 = 3e-4;
+
+/// For `y`, in the file of this name.
+pub(crate) fn tolerance(name: &str) -> f32 {
+    if ["long", "twelve_heads"].contains(&name) { STEEP } else { TOLERANCE }
+}
 
 fn open(name: &str) -> Tensors {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
@@ -64,7 +74,7 @@ fn check(name: &str) {
         let context = file.contains("context").then(|| all("context")[i].clone());
         let MultiHeadAttended { output, weights } =
             layer.forward_cross(x, context.as_ref().unwrap_or(x)).unwrap();
-        assert_close(&format!("{name}: y"), &output, y, TOLERANCE);
+        assert_close(&format!("{name}: y"), &output, y, tolerance(name));
         assert_eq!(weights.len(), heads);
         for (h, found) in weights.iter().enumerate() {
             let expected = &attention[i * heads + h];
