@@ -5,6 +5,9 @@ use crate::common::{bools, layer_and, zeros};
 use chapter_cli::Tensors;
 use proptest::prelude::*;
 
+/// Of an error, in characters. Who prints it takes out what is no text.
+const LONGEST: usize = 1500;
+
 /// The header of a file, and what follows it.
 fn parts(file: &[u8]) -> (&[u8], &[u8]) {
     let (length, rest) = file.split_at(8);
@@ -42,8 +45,7 @@ fn damaged_headers_get_an_answer_or_one_line() {
     proptest!(hostile::cases(), |(header in hostile::damaged(&[header]))| {
         let length = (header.len() as u64).to_le_bytes();
         if let Err(error) = read([&length, &header[..], body].concat()) {
-            let line = error.to_string();
-            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            prop_assert!(error.to_string().chars().count() < LONGEST, "{error:?}");
         }
     });
 }
@@ -53,8 +55,7 @@ fn damaged_files_get_an_answer_or_one_line() {
     let good = layer_and([zeros("x", &[2, 3])]);
     proptest!(hostile::cases(), |(bytes in hostile::damaged(&[&good]))| {
         if let Err(error) = read(bytes) {
-            let line = error.to_string();
-            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            prop_assert!(error.to_string().chars().count() < LONGEST, "{error:?}");
         }
     });
 }
