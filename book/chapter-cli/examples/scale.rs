@@ -2,7 +2,8 @@
 
 use anyhow::{Result, ensure};
 use chapter_cli::{
-    Chapter, Destination, LinearTensors, Output, RawTensor, Sequence, Tensors, by_rows,
+    Chapter, Described, Destination, Flag, Lack, LinearTensors, Output, RawTensor,
+    Sequence, Tensors, by_rows,
 };
 use clap::{Args, FromArgMatches};
 use figures::{Axis, Chart, Figure, Hue, Words};
@@ -78,6 +79,11 @@ The file holds scale.weight [d_out, d_in], perhaps scale.bias [d_out], and x [n,
             alt: "A line from 0, 0 to 21, 42.".into(),
         };
         Ok(vec![Figure::draw("line", words, &chart)?])
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        let heads = layer.heads_alone()?;
+        Ok(vec![Flag::value("--heads", &heads)])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> Result<Layer> {

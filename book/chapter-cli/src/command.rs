@@ -1,9 +1,10 @@
 //! What is said on the command line, and what is answered.
 
 use crate::Chapter;
+use crate::configured::Configured;
 use crate::forward::{Arguments, FILES, FILES_WITH_X, forward};
 use crate::message::{brief_path, one_line};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
@@ -26,10 +27,16 @@ pub fn run<C: Chapter>(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> u8 {
-    let asked = parse::<C>(args);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let asked = parse::<C>(&args);
     answer(asked, stdout, stderr, |asked, stdout, stderr| match asked {
         Asked::Own(name, arguments) => C::obey(&name, &arguments, stdout, stderr),
-        Asked::Common(command) => obey::<C>(&command, stdout, stderr),
+        Asked::Common(command) => obey::<C>(&command, None, stdout, stderr),
+        Asked::Configured(given) => {
+            let configured = Configured::read::<C>(&given)?;
+            let command = complete::<C>(args, &given, &configured)?;
+            obey::<C>(&command, Some(&configured), stdout, stderr)
+        }
     })
 }
 
@@ -95,23 +102,45 @@ enum Command<F: clap::Args> {
 enum Asked<F: clap::Args> {
     Common(CommandLine<F>),
     Own(String, ArgMatches),
+    /// `forward`, whose other flags are to be read out of the file that `--config` names.
+    Configured(ArgMatches),
 }
 
-fn parse<C: Chapter>(
-    args: impl IntoIterator<Item = OsString>,
-) -> Result<Asked<C::Flags>, clap::Error> {
+fn parse<C: Chapter>(args: &[OsString]) -> Result<Asked<C::Flags>, clap::Error> {
     let matches = help::<C>().try_get_matches_from(args)?;
     let is_own = |name: &str| C::commands().iter().any(|own| own.get_name() == name);
     match matches.subcommand() {
         Some((name, arguments)) if is_own(name) => {
             Ok(Asked::Own(name.to_owned(), arguments.clone()))
         }
-        _ => {
-            let command = CommandLine::from_arg_matches(&matches)?;
-            expect_no_x::<C>(&command)?;
-            Ok(Asked::Common(command))
+        Some(("forward", given)) if given.contains_id("config") => {
+            Ok(Asked::Configured(given.clone()))
         }
+        _ => Ok(Asked::Common(common::<C>(&matches)?)),
     }
+}
+
+fn common<C: Chapter>(
+    matches: &ArgMatches,
+) -> Result<CommandLine<C::Flags>, clap::Error> {
+    let command = CommandLine::from_arg_matches(matches)?;
+    expect_no_x::<C>(&command)?;
+    Ok(command)
+}
+
+/// The command line `args`, of which `given` was understood, with the flags of a
+/// configuration where none are given.
+fn complete<C: Chapter>(
+    mut args: Vec<OsString>,
+    given: &ArgMatches,
+    configured: &Configured,
+) -> Result<CommandLine<C::Flags>> {
+    let help = help::<C>();
+    let flags = help.find_subcommand("forward").context("there is no forward")?;
+    args.extend(configured.missing(given, flags)?);
+    let told = |error: clap::Error| anyhow!(in_short(&error));
+    let matches = help.try_get_matches_from(args).map_err(told)?;
+    common::<C>(&matches).map_err(told)
 }
 
 /// Refuses flags that clap knows in every chapter, where there is no x.
@@ -162,12 +191,23 @@ Examples:
                 .after_long_help(files)
                 .mut_arg("x", |x| x.hide(!C::READS_X))
                 .mut_arg("no_weights", |flag| flag.hide(!C::READS_X))
+                .mut_args(unless_configured)
         })
         .subcommands(C::commands())
 }
 
+/// What a layer needs may also come out of a configuration.
+fn unless_configured(flag: clap::Arg) -> clap::Arg {
+    let is_file = ["input", "output"].contains(&flag.get_id().as_str());
+    if is_file || !flag.is_required_set() {
+        return flag;
+    }
+    flag.required(false).required_unless_present("config")
+}
+
 fn obey<C: Chapter>(
     command: &CommandLine<C::Flags>,
+    configured: Option<&Configured>,
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Result<()> {
@@ -176,7 +216,9 @@ fn obey<C: Chapter>(
         Some(Command::Plots { out }) => {
             draw(C::FOLDER, &C::figures()?, out.as_deref(), stdout)
         }
-        Some(Command::Forward(arguments)) => forward::<C>(arguments, stdout, stderr),
+        Some(Command::Forward(arguments)) => {
+            forward::<C>(arguments, configured, stdout, stderr)
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `forward`: a layer and its input out of files, the output into another.
 
 use crate::batch::Batch;
+use crate::configured::Configured;
 use crate::error::TensorError;
 use crate::message::{brief_path, count, one_line};
 use crate::output::Destination;
 use crate::plan::Plan;
+use crate::prefix::prefix_of;
 use crate::results::{Layout, Results};
 use crate::tensors::Tensors;
 use crate::unread::expect_all_read;
@@ -24,6 +26,22 @@ pub(crate) struct Arguments<F: clap::Args> {
     /// The safetensors file to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+
+    /// The config.json of the model, which sets the flags of the layer
+    ///
+    /// FILE may also be the folder that holds it. Flags that are given beside it have to
+    /// say the same. A layer that this chapter does not compute in full is refused, with
+    /// the key and its value.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// With --config: which layer it is, counted from 0
+    ///
+    /// It may be left out where --prefix names it, or where all layers are alike. Without
+    /// --prefix, it also picks that layer out of a whole checkpoint, where only one
+    /// begins as in model.layers.N.
+    #[arg(long, value_name = "N", requires = "config")]
+    pub(crate) layer: Option<usize>,
 
     /// The file that holds x, if it is not the input
     ///
@@ -54,7 +72,7 @@ pub(crate) struct Arguments<F: clap::Args> {
     /// Picks one layer out of a whole checkpoint, at a dot:
     /// --prefix model.layers.0.self_attn
     #[arg(long, default_value = "", hide_default_value = true)]
-    prefix: String,
+    pub(crate) prefix: String,
 
     /// Run the layer N times, and print how long it took
     ///
@@ -93,24 +111,33 @@ Files:
   A tensor that is not read is refused by its name.
   The output holds y, in F32. It is written whole or not at all.";
 
-/// Runs the layer that the arguments name, and writes what it gives.
+/// Runs the layer that the arguments name, and writes what it gives. If they came out of a
+/// configuration, the file has to be one of such a layer.
 ///
 /// # Errors
 /// When a file, a tensor or a flag is not as it should be; then nothing was written.
 pub(crate) fn forward<C: Chapter>(
     arguments: &Arguments<C::Flags>,
+    configured: Option<&Configured>,
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Result<()> {
-    let Arguments { output, prefix, repeat, flags, .. } = arguments;
+    let Arguments { output, repeat, flags, .. } = arguments;
     let destination = Destination::check(output)?;
-    let Inputs { input, x_file } = Inputs::open(arguments)?;
+    let Inputs { input, x_file, prefix } = &Inputs::open(arguments)?;
     let tensors = input.with_prefix(prefix);
+    let expected = configured.map(Configured::expected);
+    if let Some(expected) = &expected {
+        expected.expect_tensors(&tensors)?;
+    }
     let layer = C::load(flags, &tensors)?;
     let wide = tensors.widths();
     let runs = repeat.unwrap_or(1);
     let (results, times) = if C::READS_X {
-        let batch = Batch::read(&input, x_file.as_ref(), prefix)?;
+        let batch = Batch::read(input, x_file.as_ref(), prefix)?;
+        if let Some(expected) = &expected {
+            expected.expect_tokens(batch.m)?;
+        }
         expect_all_read(&tensors, x_file.as_ref(), C::NAME)?;
         let plan = Plan::of::<C>(&batch, &layer, flags, wide, !arguments.no_weights)?;
         let run = || run_all::<C>(&batch, &layer, flags, &plan);
@@ -122,13 +149,16 @@ pub(crate) fn forward<C: Chapter>(
         (Results::stack(batch.size, &layout, outputs)?, times)
     } else {
         expect_all_read(&tensors, None, C::NAME)?;
+        if let (Some(expected), Ok([_, keys, _])) = (&expected, tensors.shape("k")) {
+            expected.expect_tokens(*keys)?;
+        }
         let (SideBySide { y, heads }, times) = timed(runs, || C::run(&layer, flags))?;
         (Results::heads(&y, heads)?, times)
     };
     results.write(&destination)?;
 
     // Said at the end, so that whoever gets an error gets it alone.
-    for file in [Some(&input), x_file.as_ref()].into_iter().flatten() {
+    for file in [Some(input), x_file.as_ref()].into_iter().flatten() {
         for warning in file.warnings() {
             // Nobody is left to tell if standard error is closed.
             let _ = writeln!(stderr, "warning: {}", one_line(&warning));
@@ -136,6 +166,9 @@ pub(crate) fn forward<C: Chapter>(
     }
     if repeat.is_some() {
         writeln!(stdout, "{}", summary(times))?;
+    }
+    if let Some(configured) = configured {
+        writeln!(stdout, "{}", one_line(&configured.to_string()))?;
     }
     writeln!(stdout, "wrote {results} to {}", one_line(&brief_path(output)))?;
     Ok(())
@@ -145,14 +178,20 @@ pub(crate) fn forward<C: Chapter>(
 struct Inputs {
     input: Tensors,
     x_file: Option<Tensors>,
+    prefix: String,
 }
 
 impl Inputs {
     fn open<F: clap::Args>(arguments: &Arguments<F>) -> Result<Self, TensorError> {
-        let Arguments { input, x, prefix, ignore, .. } = arguments;
-        let mut input = Tensors::open(input)?.with_prefix(prefix);
+        let Arguments { input, x, prefix, ignore, layer, .. } = arguments;
+        let input = Tensors::open(input)?;
+        let prefix = match layer.filter(|_| prefix.is_empty()) {
+            Some(layer) => prefix_of(layer, &input.names()).unwrap_or("").to_owned(),
+            None => prefix.clone(),
+        };
+        let mut input = input.with_prefix(&prefix);
         let x_file = x.as_deref().map(Tensors::open).transpose()?;
-        let mut x_file = x_file.map(|file| file.with_prefix(prefix));
+        let mut x_file = x_file.map(|file| file.with_prefix(&prefix));
         for pattern in ignore {
             let from_x = x_file.as_ref().and_then(|file| file.without(pattern).ok());
             match input.without(pattern) {
@@ -162,7 +201,7 @@ impl Inputs {
             }
             x_file = from_x.or(x_file);
         }
-        Ok(Inputs { input, x_file })
+        Ok(Inputs { input, x_file, prefix })
     }
 }
 

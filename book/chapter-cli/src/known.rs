@@ -14,8 +14,22 @@ pub(crate) struct Known {
 
 /// The chapters that a tensor may belong to, by their names and numbers. The tests hold
 /// this to the folders.
-pub(crate) const CHAPTERS: [(&str, u32); 5] =
-    [("multi-head", 2), ("rotary", 6), ("latent", 7), ("linformer", 8), ("flash", 9)];
+pub(crate) const CHAPTERS: [(&str, u32); 6] = [
+    ("multi-head", 2),
+    ("grouped-query", 5),
+    ("rotary", 6),
+    ("latent", 7),
+    ("linformer", 8),
+    ("flash", 9),
+];
+
+/// `chapter 6 (rotary)`.
+pub(crate) fn numbered(name: &str) -> String {
+    match CHAPTERS.iter().find(|row| row.0 == name) {
+        Some((_, number)) => format!("chapter {number} ({name})"),
+        None => format!("the chapter {name}"),
+    }
+}
 
 /// The parts of names, between two dots, and what a tensor with such a part is.
 type Row = (&'static [&'static str], Known);
@@ -343,15 +357,11 @@ impl Known {
     /// `a norm on the queries, which no chapter has`, told in the chapter `here`.
     pub(crate) fn told(self, here: &str) -> String {
         let Known { what, chapter, instead } = self;
-        let number = |name| CHAPTERS.iter().find(|row| row.0 == name).map(|row| row.1);
         match (chapter, instead) {
             (Some(name), _) if name == here => {
                 format!("{what}, which this layer does not use")
             }
-            (Some(name), _) => match number(name) {
-                Some(number) => format!("{what}, which chapter {number} ({name}) has"),
-                None => format!("{what}, which the chapter {name} has"),
-            },
+            (Some(name), _) => format!("{what}, which {} has", numbered(name)),
             (None, Some(instead)) => format!("{what}: {instead}"),
             (None, None) => format!("{what}, which no chapter has"),
         }

@@ -18,7 +18,10 @@ mod allocator;
 mod batch;
 pub mod bench;
 mod command;
+mod configured;
+mod described;
 mod error;
+mod expected;
 mod file;
 mod forward;
 mod inputs;
@@ -44,6 +47,7 @@ mod unread;
 pub mod testing;
 
 pub use command::{draw, main, run, run_own};
+pub use described::{Described, Flag, Lack, LatentHeads, SharedHeads, Turning};
 pub use error::TensorError;
 pub use layers::{AttentionLayer, AttentionLayers, attention_layers};
 pub use masks::added_mask;
@@ -93,6 +97,14 @@ pub trait Chapter {
     /// # Errors
     /// Whatever keeps the chapter from drawing them.
     fn figures() -> anyhow::Result<Vec<figures::Figure>>;
+
+    /// The flags that run a layer as its `config.json` describes it, with
+    /// `forward --config`. What of the description the chapter computes, it takes out of
+    /// `layer`; what is left and changes the layer's numbers is refused.
+    ///
+    /// # Errors
+    /// When the chapter has no such layers.
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack>;
 
     /// Builds the layer out of `tensors`, which are already seen through `--prefix`.
     ///

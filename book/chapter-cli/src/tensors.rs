@@ -321,6 +321,12 @@ impl Tensors {
         Some((entry, found))
     }
 
+    /// The shape of `name`, a tensor of a projection, under whichever of PyTorch's names it
+    /// stands in the file, if it does.
+    pub(crate) fn part_shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.elsewhere(name).map(|(_, shape)| shape)
+    }
+
     /// One sentence for each tensor that was read so far and holds NaN or infinities.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

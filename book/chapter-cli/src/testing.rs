@@ -16,6 +16,7 @@
 mod answers;
 mod beside;
 mod close;
+mod configs;
 mod contract;
 mod file;
 mod program;

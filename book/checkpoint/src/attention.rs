@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::foreign;
 use crate::keys::{MOST_HEADS, WIDEST, WIDEST_HEAD};
-use crate::kinds::{BiasRule, HeadRule, NormRule, Projections, ScaleRule};
+use crate::kinds::{BiasRule, HeadRule, NormRule, Projections, ScaleRule, find};
 use crate::rope::Rope;
 use serde_json::Value;
 
@@ -114,6 +114,32 @@ pub struct Attention {
     /// Whether each head has a learned score, `sinks`, that takes its share of weight
     /// and gives no value.
     pub sinks: bool,
+}
+
+impl Attention {
+    /// Width of a query and of a key: what a score is a sum over.
+    #[must_use]
+    pub fn query_width(&self) -> u64 {
+        match self.heads {
+            Heads::Shared { head_dim, .. } => head_dim,
+            Heads::Latent { nope_dim, rope_dim, .. } => nope_dim + rope_dim,
+        }
+    }
+
+    /// The keys of the file that decide what scores are multiplied by, in a kind where
+    /// the width of a query does not decide it alone.
+    #[must_use]
+    pub fn scale_keys(&self) -> &'static [&'static str] {
+        match find(self.kind).map(|kind| kind.scale) {
+            None | Some(ScaleRule::Width) => &[],
+            Some(ScaleRule::Scalar) => &["query_pre_attn_scalar"],
+            Some(ScaleRule::Multiplier) => &["attention_multiplier"],
+            Some(ScaleRule::Mscale) => &["mscale_all_dim"],
+            Some(ScaleRule::Gpt2) => {
+                &["scale_attn_weights", "scale_attn_by_inverse_layer_idx"]
+            }
+        }
+    }
 }
 
 impl Config {

@@ -1,7 +1,7 @@
 //! `cargo run -p attention`: the worked example, the figures, and `forward` on files.
 
 use attention::{Attended, Attention, example, figures, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use nalgebra::DMatrix;
 use std::process::ExitCode;
 
@@ -47,6 +47,11 @@ where x has one. A query that may attend to nothing gets a row of zeros.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        layer.one_head()?;
+        Ok(vec![Flag::switch("--causal", layer.is_causal())])
     }
 
     fn load(_: &Flags, tensors: &Tensors) -> anyhow::Result<Attention> {

@@ -1,7 +1,7 @@
 //! `cargo run -p multi-head`: the worked example, the figures, and `forward` on files.
 
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use multi_head::{
     Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
     example, figures,
@@ -62,6 +62,14 @@ the bias of o_proj.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        let heads = layer.heads_alone()?;
+        Ok(vec![
+            Flag::value("--heads", &heads),
+            Flag::switch("--causal", layer.is_causal()),
+        ])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<MultiHeadAttention> {

@@ -1,7 +1,7 @@
 //! `cargo run -p decoding`: the worked example, the figures, and `forward` on files.
 
 use attention::{Mask, ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use decoding::{CacheError, KvCache, decode, example, figures, through_cache};
 use multi_head::{
     Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
@@ -59,6 +59,11 @@ future, with a leading b where x has one.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        layer.causal()?;
+        Ok(vec![Flag::value("--heads", &layer.heads_alone()?)])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<MultiHeadAttention> {

@@ -1,7 +1,7 @@
 //! `cargo run -p multi-query`: the worked example, the figures, and `forward` on files.
 
 use attention::files;
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
 use multi_query::{MultiQueryAttention, attend_shared, example, figures};
 use nalgebra::DMatrix;
@@ -57,6 +57,14 @@ so that its row of y is the bias of o_proj.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        let heads = layer.heads_on_one()?;
+        Ok(vec![
+            Flag::value("--heads", &heads),
+            Flag::switch("--causal", layer.is_causal()),
+        ])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<MultiQueryAttention> {

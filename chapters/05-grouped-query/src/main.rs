@@ -2,7 +2,9 @@
 //! `convert` for checkpoints.
 
 use attention::files;
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{
+    Chapter, Described, Flag, Lack, Output, Sequence, SharedHeads, Tensors, by_rows,
+};
 use clap::{Args, FromArgMatches};
 use grouped_query::{
     GroupError, GroupedQueryAttention, attend_groups, convert, example, figures,
@@ -68,6 +70,15 @@ so that its row of y is the bias of o_proj.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        let SharedHeads { heads, kv_heads } = layer.groups()?;
+        Ok(vec![
+            Flag::value("--heads", &heads),
+            Flag::value("--kv-heads", &kv_heads),
+            Flag::switch("--causal", layer.is_causal()),
+        ])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<GroupedQueryAttention> {

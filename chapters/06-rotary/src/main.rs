@@ -3,7 +3,10 @@
 
 use anyhow::Context;
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{
+    Chapter, Described, Flag, Lack, Output, Sequence, SharedHeads, Tensors, Turning,
+    by_rows,
+};
 use clap::{Args, FromArgMatches};
 use grouped_query::{GroupError, GroupedQueryAttention, attend_groups};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
@@ -120,6 +123,22 @@ so that its row of y is the bias of o_proj.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        let SharedHeads { heads, kv_heads } = layer.groups()?;
+        let Turning { base, interleaved, llama3 } = layer.turning()?;
+        Ok(vec![
+            Flag::value("--heads", &heads),
+            Flag::value("--kv-heads", &kv_heads),
+            Flag::value("--rope-theta", &base),
+            Flag::numbers(
+                "--rope-scaling",
+                llama3.as_ref().map(|numbers| &numbers[..]),
+            ),
+            Flag::switch("--interleaved", interleaved),
+            Flag::switch("--causal", layer.is_causal()),
+        ])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<RotaryAttention> {

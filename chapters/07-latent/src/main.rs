@@ -1,7 +1,10 @@
 //! `cargo run -p latent`: the worked example, the figures, and `forward` on files.
 
 use attention::files;
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{
+    Chapter, Described, Flag, Lack, LatentHeads, Output, Sequence, Tensors, Turning,
+    by_rows,
+};
 use latent::{
     Form, LatentAttention, LatentError, Projections, Queries, QueryProjection, RmsNorm,
     Sizes, example, figures,
@@ -99,6 +102,21 @@ so that its row of y is the bias of o_proj.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        let LatentHeads { heads, nope_dim, rope_dim, v_dim } =
+            layer.latent(RmsNorm::EPS.into())?;
+        let Turning { base, interleaved, .. } = layer.turning_unscaled()?;
+        Ok(vec![
+            Flag::value("--heads", &heads),
+            Flag::value("--nope-dim", &nope_dim),
+            Flag::value("--rope-dim", &rope_dim),
+            Flag::value("--v-dim", &v_dim),
+            Flag::value("--rope-theta", &base),
+            Flag::switch("--half-split", !interleaved),
+            Flag::switch("--causal", layer.is_causal()),
+        ])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<LatentAttention> {

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use attention::{ShapeError, files};
-use chapter_cli::{Chapter, Output, Sequence, Tensors, by_rows};
+use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use grouped_query::Groups;
 use linformer::{LinformerAttention, LinformerError, Projections, SequenceProjection};
 use linformer::{example, figures};
@@ -68,6 +68,11 @@ where x has one.
 
     fn figures() -> anyhow::Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    /// No kind of model that a `config.json` is read of condenses its sequence.
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        layer.never("its layers do not condense keys along the sequence")
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> anyhow::Result<LinformerAttention> {

@@ -3,7 +3,8 @@
 use anyhow::{Result, anyhow, bail};
 use attention::Mask;
 use chapter_cli::{
-    Chapter, Dtype, SideBySide, Stack, TensorError, Tensors, added_mask, expect_room,
+    Chapter, Described, Dtype, Flag, Lack, SideBySide, Stack, TensorError, Tensors,
+    added_mask, expect_room,
 };
 use flash::{Align, attend, attend_causal, example, figures};
 use grouped_query::Groups;
@@ -78,6 +79,11 @@ formed. A query that may attend to nothing gets zeros.
 
     fn figures() -> Result<Vec<::figures::Figure>> {
         figures::all()
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        layer.projected();
+        Ok(vec![Flag::switch("--causal", layer.is_causal())])
     }
 
     fn load(flags: &Flags, tensors: &Tensors) -> Result<Call> {

@@ -70,6 +70,7 @@ impl Contract {
         self.refuses_bad_paths();
         self.refuses_wrong_values_of_flags();
         self.refuses_other_flags();
+        self.refuses_bad_configurations();
         self.refuses_missing_tensors();
         self.refuses_misspelt_tensors();
         self.refuses_other_ranks();

@@ -44,6 +44,19 @@ impl Ran {
     }
 }
 
+impl Ran {
+    /// One line on standard error that `says` so, and no output.
+    #[track_caller]
+    pub(super) fn is_refusal(&self, code: i32, arguments: &str, says: &str) {
+        let Ran { stdout, stderr, .. } = self;
+        assert_eq!(self.code, code, "{arguments}, which should say {says:?}: {self:?}");
+        assert_eq!(stdout, "", "{arguments}");
+        assert_one_line(stderr);
+        assert!(stderr.contains(says), "{stderr:?} should say {says:?}");
+        assert_eq!(self.holds("out"), None, "{arguments}: a file was written");
+    }
+}
+
 impl Program {
     /// The program at `path`, which a test gets from
     /// `env!("CARGO_BIN_EXE_attention")`.
@@ -73,7 +86,16 @@ impl Program {
         input: impl Into<Vec<u8>>,
         arguments: &str,
     ) -> Ran {
-        ran(Command::new(self.0), name, &input.into(), arguments)
+        self.run_beside(&[(name, &input.into())], arguments)
+    }
+
+    /// [`Program::run`] where there are several files, by their names.
+    ///
+    /// # Panics
+    /// As for `run`.
+    #[must_use]
+    pub fn run_beside(&self, files: &[(&str, &[u8])], arguments: &str) -> Ran {
+        ran(Command::new(self.0), files, arguments)
     }
 
     /// [`Program::run`] with so many kilobytes of addresses to live in.
@@ -93,7 +115,7 @@ impl Program {
         shell.args(["-c", &limited, "sh", self.0]);
         // Each thread takes some for its stack, however many processors there are.
         shell.env("RAYON_NUM_THREADS", "2");
-        ran(shell, "layer", &input.into(), arguments)
+        ran(shell, &[("layer", &input.into())], arguments)
     }
 
     /// What it prints without a command.
@@ -141,12 +163,7 @@ impl Program {
 
     #[track_caller]
     fn fails(&self, input: impl Into<Vec<u8>>, arguments: &str, code: i32, says: &str) {
-        let ran = self.run(input, arguments);
-        assert_eq!(ran.code, code, "{arguments}, which should say {says:?}: {ran:?}");
-        assert_eq!(ran.stdout, "", "{arguments}");
-        assert_one_line(&ran.stderr);
-        assert!(ran.stderr.contains(says), "{:?} should say {says:?}", ran.stderr);
-        assert_eq!(ran.holds("out"), None, "{arguments}: a file was written");
+        self.run(input, arguments).is_refusal(code, arguments, says);
     }
 
     /// Runs `forward` with `flags` on a reference file, and compares what it writes with
@@ -173,10 +190,12 @@ impl Program {
     }
 }
 
-/// What `command` leaves behind with these arguments, in a folder with one file.
-fn ran(mut command: Command, name: &str, input: &[u8], arguments: &str) -> Ran {
+/// What `command` leaves behind with these arguments, in a folder with these files.
+fn ran(mut command: Command, files: &[(&str, &[u8])], arguments: &str) -> Ran {
     let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join(name), input).unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
     let arguments = arguments.split_whitespace();
     let ran = command
         .args(arguments.map(|argument| if argument == "''" { "" } else { argument }))

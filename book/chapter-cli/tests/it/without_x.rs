@@ -2,7 +2,7 @@
 
 use crate::common::{Folder, f32s, file, zeros};
 use anyhow::{Result, ensure};
-use chapter_cli::{Chapter, SideBySide, Tensors};
+use chapter_cli::{Chapter, Described, Flag, Lack, SideBySide, Tensors};
 use figures::Figure;
 use nalgebra::DMatrix;
 
@@ -32,6 +32,10 @@ impl Chapter for Twice {
 
     fn figures() -> Result<Vec<Figure>> {
         Ok(vec![])
+    }
+
+    fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
+        layer.never("its heads are not doubled")
     }
 
     fn load(_: &Flags, tensors: &Tensors) -> Result<Vec<DMatrix<f32>>> {

@@ -97,3 +97,28 @@ fn an_output_projection_belongs_to_the_next_chapter() {
     let says = "o_proj.bias: the output projection, which chapter 2 (multi-head) has";
     ATTENTION.refuses(file, FORWARD, says);
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = ATTENTION.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["bert"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "bert"}"#,
+            0,
+            "config.json, layer 0: `num_attention_heads` is 12: there is more than \
+             one head; chapter 2 (multi-head) has such layers",
+        ),
+        (
+            r#"{"model_type": "deepseek_v3"}"#,
+            0,
+            "`kv_lora_rank` is 512: heads share a latent",
+        ),
+    ] {
+        ATTENTION.refuses_layer(config, layer, says);
+    }
+}

@@ -178,3 +178,35 @@ fn one_projection_under_two_names_is_refused() {
     let says = "in_proj_bias: shape [27], wanted [24], because q_proj.weight is [8, 8]";
     MULTI_HEAD.refuses(stacked.f32s("in_proj_bias", &[27]), FORWARD, says);
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = MULTI_HEAD.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["bert", "gpt2"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": true}"#,
+            2,
+            "scores are q · k · 0.041667, as scale_attn_weights and \
+             scale_attn_by_inverse_layer_idx in the file",
+        ),
+        (
+            r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 4}"#,
+            0,
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
+        ),
+        (
+            r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}"#,
+            0,
+            "`num_key_value_heads` is 2: 4 heads share keys and values; chapter 6 \
+             (rotary)",
+        ),
+    ] {
+        MULTI_HEAD.refuses_layer(config, layer, says);
+    }
+}

@@ -150,3 +150,29 @@ fn nan_in_a_token_stays_in_its_future() {
         assert_eq!(row.iter().all(|number| number.is_nan()), i >= 3, "token {i}");
     }
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = DECODING.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["gpt2"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "bert"}"#,
+            0,
+            "`model_type` is bert: its tokens see those that follow, too; chapter 2 \
+             (multi-head)",
+        ),
+        (
+            r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 4}"#,
+            0,
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
+        ),
+    ] {
+        DECODING.refuses_layer(config, layer, says);
+    }
+}

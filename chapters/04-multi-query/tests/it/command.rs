@@ -126,3 +126,29 @@ fn bad_flags_get_one_clear_line() {
     MULTI_QUERY
         .refuses_flags(&format!("{FORWARD} --causal --causal"), "multiple times");
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = MULTI_QUERY.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["smollm3"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}"#,
+            0,
+            "`num_key_value_heads` is 2: there is more than one key per token; \
+             chapter 6 (rotary)",
+        ),
+        (
+            r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 1}"#,
+            0,
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
+        ),
+    ] {
+        MULTI_QUERY.refuses_layer(config, layer, says);
+    }
+}

@@ -270,3 +270,47 @@ fn an_input_may_be_converted_in_place() {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert_eq!(ran.tensors("layer").shape("k_proj.weight").unwrap(), [8, 6]);
 }
+
+#[test]
+fn a_layer_with_norms_and_sinks_is_not_computed_without_them() {
+    let bytes = include_bytes!("../cases/m4-unknown.safetensors");
+    let forward = "forward --input layer --output out --heads 4 --kv-heads 2";
+    let says = "error: k_norm.weight: a norm on the keys, which no chapter has; --ignore \
+                k_norm.weight goes on without it; not read either: q_norm.weight, sinks\n";
+    GROUPED_QUERY.refuses(bytes, forward, says);
+    let ignored =
+        format!("{forward} --ignore k_norm.* --ignore q_norm.* --ignore sinks");
+    let written = GROUPED_QUERY.writes(bytes, &ignored);
+    assert_eq!(written.shape("y").unwrap(), [5, 16]);
+}
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = GROUPED_QUERY.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["smollm3"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}"#,
+            0,
+            "`rope_theta` is 10000: its queries and keys rotate; chapter 6 (rotary) \
+             has such layers",
+        ),
+        (
+            r#"{"model_type": "olmo2"}"#,
+            0,
+            "its queries and keys are normed before they meet; no chapter of this \
+             book has such layers yet",
+        ),
+        (
+            r#"{"model_type": "deepseek_v3"}"#,
+            0,
+            "`kv_lora_rank` is 512: heads share a latent",
+        ),
+    ] {
+        GROUPED_QUERY.refuses_layer(config, layer, says);
+    }
+}

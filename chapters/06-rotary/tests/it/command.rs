@@ -359,3 +359,227 @@ fn positions_may_be_said_if_they_are_those_from_zero() {
     let says = "position_ids: the tokens of x stand at 0, 1, 2, … here";
     ROTARY.refuses(at([1, 2, 3]), FORWARD, says);
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = ROTARY.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(
+        names,
+        [
+            "dynamic", "gemma", "glm4", "granite", "llama", "llama31", "mistral",
+            "phi3", "qwen2", "smollm3",
+        ]
+    );
+}
+
+/// Configurations, a layer of each, and what is said of it.
+const LACKS: [(&str, usize, &str); 18] = [
+    (
+        r#"{"model_type": "qwen3"}"#,
+        0,
+        "`model_type` is qwen3: its queries and keys are normed before they meet; \
+             no chapter of this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "olmo2"}"#,
+        0,
+        "`model_type` is olmo2: its queries and keys are normed",
+    ),
+    (
+        r#"{"model_type": "stablelm", "qk_layernorm": true, "partial_rotary_factor": 1.0}"#,
+        0,
+        "`qk_layernorm` is true: its queries and keys are normed",
+    ),
+    (
+        r#"{"model_type": "stablelm"}"#,
+        0,
+        "`partial_rotary_factor` is 0.25: 20 of 80 features rotate; no chapter of \
+             this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "glm4"}"#,
+        0,
+        "`partial_rotary_factor` is 0.5: 64 of 128 features rotate",
+    ),
+    (
+        r#"{"model_type": "phi3", "partial_rotary_factor": 0.75}"#,
+        0,
+        "`partial_rotary_factor` is 0.75: 72 of 96 features rotate",
+    ),
+    (
+        r#"{"model_type": "gemma2"}"#,
+        1,
+        "`attn_logit_softcapping` is 50: its scores are bounded by a tanh",
+    ),
+    (
+        r#"{"model_type": "gemma2", "query_pre_attn_scalar": 144}"#,
+        1,
+        "its scores are q · k · 0.083333, as query_pre_attn_scalar in the file or its default says, and here q · k / √256",
+    ),
+    (
+        r#"{"model_type": "gemma3_text"}"#,
+        5,
+        "its queries and keys are normed before they meet",
+    ),
+    (
+        r#"{"model_type": "granite"}"#,
+        0,
+        "its scores are q · k · 1.000000, as attention_multiplier in the file",
+    ),
+    (
+        r#"{"model_type": "gpt_oss"}"#,
+        0,
+        "`rope_type` is yarn: frequencies are slowed down by parts, and scores \
+             grow",
+    ),
+    (
+        r#"{"model_type": "gpt_oss", "rope_scaling": {"rope_type": "default"}}"#,
+        0,
+        "`model_type` is gpt_oss: its heads have learned sinks; no chapter of \
+             this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "smollm3"}"#,
+        3,
+        "`model_type` is smollm3: its layer 3 does not rotate; chapter 5 \
+             (grouped-query) has such layers",
+    ),
+    (
+        r#"{"model_type": "bert"}"#,
+        0,
+        "`model_type` is bert: its layer 0 does not rotate; chapter 2 \
+             (multi-head) has such layers",
+    ),
+    (
+        r#"{"model_type": "deepseek_v2"}"#,
+        0,
+        "`kv_lora_rank` is 512: heads share a latent; chapter 7 (latent) has such \
+             layers",
+    ),
+    (
+        r#"{"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2.0}}"#,
+        0,
+        "`rope_type` is linear: all frequencies are slowed down; no chapter of \
+             this book has such layers yet",
+    ),
+    (
+        r#"{"model_type": "qwen2", "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}"#,
+        0,
+        "`rope_type` is yarn: ",
+    ),
+    (
+        r#"{"model_type": "llama", "clip_qkv": 8.0}"#,
+        0,
+        "`clip_qkv` is 8.0: Transformers reads no such key",
+    ),
+];
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in LACKS {
+        ROTARY.refuses_layer(config, layer, says);
+    }
+}
+
+#[test]
+fn a_window_matters_where_it_is_shorter_than_the_sequence() {
+    let [eight, two] = [8, 2].map(|window| {
+        format!(
+            r#"{{"model_type": "mistral", "hidden_size": 6, "num_attention_heads": 8,
+                "num_key_value_heads": 4, "head_dim": 4, "sliding_window": {window}}}"#
+        )
+    });
+    let line = "forward --input layer --output out --config config.json";
+    let file = described_layer();
+    let files = |config: &str| {
+        ROTARY.run_beside(
+            &[("layer", &file.bytes()), ("config.json", config.as_bytes())],
+            line,
+        )
+    };
+    assert_eq!(files(&eight).code, 0);
+    let says = "config.json, layer 0: `sliding_window` is 2, and no chapter of this book has \
+                windows yet; it makes a difference from 3 tokens on, and there are 3";
+    ROTARY.refuses_config(&file, &two, line, says);
+}
+
+/// [`layer`] with values as wide as keys, and without biases.
+fn described_layer() -> File {
+    let shapes = [("q_proj", [32, 6]), ("k_proj", [16, 6]), ("v_proj", [16, 6])];
+    let shapes = shapes.into_iter().chain([("o_proj", [6, 32])]);
+    let file = File::new().f32s("x", &[3, 6]);
+    shapes
+        .fold(file, |file, (name, shape)| file.f32s(&format!("{name}.weight"), &shape))
+}
+
+#[test]
+fn a_configuration_of_another_model_is_told_by_the_shapes() {
+    let config = |more: &str| {
+        format!(
+            r#"{{"model_type": "llama", "hidden_size": 6, "num_attention_heads": 8,
+                "num_key_value_heads": 4, "num_hidden_layers": 2 {more}}}"#
+        )
+    };
+    let line = "forward --input layer --output out --config config.json";
+    let refuses = |file: &File, more: &str, says: &str| {
+        ROTARY.refuses_config(file, &config(more), line, says);
+    };
+    let file = described_layer();
+    let says =
+        "q_proj.weight: shape [32, 6], wanted [16, 6], because config.json says so";
+    refuses(&file, r#", "head_dim": 2"#, says);
+    let says = "`head_dim`, and 8 heads do not divide a `hidden_size` of 6";
+    refuses(&file, "", says);
+    let biased = file.clone().f32s("q_proj.bias", &[32]);
+    let says = "q_proj.bias: as config.json says, the layer has no such bias; --ignore";
+    refuses(&biased, r#", "head_dim": 4"#, says);
+    let says = "no tensor `q_proj.bias`, which the layer has as config.json says";
+    refuses(&file, r#", "head_dim": 4, "attention_bias": true"#, says);
+    let flag = |flag: &str, says: &str| {
+        let line = format!("{line} {flag}");
+        ROTARY.refuses_config(&file, &config(r#", "head_dim": 4"#), &line, says);
+    };
+    flag(
+        "--interleaved",
+        "--interleaved, and config.json says no --interleaved of layer 0",
+    );
+    flag(
+        "--rope-theta 5e5",
+        "--rope-theta 5e5, and config.json says --rope-theta 10000",
+    );
+    flag("--rope-scaling 8,1,4,16", "and config.json says no --rope-scaling");
+}
+
+#[test]
+fn a_layer_of_a_checkpoint_is_found_by_its_number() {
+    let config = r#"{"model_type": "llama", "hidden_size": 6, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 4, "num_hidden_layers": 12}"#;
+    let file = described_layer().behind("model.layers.1.self_attn.");
+    let other = described_layer().behind("model.layers.11.self_attn.");
+    let both = file.and(other.f32s("model.layers.11.self_attn.nonsense", &[1]));
+    let line = "forward --input layer --output out --config config.json";
+    let run = |more: &str| {
+        let files = [("layer", &both.bytes()[..]), ("config.json", config.as_bytes())];
+        ROTARY.run_beside(&files, &format!("{line} {more}"))
+    };
+    let found = run("--layer 1");
+    assert_eq!((found.code, found.stderr.as_str()), (0, ""));
+    let prefixed = run("--prefix model.layers.1.self_attn");
+    assert!(
+        prefixed.stdout.starts_with("layer 1 of config.json: --heads 8"),
+        "{prefixed:?}"
+    );
+    assert_eq!(found.holds("out"), prefixed.holds("out"));
+    assert!(run("--layer 11").stderr.contains("nonsense"));
+    let says = "no tensor `q_proj.weight`";
+    ROTARY.refuses_config(&both, config, &format!("{line} --layer 2"), says);
+}
+
+#[test]
+fn layers_that_differ_have_to_be_told_apart() {
+    let config = r#"{"model_type": "smollm3"}"#;
+    let line = "forward --input layer --output out --config config.json";
+    let says =
+        "config.json: its layers are not alike, layers 0 and 3 for example: say which";
+    ROTARY.refuses_config(&File::new(), config, line, says);
+}

@@ -175,3 +175,35 @@ fn halves_turn_together_where_the_flag_says_so() {
         LATENT.reproduces(&reference, &absorbed, 2e-5);
     }
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = LATENT.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["deepseek_v2", "deepseek_v3", "minicpm3"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "deepseek_v3", "rope_scaling": {"rope_type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096}}"#,
+            0,
+            "`rope_type` is yarn: frequencies are slowed down by parts, and scores \
+             grow; no chapter of this book has such layers yet",
+        ),
+        (
+            r#"{"model_type": "deepseek_v3", "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 4096}}"#,
+            0,
+            "`rope_type` is llama3: its low frequencies are slowed down; no chapter \
+             of this book has such layers yet",
+        ),
+        (
+            r#"{"model_type": "llama"}"#,
+            0,
+            "`model_type` is llama: its layers have no latent; chapter 6 (rotary) has \
+             such layers",
+        ),
+    ] {
+        LATENT.refuses_layer(config, layer, says);
+    }
+}

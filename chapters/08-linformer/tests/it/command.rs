@@ -131,7 +131,8 @@ fn sequences_that_do_not_fit_get_one_clear_line() {
     for (file, says) in [
         (
             layer().without("context"),
-            "x: expected (3, 7), found (3, 6): to_k and to_v read that many, and the file \
+            "x: expected (3, 7), found (3, 6): to_k and to_v read that many, and the \
+             file \
              has no context",
         ),
         (masked(&[3, 5]), "mask: after proj_k there is no"),
@@ -168,4 +169,11 @@ fn bad_flags_get_one_clear_line() {
     for flag in ["--causal", "--kv-heads"] {
         LINFORMER.refuses_flags(&format!("{FORWARD} {flag}"), &format!("'{flag}'"));
     }
+}
+
+#[test]
+fn no_configuration_describes_such_a_layer() {
+    let says = "`model_type` is llama: its layers do not condense keys along the sequence; \
+                chapter 6 (rotary) has such layers";
+    LINFORMER.refuses_layer(r#"{"model_type": "llama"}"#, 0, says);
 }

@@ -149,3 +149,33 @@ fn an_output_that_no_memory_holds_is_refused_before_it_is_made() {
     let says = "error: y [1000, 1000, 1000000] and what it is made from take 8.0 TB";
     FLASH.refuses(file, FORWARD, says);
 }
+
+#[test]
+fn a_configuration_sets_the_flags() {
+    let names = FLASH.follows_configurations(env!("CARGO_MANIFEST_DIR"), 2e-5);
+    assert_eq!(names, ["llama", "qwen3"]);
+}
+
+#[test]
+fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
+    for (config, layer, says) in [
+        (
+            r#"{"model_type": "gemma2"}"#,
+            1,
+            "`attn_logit_softcapping` is 50: its scores are bounded by a tanh; no \
+             chapter of this book has such layers yet",
+        ),
+        (
+            r#"{"model_type": "granite"}"#,
+            0,
+            "its scores are q · k · 1.000000, as attention_multiplier in the file",
+        ),
+        (
+            r#"{"model_type": "gpt_oss"}"#,
+            0,
+            "`model_type` is gpt_oss: its heads have learned sinks",
+        ),
+    ] {
+        FLASH.refuses_layer(config, layer, says);
+    }
+}
