@@ -7,6 +7,7 @@ mod common;
 mod corruption;
 mod errors;
 mod forward;
+mod hostile;
 mod masks;
 mod process;
 mod promises;
