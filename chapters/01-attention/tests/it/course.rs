@@ -229,12 +229,12 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("maximum-from-zero", |s| {
-        let exps = exps_below(s, |row| row.iter().copied().fold(0.0, f32::max));
+        let exps = exps_from(s, 0.0);
         Answer::of("weights", guarded(&exps))
     })
     .hidden_by(|| dmatrix![-1.0, -2.0])
     .mistake("maximum-from-zero-unguarded", |s| {
-        let exps = exps_below(s, |row| row.iter().copied().fold(0.0, f32::max));
+        let exps = exps_from(s, 0.0);
         Answer::of("weights", over_row_sums(&exps))
     })
     .hidden_by(|| dmatrix![-1.0, -2.0])
@@ -294,7 +294,12 @@ fn row_maxima(scores: &DMatrix<f32>) -> DMatrix<f32> {
 }
 
 fn exps(scores: &DMatrix<f32>) -> DMatrix<f32> {
-    let tops = |row: &RowDVector<f32>| row.iter().copied().fold(f32::MIN, f32::max);
+    exps_from(scores, f32::MIN)
+}
+
+/// exp(score - maximum), where the search for a row's maximum begins at `start`.
+fn exps_from(scores: &DMatrix<f32>, start: f32) -> DMatrix<f32> {
+    let tops = |row: &RowDVector<f32>| row.iter().copied().fold(start, f32::max);
     let tops: Vec<f32> = scores.row_iter().map(|row| tops(&row.into_owned())).collect();
     DMatrix::from_fn(scores.nrows(), scores.ncols(), |row, column| {
         (scores[(row, column)] - tops[row].min(f32::MAX)).clamp(f32::MIN, 0.0).exp()
@@ -587,6 +592,16 @@ impl Asked {
         Answer::of("weights", weights).and("output", output)
     }
 
+    /// As if the scores were hidden by another mask; only the average knows the right one.
+    fn hiding(&self, sees: &Sees) -> Answer {
+        if !self.has_values() {
+            return self.answer();
+        }
+        let weights = softmax(self.hidden_by(sees));
+        let output = self.average(&weights, &self.sees);
+        Answer::of("weights", weights).and("output", output)
+    }
+
     fn with_weights(&self, weights: DMatrix<f32>) -> Answer {
         if !self.fits() {
             return self.answer();
@@ -612,15 +627,25 @@ fn attend_exercise() -> Exercise<Asked> {
         .step("scores, masked", |p| Value::from(p.hidden()))
         .mistake("no-mask", |p| p.seeing(&Sees::Everything))
         .hidden_by(unmasked)
-        .mistake("mask-in-the-average-alone", |p| {
-            if !p.has_values() {
-                return p.answer();
-            }
-            let weights = softmax(p.scores());
-            let output = p.average(&weights, &p.sees);
-            Answer::of("weights", weights).and("output", output)
+        .mistake("mask-in-the-average-alone", |p| p.hiding(&Sees::Everything))
+        .hidden_by(unmasked)
+        .mistake("allowed-forgotten-in-the-scores", |p| match &p.sees {
+            Sees::Pairs(_) => p.hiding(&Sees::Everything),
+            _ => p.answer(),
         })
         .hidden_by(unmasked)
+        .mistake("offset-forgotten-in-the-scores", |p| match &p.sees {
+            Sees::UpTo { .. } => p.hiding(&Sees::UpTo { offset: 0 }),
+            _ => p.answer(),
+        })
+        .hidden_by(unmasked)
+        .mistake("offset-and-allowed-forgotten-in-the-scores", |p| match &p.sees {
+            Sees::UpTo { .. } => p.hiding(&Sees::UpTo { offset: 0 }),
+            _ => p.hiding(&Sees::Everything),
+        })
+        .hidden_by(unmasked)
+        .mistake("softmax-twice", |p| p.with_weights(softmax(softmax(p.hidden()))))
+        .hidden_by(certain)
         .mistake("allowed-forgotten", |p| match &p.sees {
             Sees::Pairs(_) => p.seeing(&Sees::Everything),
             _ => p.answer(),

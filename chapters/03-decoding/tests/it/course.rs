@@ -305,6 +305,53 @@ fn append() -> Exercise<Kept> {
             })
         })
         .hidden_by(no_tokens)
+        .mistake("values-in-row-0", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.keys.rows_mut(cache.len, k.nrows()).copy_from(k);
+                    cache.values.rows_mut(0, v.nrows()).copy_from(v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("keys-one-row-early", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    let at = cache.len.saturating_sub(1);
+                    cache.keys.rows_mut(at, k.nrows()).copy_from(k);
+                    cache.values.rows_mut(cache.len, v.nrows()).copy_from(v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("one-row-early", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len.saturating_sub(1), k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("length-of-the-chunk", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len = k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
         .mistake("cut-to-the-room", |p| {
             p.kept(|cache, k, v| {
                 let fits = cache.fits(k, v);
@@ -501,6 +548,12 @@ fn prefill_exercise() -> Exercise<Arriving> {
                 })
             })
         })
+        .mistake("one-key-short", |p| {
+            p.run(|layer, x, cache| {
+                masked(layer, x, cache, |len, _| causal(len.saturating_sub(1)))
+            })
+        })
+        .hidden_by(one_chunk)
         .mistake("offset-of-the-chunk", |p| {
             p.run(|layer, x, cache| masked(layer, x, cache, |_, new| causal(new)))
         })

@@ -293,6 +293,19 @@ fn shared() -> Exercise<Asked> {
             })
         })
         .hidden_by(|| Asked::small(3, 1))
+        .mistake("places-reversed", |p| {
+            p.unless_refused(|d_v| {
+                p.by(|h| p.query(h), &p.mask, |h| (p.heads - 1 - h) * d_v)
+            })
+        })
+        .hidden_by(|| Asked::small(1, 2))
+        .mistake("last-head-not-placed", |p| {
+            p.unless_refused(|d_v| {
+                let Heads { mut context, weights } = p.found();
+                context.columns_mut((p.heads - 1) * d_v, d_v).fill(0.0);
+                Asked::parts(&Heads { context, weights })
+            })
+        })
         .mistake("one-column-on", |p| {
             p.unless_refused(|d_v| {
                 let d_k = p.k.ncols();
@@ -467,6 +480,8 @@ fn widths() -> Exercise<Decoded> {
         .hidden_by(|| Decoded::small(3, 2))
         .mistake("twice-the-key", |p| kept((p.d_k, p.d_k)))
         .hidden_by(|| Decoded::small(3, 2))
+        .mistake("key-for-every-head", |p| kept((p.heads * p.d_k, p.d_v)))
+        .hidden_by(|| Decoded::small(1, 2))
         .mistake("over-the-heads", |p| kept((p.d_k / p.heads, p.d_v / p.heads)))
         .hidden_by(|| Decoded::small(1, 2))
         .mistake("value-for-every-head", |p| kept((p.d_k, p.heads * p.d_v)))
@@ -618,6 +633,13 @@ fn mean() -> Exercise<Many> {
             p.unless_refused(|| p.by(|c| p.across(c), p.width()))
         })
         .hidden_by(|| Many::of(&[1.0, 3.0, 8.0, 0.5], 2))
+        .mistake("first-head-left-out", |p| {
+            p.unless_refused(|| p.by(|c| p.across(c)[1..].to_vec(), p.heads))
+        })
+        .hidden_by(|| Many::of(&[0.0, 1.0, 3.0], 3))
+        .mistake("over-one-more", |p| {
+            p.unless_refused(|| p.by(|c| p.across(c), p.heads + 1))
+        })
         .mistake("last-head-left-out", |p| {
             p.unless_refused(|| p.by(|c| p.across(c)[..p.heads - 1].to_vec(), p.heads))
         })

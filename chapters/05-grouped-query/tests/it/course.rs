@@ -174,6 +174,11 @@ fn kv_head() -> Exercise<Groups> {
     .hidden_by(|| Groups::new(3, 3).unwrap())
     .mistake("itself", |g| of_each_head(*g, |head| head))
     .hidden_by(|| Groups::new(3, 3).unwrap())
+    .mistake("reversed", |g| {
+        of_each_head(*g, |head| g.kv_heads() - 1 - head / g.size())
+    })
+    .hidden_by(|| Groups::new(3, 1).unwrap())
+    .mistake("one-on", |g| of_each_head(*g, |head| (head + 1) / g.size()))
     .mistake("quotient-first", |g| {
         of_each_head(*g, |head| head * (g.kv_heads() / g.heads()))
     })

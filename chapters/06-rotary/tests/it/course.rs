@@ -123,6 +123,13 @@ fn features() -> Exercise<Pair> {
             let (a, b) = p.pairing.features(p.i, p.pairs);
             Pair::given((b, a))
         })
+        .mistake("half-one-less", |p| p.halves(p.i, p.i + p.pairs - 1))
+        .mistake("halves-second-first", |p| p.halves(p.i + p.pairs, p.i))
+        .mistake("neighbors-one-on", |p| match p.pairing {
+            Pairing::Halves => p.right(),
+            Pairing::Neighbors => Pair::given((2 * p.i + 1, 2 * p.i + 2)),
+        })
+        .hidden_by(one_pair)
         .mistake("next-to-it", |p| p.halves(p.i, p.i + 1))
         .hidden_by(one_pair)
         .mistake("overlapping", |p| match p.pairing {
@@ -336,6 +343,9 @@ fn turn() -> Exercise<Heads> {
         })
         .mistake("not-turned", |p| Answer::of("turned", &p.x))
         .hidden_by(at_zero)
+        .mistake("results-swapped", |p| {
+            p.with(|a, b, cos, sin| (a * sin + b * cos, a * cos - b * sin))
+        })
         .mistake("first-alone", |p| p.with(|a, b, cos, sin| (a * cos - b * sin, b)))
         .hidden_by(at_zero)
         .mistake("second-alone", |p| p.with(|a, b, cos, sin| (a, a * sin + b * cos)))
@@ -566,6 +576,11 @@ fn project() -> Exercise<Layer> {
             Layer::parts([p.turned(&q, |row, _| row), p.here(&k), v])
         })
         .hidden_by(first_token)
+        .mistake("queries-twice", |p| {
+            let [q, k, v] = p.raw();
+            Layer::parts([p.here(&p.here(&q)), k, v])
+        })
+        .hidden_by(first_token)
         .mistake("turned-twice", |p| {
             let [q, k, v] = p.raw();
             let [q, k] = [q, k].map(|part| p.here(&p.here(&part)));
@@ -684,6 +699,25 @@ impl Reordered {
     }
 }
 
+/// The two features of a pair.
+type Ends = (usize, usize);
+
+impl Reordered {
+    /// The right order, in which each pair is changed by `change`, given its features in
+    /// the old order and in the new.
+    fn half_wrong(&self, change: fn(&mut [usize], Ends, Ends)) -> Answer {
+        let Ok(mut order) = permutation(self.head_dim, self.from, self.to) else {
+            return self.answer();
+        };
+        let pairs = self.head_dim / 2;
+        for i in 0..pairs {
+            let old = self.from.features(i, pairs);
+            change(&mut order, old, self.to.features(i, pairs));
+        }
+        Answer::of("order", order)
+    }
+}
+
 fn permutation_exercise() -> Exercise<Reordered> {
     Exercise::implement("permutation", Reordered::draw, Reordered::answer)
         .mistake("the-way-back", |p| {
@@ -699,6 +733,12 @@ fn permutation_exercise() -> Exercise<Reordered> {
                 .answer()
         })
         .hidden_by(|| eight(4))
+        .mistake("one-half-alone", |p| p.half_wrong(|order, _, new| order[new.1] = 0))
+        .mistake("ends-swapped", |p| {
+            p.half_wrong(|order, old, new| {
+                (order[new.0], order[new.1]) = (old.1, old.0);
+            })
+        })
         .mistake("nothing-moves", |p| match p.head_dim % 2 {
             0 => Answer::of("order", (0..p.head_dim).collect::<Vec<_>>()),
             _ => p.answer(),

@@ -627,9 +627,7 @@ fn seconds() -> Exercise<Roofed> {
         r.from(|reading, computing| (2.0 * reading).max(computing))
     })
     .hidden_by(|| Roofed::of(8.0, 300.0, 5.0, 1.0))
-    .mistake("mean-of-both", |r| {
-        r.from(|reading, computing| f64::midpoint(reading, computing))
-    })
+    .mistake("mean-of-both", |r| r.from(f64::midpoint))
     .hidden_by(|| Roofed::of(8.0, 4.0, 1.0, 1.0))
     .mistake("reading-alone", |r| r.from(|reading, _| reading))
     .hidden_by(|| Roofed::of(100.0, 4.0, 1.0, 10.0))
