@@ -258,9 +258,9 @@ impl Asked {
     }
 
     /// As if the mask were another one.
-    fn under(&self, mask: Mask) -> Answer {
+    fn under(&self, mask: &Mask) -> Answer {
         let Asked { q, k, v, heads, .. } = self;
-        parts_of(attend_heads(q, k, v, *heads, &mask))
+        parts_of(attend_heads(q, k, v, *heads, mask))
     }
 
     /// As it should be where the case does not fit, else what `wrong` makes of it.
@@ -405,9 +405,9 @@ fn split() -> Exercise<Asked> {
         .hidden_by(one_column_a_head)
         .mistake("one-softmax-for-all-heads", |p| p.where_it_fits(|| together(p)))
         .hidden_by(one_head)
-        .mistake("no-mask", |p| p.under(Mask::None))
+        .mistake("no-mask", |p| p.under(&Mask::None))
         .hidden_by(one_head)
-        .mistake("always-causal", |p| p.under(Mask::Causal { offset: 0 }))
+        .mistake("always-causal", |p| p.under(&Mask::Causal { offset: 0 }))
         .hidden_by(one_token)
         .mistake("keys-and-values-swapped", |p| {
             p.where_it_fits(|| {

@@ -894,11 +894,7 @@ impl Asking {
     }
 
     /// The columns that `first` names, and the others, before anything turns.
-    fn cut(
-        &self,
-        all: &DMatrix<f32>,
-        first: impl Fn(usize) -> bool,
-    ) -> [DMatrix<f32>; 2] {
+    fn cut(all: &DMatrix<f32>, first: impl Fn(usize) -> bool) -> [DMatrix<f32>; 2] {
         let columns = 0..all.ncols();
         let (nope, rope): (Vec<_>, Vec<_>) = columns.partition(|column| first(*column));
         [all.select_columns(&nope), all.select_columns(&rope)]
@@ -906,11 +902,11 @@ impl Asking {
 
     fn right(&self, all: &DMatrix<f32>) -> [DMatrix<f32>; 2] {
         let Sizes { nope_dim, rope_dim, .. } = self.sizes;
-        self.cut(all, |column| column % (nope_dim + rope_dim) < nope_dim)
+        Asking::cut(all, |column| column % (nope_dim + rope_dim) < nope_dim)
     }
 
     /// Every head's part of a matrix turned, a head being so wide.
-    fn turned(&self, turn: Turn, all: &DMatrix<f32>, width: usize) -> DMatrix<f32> {
+    fn turned(turn: Turn, all: &DMatrix<f32>, width: usize) -> DMatrix<f32> {
         let starts = (0..all.ncols()).step_by(width);
         let heads: Vec<_> = starts
             .map(|start| turn.of(&all.columns(start, width).into_owned()))
@@ -922,7 +918,7 @@ impl Asking {
     fn turning(&self, turn: Turn) -> Answer {
         self.with(|all| {
             let [nope, rope] = self.right(&all);
-            [nope, self.turned(turn, &rope, self.sizes.rope_dim)]
+            [nope, Asking::turned(turn, &rope, self.sizes.rope_dim)]
         })
     }
 
@@ -951,17 +947,18 @@ fn queries() -> Exercise<Asking> {
         .mistake("cut-once", |p| {
             p.with(|all| {
                 let middle = p.sizes.heads * p.sizes.nope_dim;
-                let [nope, rope] = p.cut(&all, |column| column < middle);
-                [nope, p.turned(p.turn(), &rope, p.sizes.rope_dim)]
+                let [nope, rope] = Asking::cut(&all, |column| column < middle);
+                [nope, Asking::turned(p.turn(), &rope, p.sizes.rope_dim)]
             })
         })
         .hidden_by(first_token)
         .mistake("turned-part-first", |p| {
             p.with(|all| {
                 let Sizes { nope_dim, rope_dim, .. } = p.sizes;
-                let [rope, nope] =
-                    p.cut(&all, |column| column % (nope_dim + rope_dim) < rope_dim);
-                [nope, p.turned(p.turn(), &rope, rope_dim)]
+                let [rope, nope] = Asking::cut(&all, |column| {
+                    column % (nope_dim + rope_dim) < rope_dim
+                });
+                [nope, Asking::turned(p.turn(), &rope, rope_dim)]
             })
         })
         .hidden_by(|| Asking { q_proj: dmatrix![2.0, 2.0, 2.0], ..first_token() })
@@ -969,33 +966,33 @@ fn queries() -> Exercise<Asking> {
             p.with(|all| {
                 let [nope, rope] = p.right(&all);
                 let width = rope.ncols();
-                [nope, p.turned(p.turn(), &rope, width)]
+                [nope, Asking::turned(p.turn(), &rope, width)]
             })
         })
         .hidden_by(first_token)
         .mistake("all-turned", |p| {
             p.with(|all| {
                 let [nope, rope] = p.right(&all);
-                let nope = p.turned(p.turn(), &nope, p.sizes.nope_dim);
-                [nope, p.turned(p.turn(), &rope, p.sizes.rope_dim)]
+                let nope = Asking::turned(p.turn(), &nope, p.sizes.nope_dim);
+                [nope, Asking::turned(p.turn(), &rope, p.sizes.rope_dim)]
             })
         })
         .hidden_by(first_token)
         .mistake("turned-before-the-cut", |p| {
-            p.with(|all| p.right(&p.turned(p.turn(), &all, p.sizes.qk_dim())))
+            p.with(|all| p.right(&Asking::turned(p.turn(), &all, p.sizes.qk_dim())))
         })
         .hidden_by(first_token)
         .mistake("scaled-already", |p| {
             p.with(|all| {
                 let root = (p.sizes.qk_dim() as f32).sqrt();
                 let [nope, rope] = p.right(&(all / root));
-                [nope, p.turned(p.turn(), &rope, p.sizes.rope_dim)]
+                [nope, Asking::turned(p.turn(), &rope, p.sizes.rope_dim)]
             })
         })
         .mistake("parts-swapped", |p| {
             p.with(|all| {
                 let [nope, rope] = p.right(&all);
-                [p.turned(p.turn(), &rope, p.sizes.rope_dim), nope]
+                [Asking::turned(p.turn(), &rope, p.sizes.rope_dim), nope]
             })
         })
 }
