@@ -1,9 +1,11 @@
 //! Whether a file holds a layer as its configuration describes it.
 
 use crate::described::Described;
+use crate::masks::sees_the_future;
 use crate::tensors::Tensors;
 use anyhow::{Result, bail};
-use checkpoint::{Attention, Heads};
+use checkpoint::{Attention, Heads, Sight};
+use nalgebra::DMatrix;
 
 /// What a file has to hold.
 pub(crate) struct Expected<'a> {
@@ -78,6 +80,22 @@ impl<'a> Expected<'a> {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// # Errors
+    /// When the layer hides the future, and a mask of the file does not.
+    pub(crate) fn expect_masks<'m>(
+        &self,
+        mut masks: impl Iterator<Item = &'m DMatrix<bool>>,
+    ) -> Result<()> {
+        let hides = self.described.layer().sight == Sight::Causal;
+        if hides && masks.any(sees_the_future) {
+            bail!(
+                "the mask in the file lets tokens see later ones, and {} says that they do                  not: --ignore the mask, or give the flags in place of --config",
+                self.path
+            );
+        }
+        Ok(())
     }
 
     /// # Errors

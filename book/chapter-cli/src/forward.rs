@@ -137,6 +137,7 @@ pub(crate) fn forward<C: Chapter>(
         let batch = Batch::read(input, x_file.as_ref(), prefix)?;
         if let Some(expected) = &expected {
             expected.expect_tokens(batch.m)?;
+            expected.expect_masks(batch.sequences.iter().flat_map(|one| &one.mask))?;
         }
         expect_all_read(&tensors, x_file.as_ref(), C::NAME)?;
         let plan = Plan::of::<C>(&batch, &layer, flags, wide, !arguments.no_weights)?;

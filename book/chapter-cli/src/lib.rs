@@ -50,7 +50,7 @@ pub use command::{draw, main, run, run_own};
 pub use described::{Described, Flag, Lack, LatentHeads, SharedHeads, Turning};
 pub use error::TensorError;
 pub use layers::{AttentionLayer, AttentionLayers, attention_layers};
-pub use masks::added_mask;
+pub use masks::{added_mask, sees_the_future};
 pub use output::Destination;
 pub use plan::expect_room;
 pub use prefix::behind;

@@ -268,6 +268,14 @@ fn sights(
     Ok(sights.iter().map(|&sight| sight == Sight::Seen).collect())
 }
 
+/// Whether a mask (n, m), true = may attend, lets a token see a later one, if tokens and
+/// those that they look at are counted from the first.
+#[must_use]
+pub fn sees_the_future(mask: &DMatrix<bool>) -> bool {
+    let later = |key: usize| (0..key.min(mask.nrows())).any(|query| mask[(query, key)]);
+    (0..mask.ncols()).any(later)
+}
+
 /// The mask `name` of a file without x: `[n, m]` or `[1, 1, n, m]`, whose numbers are added
 /// to the scores, as booleans, true = may attend.
 ///

@@ -4,10 +4,10 @@ use syllabus::{BLANK, Blank, Exercise};
 
 /// A sheet with its blanks left blank.
 pub(crate) fn sheet(id: &str, exercise: &Exercise) -> String {
-    filled(id, exercise, |_, _, _| format!("\"{BLANK}\""))
+    filled(id, exercise, |_, _, _| BLANK.to_owned())
 }
 
-/// The blanks that are blank in a sheet; nothing where the text is no sheet.
+/// The blanks that are blank in a sheet; none where the text is no sheet.
 pub(crate) fn left_blank(text: &str, exercise: &Exercise) -> Vec<String> {
     let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
     let names = exercise.blank.iter().map(|blank| blank.name.clone());
@@ -17,8 +17,7 @@ pub(crate) fn left_blank(text: &str, exercise: &Exercise) -> Vec<String> {
 fn is_blank(value: &toml::Value) -> bool {
     match value {
         toml::Value::Array(values) => values.iter().any(is_blank),
-        toml::Value::String(text) => text.trim() == BLANK,
-        _ => false,
+        value => syllabus::is_blank(value),
     }
 }
 
@@ -29,7 +28,8 @@ pub(crate) fn filled(
     cell: impl Fn(&Blank, usize, usize) -> String,
 ) -> String {
     let mut text = format!(
-        "# {}\n# Put numbers where the question marks are, then: cargo course check {id}\n",
+        "# {}\n# Put a number in the place of each {BLANK} (\"not a number\"), such as 0.5 or -2, then:\n\
+         # cargo course check {id}\n",
         exercise.title
     );
     for blank in &exercise.blank {

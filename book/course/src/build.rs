@@ -1,21 +1,18 @@
-//! Builds and runs the programs of a chapter.
+//! Builds the programs of a chapter, and says what it waits for.
 
 use std::{
-    io::Read,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, IsTerminal, Read, Write},
+    path::PathBuf,
+    process::{ChildStderr, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::course::Course;
-
-/// A check that runs longer does not end.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::{course::Course, text};
 
 /// What came of a build.
 pub(crate) enum Built {
@@ -32,8 +29,6 @@ pub(crate) struct Message {
     pub rendered: String,
     /// `error`, `warning`, …
     pub level: String,
-    /// `unused_variables`, `E0308`, …
-    pub code: String,
     /// The file and line that it is about.
     pub place: Option<(String, usize)>,
 }
@@ -86,16 +81,24 @@ pub(crate) fn cargo(
     arguments: &[&str],
 ) -> Result<(Vec<Message>, Programs)> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut child = Command::new(cargo)
         .args(arguments)
-        .arg("--quiet")
         .arg("--message-format=json-diagnostic-rendered-ansi")
         .current_dir(&course.my)
+        .env("CARGO_TERM_PROGRESS_WHEN", "never")
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .context("cannot run cargo")?;
+    let status_lines = child.stderr.take().context("cannot run cargo")?;
+    let progress = thread::spawn(move || follow(status_lines));
+    let mut text = Vec::new();
+    child.stdout.take().context("cannot run cargo")?.read_to_end(&mut text)?;
+    let status = child.wait().context("cannot run cargo")?;
+    let said = progress.join().unwrap_or_default();
     let (mut messages, mut programs) = (Vec::new(), Vec::new());
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in String::from_utf8_lossy(&text).lines() {
         let Ok(line) = serde_json::from_str::<Line>(line) else { continue };
         if line.reason == "compiler-message" {
             messages.extend(line.message.as_ref().and_then(message));
@@ -106,10 +109,48 @@ pub(crate) fn cargo(
     }
     let told =
         messages.iter().any(|message: &Message| message.level.starts_with("error"));
-    if !output.status.success() && !told {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    if !status.success() && !told {
+        bail!("{}", said.trim_end());
     }
     Ok((messages, programs))
+}
+
+/// Reads what Cargo says of its progress, and passes on what a reader waits for: a lock
+/// that another Cargo holds, and packages that are compiled. Gives back the rest.
+fn follow(status: ChildStderr) -> String {
+    let on_a_terminal = std::io::stderr().is_terminal();
+    let started = Instant::now();
+    let (mut rest, mut compiled, mut is_open) = (String::new(), 0, false);
+    for line in BufReader::new(status).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let words = line.trim_start();
+        let news = if words.starts_with("Blocking") {
+            "waiting for another Cargo, which is building in the same folder (your editor's?)"
+                .to_owned()
+        } else if let Some(package) = words.strip_prefix("Compiling ") {
+            compiled += 1;
+            let package = package.split(' ').next().unwrap_or_default();
+            format!("building {package}, {} s so far", started.elapsed().as_secs())
+        } else {
+            rest += &line;
+            rest.push('\n');
+            continue;
+        };
+        // A line for each package would fill the screen: on a terminal one takes the place
+        // of the other, and elsewhere the first stands for all.
+        if on_a_terminal {
+            anstream::eprint!("\r\x1b[2K{}", text::dim(&news));
+            is_open = true;
+        } else if compiled <= 1 {
+            anstream::eprintln!("{news}");
+        }
+        // Nothing is lost where nobody sees it.
+        let _ = std::io::stderr().flush();
+    }
+    if is_open {
+        anstream::eprint!("\r\x1b[2K");
+    }
+    rest
 }
 
 fn message(value: &Value) -> Option<Message> {
@@ -127,61 +168,6 @@ fn message(value: &Value) -> Option<Message> {
     (!counts).then(|| Message {
         rendered: value["rendered"].as_str().unwrap_or_default().to_owned(),
         level,
-        code: value["code"]["code"].as_str().unwrap_or_default().to_owned(),
         place,
     })
-}
-
-/// What a program printed.
-pub(crate) enum Ran {
-    /// It ended well.
-    Printed(String),
-    /// It did not end in time.
-    Endless,
-}
-
-/// Runs a program for as long as a check may take.
-///
-/// # Errors
-/// When it cannot be run, or ends with an error of its own.
-pub(crate) fn run(program: &Path, arguments: &[&str]) -> Result<Ran> {
-    let about = || format!("cannot run {}", program.display());
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(about)?;
-    let mut out = child.stdout.take().with_context(about)?;
-    let mut err = child.stderr.take().with_context(about)?;
-    let printed = thread::spawn(move || {
-        let mut text = String::new();
-        out.read_to_string(&mut text).map(|_| text)
-    });
-    let complaints = thread::spawn(move || {
-        let mut text = String::new();
-        err.read_to_string(&mut text).map(|_| text)
-    });
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().with_context(about)? {
-            break status;
-        }
-        if started.elapsed() > PATIENCE {
-            child.kill().and_then(|()| child.wait()).with_context(about)?;
-            return Ok(Ran::Endless);
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
-    let text = |reader: thread::JoinHandle<std::io::Result<String>>| match reader.join()
-    {
-        Ok(text) => text.with_context(about),
-        Err(_) => bail!("{}", about()),
-    };
-    let (printed, complaints) = (text(printed)?, text(complaints)?);
-    if status.success() {
-        return Ok(Ran::Printed(printed));
-    }
-    bail!("the check itself stopped ({status}): {}", complaints.trim_end())
 }

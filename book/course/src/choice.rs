@@ -3,10 +3,7 @@
 use anyhow::{Context, Result, bail};
 use syllabus::{Chapter, Exercise};
 
-use crate::{
-    course::{Chosen, Course, did_you_mean},
-    progress::Progress,
-};
+use crate::course::{Chosen, Course, did_you_mean};
 
 impl Course {
     /// The exercise that `name` means, or the next one if it is none.
@@ -19,7 +16,7 @@ impl Course {
             let chapter = self.chapter(chapter)?;
             return exercise_of(chapter, exercise);
         }
-        let progress = Progress::read(self)?;
+        let progress = self.progress()?;
         let here = progress.chapter.as_deref().and_then(|name| self.chapter(name).ok());
         if let Some(chapter) = here
             && let Some(exercise) = chapter.exercise(name)
@@ -46,7 +43,7 @@ impl Course {
     /// # Errors
     /// When nothing was begun, or all of it is done.
     fn next(&self) -> Result<Chosen<'_>> {
-        let progress = Progress::read(self)?;
+        let progress = self.progress()?;
         let begun = || self.chapters.iter().filter(|chapter| self.has_begun(chapter));
         if begun().next().is_none() {
             let first = self.chapters.first().map_or("CHAPTER", |c| c.name.as_str());

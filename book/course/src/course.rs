@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use syllabus::{Chapter, Exercise};
 
-use crate::files;
+use crate::{files, progress::Progress};
 
 /// The book and the reader's folder.
 pub(crate) struct Course {
@@ -15,7 +15,14 @@ pub(crate) struct Course {
     pub my: PathBuf,
     /// Those with exercises, in reading order.
     pub chapters: Vec<Chapter>,
+    /// What the crates in the folder are called after. Cargo takes two crates for one that
+    /// have the same name and the same place in their workspaces, and all workspaces build
+    /// into the book's `target`.
+    pub label: &'static str,
 }
+
+/// The label of the reader's own crates.
+const OWN: &str = "my";
 
 /// An exercise, with its chapter.
 #[derive(Clone, Copy)]
@@ -47,7 +54,7 @@ impl Course {
             None => root.join("my"),
         };
         let chapters = syllabus::chapters(&root)?;
-        Ok(Course { root, my, chapters })
+        Ok(Course { root, my, chapters, label: OWN })
     }
 
     /// The reader's chapter.
@@ -58,6 +65,40 @@ impl Course {
     /// What is the course's own in the reader's folder: progress, backups, the checks.
     pub(crate) fn own(&self) -> PathBuf {
         self.my.join(".course")
+    }
+
+    /// What the reader has done.
+    ///
+    /// # Errors
+    /// When it is on file and cannot be read.
+    pub(crate) fn progress(&self) -> Result<Progress> {
+        Progress::read(&self.own())
+    }
+
+    /// The text of a file of the reader's, in a chapter's folder.
+    ///
+    /// # Errors
+    /// When it cannot be read; then with the way back.
+    pub(crate) fn text(&self, chosen: Chosen, file: &Path) -> Result<String> {
+        let path = self.mine(chosen.chapter).join(file);
+        files::read_text(&path).map_err(|why| {
+            let way_back = if path.exists() {
+                format!("cargo course start --again {}", chosen.chapter.name)
+            } else {
+                format!("cargo course reset {}", chosen.id())
+            };
+            anyhow::anyhow!(
+                "{} {why}: {way_back} makes it anew and keeps what is there as a backup",
+                self.told(&path)
+            )
+        })
+    }
+
+    /// The text of a source file of the reader's chapter, under the name that the compiler
+    /// has for it; nothing where the file is another's.
+    pub(crate) fn source_of(&self, chapter: &Chapter, file: &str) -> Option<String> {
+        let path = self.my.join(file);
+        path.starts_with(self.mine(chapter)).then(|| files::read(&path).ok()).flatten()
     }
 
     /// A path as the reader would type it.

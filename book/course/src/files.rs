@@ -36,6 +36,19 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// The text of a file, or in a few words what keeps it from being read.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => "is gone".to_owned(),
+        _ => format!("cannot be read ({e})"),
+    })?;
+    String::from_utf8(bytes).map_err(|e| {
+        let before = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        format!("is not text in UTF-8 (line {line})")
+    })
+}
+
 /// Every file below `folder`, relative to it, sorted; none if there is no folder.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! `cargo course`: the book as a course. Makes a workspace of the reader's own from the
 //! chapters' sources, checks what stands in it, and keeps count.
 
+mod alone;
 mod answers;
 mod build;
 mod check;
@@ -10,14 +11,19 @@ mod files;
 mod hint;
 mod manifests;
 mod page;
+mod place;
 mod progress;
 mod prove;
 mod quiz;
+mod refusal;
+mod run;
 mod solution;
 mod start;
 mod starter;
 mod status;
+mod table;
 mod tell;
+mod text;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -22,13 +22,13 @@ const OPTIMIZATION: i64 = 1;
 pub(crate) type Made = (PathBuf, String);
 
 /// The reader's crate of a chapter.
-pub(crate) fn my_name(chapter: &Chapter) -> String {
-    format!("my-{}", chapter.name)
+pub(crate) fn my_name(course: &Course, chapter: &Chapter) -> String {
+    format!("{}-{}", course.label, chapter.name)
 }
 
 /// The program that checks the reader's functions.
-pub(crate) fn check_name(chapter: &Chapter) -> String {
-    format!("check-{}", chapter.name)
+pub(crate) fn check_name(course: &Course, chapter: &Chapter) -> String {
+    format!("check-{}", my_name(course, chapter))
 }
 
 /// The program that knows the answers.
@@ -48,7 +48,10 @@ pub(crate) fn workspace(course: &Course, begun: &[&Chapter]) -> Result<Vec<Made>
     let mut made = vec![
         (PathBuf::from("Cargo.toml"), root(course, begun)?),
         (PathBuf::from(".cargo/config.toml"), config(course)?),
-        (PathBuf::from(".gitignore"), "/.course/making*\n/.course/build\n".to_owned()),
+        (
+            PathBuf::from(".gitignore"),
+            "/.course/making*\n/.course/build\n/.course/alone\n".to_owned(),
+        ),
         (PathBuf::from("AGENTS.md"), include_str!("agents.md").to_owned()),
     ];
     for chapter in begun {
@@ -145,7 +148,7 @@ fn profiles(course: &Course, manifest: &Table, begun: &[&Chapter]) -> Result<Val
         for chapter in begun {
             let mut level = Table::new();
             level.insert("opt-level".to_owned(), Value::Integer(OPTIMIZATION));
-            packages.insert(my_name(chapter), Value::Table(level));
+            packages.insert(my_name(course, chapter), Value::Table(level));
         }
     }
     Ok(Value::Table(profile))
@@ -179,14 +182,18 @@ fn used_packages(course: &Course, begun: &[&Chapter]) -> Result<BTreeSet<String>
 ///
 /// # Errors
 /// When the chapter's cannot be read.
-pub(crate) fn mine(chapter: &Chapter, tests: &[String]) -> Result<String> {
+pub(crate) fn mine(
+    course: &Course,
+    chapter: &Chapter,
+    tests: &[String],
+) -> Result<String> {
     let mut manifest = read(&chapter.path.join("Cargo.toml"))?;
     let package = manifest.get_mut("package").and_then(Value::as_table_mut);
     let package = package.context("a chapter's manifest has a package")?;
-    package.insert("name".to_owned(), Value::String(my_name(chapter)));
+    package.insert("name".to_owned(), Value::String(my_name(course, chapter)));
     package.insert("autobenches".to_owned(), Value::Boolean(false));
     manifest.remove("bench");
-    manifest.remove("lints");
+    manifest.insert("lints".to_owned(), Value::Table(lints()));
     let library = manifest.entry("lib").or_insert_with(|| Value::Table(Table::new()));
     if let Some(library) = library.as_table_mut() {
         library.insert("name".to_owned(), Value::String(ident(&chapter.name)));
@@ -198,6 +205,15 @@ pub(crate) fn mine(chapter: &Chapter, tests: &[String]) -> Result<String> {
     }
     let about = format!("# Chapter {}, yours to write.\n\n", chapter.folder);
     Ok([MADE, &about, &toml::to_string(&manifest)?].concat())
+}
+
+/// A body that is taken out leaves parameters, imports and helpers unused. To warn of them
+/// would send a reader after what the body needs, and `cargo fix` would remove it.
+fn lints() -> Table {
+    let allowed = ["unused_variables", "unused_imports", "unused_mut", "dead_code"];
+    let level = |name: &str| (name.to_owned(), Value::String("allow".to_owned()));
+    let rust = allowed.into_iter().map(level).collect();
+    Table::from_iter([("rust".to_owned(), Value::Table(rust))])
 }
 
 /// The two programs of a chapter. Both compile its `tests/it/course.rs`: one with the
@@ -221,12 +237,13 @@ fn programs(course: &Course, chapter: &Chapter) -> Result<Vec<Made>> {
     };
     let chapters_own = book.join("chapters").join(&chapter.folder);
     let my_own = Path::new("../../../..").join(&chapter.folder);
-    let (check, oracle) = (check_name(chapter), oracle_name(chapter));
+    let (check, oracle) = (check_name(course, chapter), oracle_name(chapter));
 
     let mut oracle_needs = needs.clone();
     oracle_needs.insert(chapter.name.clone(), crate_at(&chapters_own, &chapter.name));
     let mut check_needs = needs;
-    check_needs.insert(chapter.name.clone(), crate_at(&my_own, &my_name(chapter)));
+    check_needs
+        .insert(chapter.name.clone(), crate_at(&my_own, &my_name(course, chapter)));
     check_needs.insert("oracle".to_owned(), crate_at(Path::new("../oracle"), &oracle));
 
     let folder = Path::new(".course/build").join(&chapter.name);

@@ -1,14 +1,20 @@
 //! What the reader has done, in a file of theirs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{course::Course, files};
+use crate::files;
 
 /// What a line begins with that carries progress between the terminal and the page.
 const LINE: &str = "course:1:";
+
+/// The file, in the course's own folder.
+const FILE: &str = "progress.toml";
 
 /// What the reader has done.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -26,17 +32,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// What is on file; nothing done if there is no file.
+    /// What is on file in the course's own folder; nothing done if there is no file.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) fn read(course: &Course) -> Result<Progress> {
-        let path = course.own().join("progress.toml");
+    pub(crate) fn read(own: &Path) -> Result<Progress> {
+        let path = own.join(FILE);
         if !path.is_file() {
             return Ok(Progress::default());
         }
         toml::from_str(&files::read(&path)?).with_context(|| {
-            format!("{} is damaged; mend it, or move it away", course.told(&path))
+            format!("{} is damaged; mend it, or move it away", path.display())
         })
     }
 
@@ -44,9 +50,8 @@ impl Progress {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn write(&self, course: &Course) -> Result<()> {
-        let path = course.own().join("progress.toml");
-        files::write(&path, &toml::to_string(self)?)
+    pub(crate) fn write(&self, own: &Path) -> Result<()> {
+        files::write(&own.join(FILE), &toml::to_string(self)?)
     }
 
     /// Whether the exercise passed once.

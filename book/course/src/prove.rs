@@ -1,6 +1,6 @@
 //! Proves every exercise the way a reader meets it: in a folder of its own.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use syllabus::{
@@ -10,17 +10,17 @@ use syllabus::{
 
 use crate::{
     answers,
-    build::{self, Built, Ran},
+    build::{self, Built},
     check::{self, Checked},
     course::{Chosen, Course},
-    files, manifests, solution, start,
+    files, manifests,
+    run::{self, Ending, Limits},
+    solution, start,
     starter::Target,
 };
 
-/// Warnings that a function without its body brings.
-fn is_expected(code: &str) -> bool {
-    code.starts_with("unused") || code == "dead_code"
-}
+/// A proof tries every mistake on every case.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Begins the chapters in a folder that goes away again, and proves their exercises:
 /// starters compile and fail, the chapter's answers pass, mistakes fail and are named.
@@ -38,6 +38,7 @@ pub(crate) fn prove(course: &Course, chapter: Option<&str>) -> Result<ExitCode> 
         root: course.root.clone(),
         my: folder.path().join("my"),
         chapters: chapters.clone(),
+        label: "proof",
     };
     start::start(&course, None, None, false)?;
     let mut wrong = warnings(&course)?;
@@ -82,12 +83,12 @@ fn print(course: &Course, list: &str) {
     );
 }
 
-/// What the starters' compiler says beside what is expected.
+/// What the compiler says of the starters, which should be nothing.
 fn warnings(course: &Course) -> Result<Vec<String>> {
     let (messages, _) =
         build::cargo(course, &["check", "--workspace", "--all-targets"])?;
-    let unexpected = messages.into_iter().filter(|message| !is_expected(&message.code));
-    Ok(unexpected.map(|message| format!("a starter: {}", message.rendered)).collect())
+    let told = messages.into_iter();
+    Ok(told.map(|message| format!("a starter: {}", message.rendered)).collect())
 }
 
 /// What the exercises prove of themselves, without the reader.
@@ -96,14 +97,17 @@ fn told(course: &Course, chapter: &Chapter, wrong: &mut Vec<String>) -> Result<S
     let Built::Program(program) = build::build(course, &name)? else {
         anyhow::bail!("`{name}` does not compile")
     };
-    match build::run(&program, &["prove", &chapter.path.to_string_lossy()]) {
-        Ok(Ran::Printed(list)) => Ok(list),
-        Ok(Ran::Endless) => anyhow::bail!("the proof of `{name}` does not end"),
-        Err(why) => {
-            wrong.push(format!("{why:#}"));
-            Ok(String::new())
+    let folder = chapter.path.to_string_lossy();
+    let limits = Limits { patience: PATIENCE, stop: &|| false };
+    let (heard, ending) = run::run(&program, &["prove", &folder], &course.my, &limits)?;
+    match ending {
+        Ending::Well => {
+            return Ok(heard.verdicts.iter().map(|line| format!("{line}\n")).collect());
         }
+        Ending::Failed(why) => wrong.push(why),
+        other => anyhow::bail!("the proof of `{name}` ends badly: {other:?}"),
     }
+    Ok(String::new())
 }
 
 fn starter_fails(course: &Course, chosen: Chosen) -> Result<Option<String>> {
@@ -111,20 +115,20 @@ fn starter_fails(course: &Course, chosen: Chosen) -> Result<Option<String>> {
         Kind::Implement => matches!(finding, Finding::Unwritten { .. }),
         _ => matches!(finding, Finding::Blank { .. }),
     };
-    Ok(match check::examine(course, chosen)? {
-        Checked::Judged(verdict) if expected(&verdict.finding) => None,
-        Checked::Judged(verdict) => {
-            Some(format!("{}: the starter gives {:?}", chosen.id(), verdict.finding))
+    Ok(match check::examine(course, chosen, &|| false)? {
+        Checked::Judged(judged) if expected(&judged.0.finding) => None,
+        Checked::Judged(judged) => {
+            Some(format!("{}: the starter gives {:?}", chosen.id(), judged.0.finding))
         }
         _ => Some(format!("{}: the starter does not run", chosen.id())),
     })
 }
 
 fn answer_passes(course: &Course, chosen: Chosen) -> Result<Option<String>> {
-    Ok(match check::examine(course, chosen)? {
-        Checked::Judged(verdict) if verdict.passed() => None,
-        Checked::Judged(verdict) => {
-            Some(format!("{}: the answer gives {:?}", chosen.id(), verdict.finding))
+    Ok(match check::examine(course, chosen, &|| false)? {
+        Checked::Judged(judged) if judged.0.passed() => None,
+        Checked::Judged(judged) => {
+            Some(format!("{}: the answer gives {:?}", chosen.id(), judged.0.finding))
         }
         _ => Some(format!("{}: the answer does not run", chosen.id())),
     })

@@ -7,8 +7,7 @@ use anyhow::Result;
 use crate::{
     course::Course,
     page::{self, Question},
-    progress::Progress,
-    tell,
+    text,
 };
 
 /// Asks what was missed before, or else everything.
@@ -16,7 +15,7 @@ use crate::{
 /// # Errors
 /// When there is no such chapter, or its page cannot be read.
 pub(crate) fn quiz(course: &Course, name: Option<&str>) -> Result<()> {
-    let mut progress = Progress::read(course)?;
+    let mut progress = course.progress()?;
     let chapter = match (name, &progress.chapter) {
         (Some(name), _) => course.chapter(name)?,
         (None, Some(here)) => course.chapter(here)?,
@@ -32,14 +31,14 @@ pub(crate) fn quiz(course: &Course, name: Option<&str>) -> Result<()> {
         return Ok(());
     }
     if !missed.is_empty() {
-        anstream::println!("{}", tell::dim("what you missed last time:"));
+        anstream::println!("{}", text::dim("what you missed last time:"));
     }
     let mut known = 0;
     for (number, question) in asked.iter().enumerate() {
         let head = format!("{} of {}. {}", number + 1, asked.len(), question.asked);
-        anstream::println!("\n{}", tell::bold(&tell::wrapped(&head, 0)));
+        anstream::println!("\n{}", text::bold(&text::wrapped(&head, 0)));
         let Some(_) = prompt("think, then press Enter for the answer ")? else { break };
-        anstream::println!("\n{}\n", tell::wrapped(&question.answer, 2));
+        anstream::println!("\n{}\n", text::wrapped(&question.answer, 2));
         let Some(verdict) = prompt("did you have it? [y/n] ")? else { break };
         let missed = progress.missed.entry(chapter.name.clone()).or_default();
         if matches!(verdict.trim().to_lowercase().as_str(), "y" | "yes") {
@@ -56,18 +55,18 @@ pub(crate) fn quiz(course: &Course, name: Option<&str>) -> Result<()> {
     if left > 0 {
         anstream::println!(
             "{left} kept for next time: {}",
-            tell::command(&format!("cargo course quiz {}", chapter.name))
+            text::command(&format!("cargo course quiz {}", chapter.name))
         );
     }
     if course.my.is_dir() {
-        progress.write(course)?;
+        progress.write(&course.own())?;
     }
     Ok(())
 }
 
 /// A line of the reader's; nothing when there is no more.
 fn prompt(text: &str) -> Result<Option<String>> {
-    anstream::print!("{}", tell::dim(text));
+    anstream::print!("{}", text::dim(text));
     std::io::stdout().flush()?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line)?;

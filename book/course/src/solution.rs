@@ -1,17 +1,22 @@
 //! The chapter's answer, after a question.
 
-use std::io::{BufRead, Write};
+use std::{
+    io::{BufRead, Write},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use similar::{ChangeTag, TextDiff};
 use syllabus::verdict::Pair;
 
 use crate::{
-    build::{self, Built, Ran},
+    build::{self, Built},
     course::{Chosen, Course},
-    files, manifests, start,
+    files, manifests,
+    run::{self, Ending, Limits},
+    start,
     starter::{self, Target},
-    tell,
+    table, text,
 };
 
 /// Shows the chapter's answer and the way to it from the reader's.
@@ -23,7 +28,7 @@ pub(crate) fn solution(course: &Course, name: Option<&str>, yes: bool) -> Result
     if !yes && !is_sure(chosen)? {
         anstream::println!(
             "then not; {}",
-            tell::command(&format!("cargo course hint {}", chosen.id()))
+            text::command(&format!("cargo course hint {}", chosen.id()))
         );
         return Ok(());
     }
@@ -51,7 +56,7 @@ fn function(course: &Course, chosen: Chosen, body: &str) -> Result<()> {
         Ok::<_, anyhow::Error>(text[function.whole].to_owned())
     };
     let reference = item(&files::read(&chosen.chapter.path.join(&target.file))?)?;
-    anstream::println!("{}\n\n{reference}\n", tell::bold(&chosen.id()));
+    anstream::println!("{}\n\n{reference}\n", text::bold(&chosen.id()));
     let file = course.mine(chosen.chapter).join(&target.file);
     let mine = files::read(&file).and_then(|text| item(&text));
     match mine {
@@ -59,17 +64,17 @@ fn function(course: &Course, chosen: Chosen, body: &str) -> Result<()> {
             anstream::println!("yours is the same, letter for letter");
         }
         Ok(mine) => {
-            anstream::println!("{}", tell::bold("from yours (-) to the chapter's (+)"));
+            anstream::println!("{}", text::bold("from yours (-) to the chapter's (+)"));
             for change in TextDiff::from_lines(&mine, &reference).iter_all_changes() {
                 let line = change.to_string_lossy();
                 let line = line.trim_end_matches('\n');
                 match change.tag() {
                     ChangeTag::Equal => anstream::println!("  {line}"),
                     ChangeTag::Delete => {
-                        anstream::println!("{}", tell::wrong(&format!("- {line}")));
+                        anstream::println!("{}", text::wrong(&format!("- {line}")));
                     }
                     ChangeTag::Insert => {
-                        anstream::println!("{}", tell::right(&format!("+ {line}")));
+                        anstream::println!("{}", text::right(&format!("+ {line}")));
                     }
                 }
             }
@@ -82,9 +87,9 @@ fn function(course: &Course, chosen: Chosen, body: &str) -> Result<()> {
 fn numbers(course: &Course, chosen: Chosen) -> Result<()> {
     course.needs(chosen.chapter)?;
     start::workspace(course)?;
-    anstream::println!("{}", tell::bold(&chosen.id()));
+    anstream::println!("{}", text::bold(&chosen.id()));
     for pair in answers(course, chosen)? {
-        tell::answer(&pair);
+        table::show_pair(&pair);
     }
     Ok(())
 }
@@ -101,10 +106,14 @@ pub(crate) fn answers(course: &Course, chosen: Chosen) -> Result<Vec<Pair>> {
             chosen.chapter.name
         )
     };
-    match build::run(&program, &["answers", &chosen.exercise.name])? {
-        Ran::Printed(line) => {
-            serde_json::from_str(line.trim()).context("no answers came")
+    let limits = Limits { patience: Duration::from_mins(1), stop: &|| false };
+    let arguments = ["answers", &chosen.exercise.name];
+    let (heard, ending) = run::run(&program, &arguments, &course.my, &limits)?;
+    match (ending, heard.verdicts.first()) {
+        (Ending::Well, Some(line)) => {
+            serde_json::from_str(line).context("the answers cannot be read")
         }
-        Ran::Endless => anyhow::bail!("the answers do not come to an end"),
+        (Ending::Failed(why), _) => anyhow::bail!("{why}"),
+        (ending, _) => anyhow::bail!("no answers came: {ending:?}"),
     }
 }

@@ -12,9 +12,8 @@ use crate::{
     answers,
     course::{Chosen, Course},
     files, manifests,
-    progress::Progress,
     starter::{self, Target},
-    tell,
+    text,
 };
 
 /// Tests that hold the chapter to the book: to its pages, pictures and command line.
@@ -60,10 +59,10 @@ pub(crate) fn start(
     }
     make(course, &to_make)?;
     if let Some(chapter) = to_make.first() {
-        let mut progress = Progress::read(course)?;
+        let mut progress = course.progress()?;
         progress.chapter = Some(chapter.name.clone());
-        progress.write(course)?;
-        anstream::println!("\nnext: {}", tell::command("cargo course"));
+        progress.write(&course.own())?;
+        anstream::println!("\nnext: {}", text::command("cargo course"));
     }
     Ok(())
 }
@@ -87,7 +86,7 @@ fn make(course: &Course, chapters: &[&Chapter]) -> Result<()> {
             .tempdir_in(&own)
             .with_context(|| format!("cannot write to {}", own.display()))?;
         let new = making.path().join(&chapter.folder);
-        for (path, content) in starter_files(chapter)? {
+        for (path, content) in starter_files(course, chapter)? {
             match content {
                 Content::Text(text) => files::write(&new.join(path), &text)?,
                 Content::CopyOf(from) => files::copy(&from, &new.join(path))?,
@@ -169,13 +168,12 @@ enum Content {
 }
 
 /// The reader's crate, file by file.
-fn starter_files(chapter: &Chapter) -> Result<Vec<(PathBuf, Content)>> {
+fn starter_files(
+    course: &Course,
+    chapter: &Chapter,
+) -> Result<Vec<(PathBuf, Content)>> {
     let krate = &chapter.path;
-    let targets: Vec<Target> = chapter
-        .exercises
-        .iter()
-        .filter_map(|exercise| Some(Target::of(exercise.body.as_ref()?, krate)))
-        .collect();
+    let targets = targets(chapter);
     let mut made = Vec::new();
     let mut tests = Vec::new();
     for path in files::below(krate)? {
@@ -203,9 +201,15 @@ fn starter_files(chapter: &Chapter) -> Result<Vec<(PathBuf, Content)>> {
         let sheet = answers::sheet(&chapter.id(exercise), exercise);
         made.push((path, Content::Text(sheet)));
     }
-    let manifest = manifests::mine(chapter, &tests)?;
+    let manifest = manifests::mine(course, chapter, &tests)?;
     made.push((PathBuf::from("Cargo.toml"), Content::Text(manifest)));
     Ok(made)
+}
+
+/// The functions that the exercises of a chapter ask for.
+fn targets(chapter: &Chapter) -> Vec<Target> {
+    let bodies = chapter.exercises.iter().filter_map(|exercise| exercise.body.as_ref());
+    bodies.map(|body| Target::of(body, &chapter.path)).collect()
 }
 
 fn without_bodies<'a>(
@@ -253,7 +257,7 @@ fn for_readers(test: &str) -> String {
 pub(crate) fn reset(course: &Course, name: &str) -> Result<()> {
     let chosen = course.choose(Some(name))?;
     course.needs(chosen.chapter)?;
-    let (file, text) = as_it_began(course, chosen)?;
+    let (file, text, what) = as_it_began(course, chosen)?;
     let backup = if file.exists() {
         let kept = course.backup(&chosen.exercise.name)?;
         let kept = kept.join(file.file_name().unwrap_or_default());
@@ -263,33 +267,67 @@ pub(crate) fn reset(course: &Course, name: &str) -> Result<()> {
         None
     };
     files::write(&file, &text)?;
-    anstream::println!("{}: back to its starter", chosen.id());
+    anstream::println!("{}: {what}", chosen.id());
     if let Some(kept) = backup {
         anstream::println!("what you had is in {}", course.told(&kept));
     }
-    let mut progress = Progress::read(course)?;
+    let mut progress = course.progress()?;
     progress.done.remove(&chosen.id());
-    progress.write(course)
+    progress.write(&course.own())
 }
 
-/// The reader's file with the exercise as it began and all else as it is.
-fn as_it_began(course: &Course, chosen: Chosen) -> Result<(PathBuf, String)> {
+/// The reader's file with the exercise as it began and all else as it is, and what that is
+/// in words.
+fn as_it_began(course: &Course, chosen: Chosen) -> Result<(PathBuf, String, String)> {
     let Chosen { chapter, exercise } = chosen;
     let Some(body) = &exercise.body else {
-        return Ok((course.sheet(chosen), answers::sheet(&chosen.id(), exercise)));
+        let text = answers::sheet(&chosen.id(), exercise);
+        return Ok((course.sheet(chosen), text, "the sheet is blank again".to_owned()));
     };
     let target = Target::of(body, &chapter.path);
     let file = course.mine(chapter).join(&target.file);
     let reference = files::read(&chapter.path.join(&target.file))?;
+    if !file.exists() {
+        let targets = targets(chapter);
+        let mine = targets.iter().filter(|other| other.file == target.file);
+        let text = without_bodies(&reference, mine)?;
+        let what = format!("{} was gone; all of it is as it began", course.told(&file));
+        return Ok((file, text, what));
+    }
     let empty = starter::empty_body(&reference, &target.name)?;
-    let text = starter::with_bodies(&files::read(&file)?, &[(&target.name, empty)])
+    let text = course.text(chosen, &target.file)?;
+    let text = starter::restored(&text, &reference, &target.name, &empty)
         .with_context(|| {
             format!(
                 "{} cannot be taken apart (to begin the chapter again, with a backup: \
-                 cargo course start --again {})",
+             cargo course start --again {})",
                 course.told(&file),
                 chapter.name
             )
         })?;
-    Ok((file, text))
+    let what = format!(
+        "`{}` is back to its starter, signature and all; the rest of {} is as it was",
+        target.name,
+        course.told(&file)
+    );
+    Ok((file, text, what))
+}
+
+/// Copies the reader's crate of a chapter to another workspace, and makes that around it.
+///
+/// # Errors
+/// When something cannot be written.
+pub(crate) fn copy(from: &Course, to: &Course, chapter: &Chapter) -> Result<()> {
+    let (mine, copy) = (from.mine(chapter), to.mine(chapter));
+    for part in ["src", "benches", "tests"] {
+        for path in files::below(&mine.join(part))? {
+            files::copy(&mine.join(part).join(&path), &copy.join(part).join(&path))?;
+        }
+    }
+    let [own, other] = [from, to].map(|course| manifests::my_name(course, chapter));
+    let manifest = files::read(&mine.join("Cargo.toml"))?;
+    let manifest =
+        manifest.replace(&format!("name = \"{own}\""), &format!("name = \"{other}\""));
+    files::write(&copy.join("Cargo.toml"), &manifest)?;
+    workspace(to)
 }

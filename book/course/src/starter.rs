@@ -1,12 +1,13 @@
 //! Finds the function that an exercise asks for, and takes its body out.
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::{Block, ImplItem, Item, Type, spanned::Spanned};
 
 /// Where a function stands: `Mask::hide` in `src/lib.rs`, `pooled` of `convert::pooled`
@@ -130,6 +131,92 @@ pub(crate) fn find(text: &str, name: &str) -> Result<Function> {
     Ok(function)
 }
 
+/// The function that stands at a line of a text, the innermost if there are several.
+pub(crate) fn function_at(text: &str, line: usize) -> Option<String> {
+    let at = |offset: usize| text[..offset].matches('\n').count() + 1;
+    let mut found = functions(text).ok()?.into_iter().filter(|function| {
+        (at(function.whole.start)..=at(function.whole.end)).contains(&line)
+    });
+    found.next_back().map(|function| function.name)
+}
+
+/// Every name that stands in the functions that are reached from one: what it calls, and
+/// what these call.
+pub(crate) fn names_reached(text: &str, from: &str) -> BTreeSet<String> {
+    let functions = functions(text).unwrap_or_default();
+    let mut reached = BTreeSet::new();
+    let mut open = vec![from.rsplit("::").next().unwrap_or(from).to_owned()];
+    while let Some(next) = open.pop() {
+        let named = |f: &&Function| f.name.rsplit("::").next() == Some(&next);
+        for function in functions.iter().filter(named) {
+            let body = text[function.body.clone()].parse::<TokenStream>();
+            let mut names = BTreeSet::new();
+            collect_names(body.unwrap_or_default(), &mut names);
+            open.extend(names.into_iter().filter(|name| reached.insert(name.clone())));
+        }
+    }
+    reached
+}
+
+fn collect_names(tokens: TokenStream, names: &mut BTreeSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => {
+                names.insert(ident.to_string());
+            }
+            TokenTree::Group(group) => collect_names(group.stream(), names),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+/// The signature of a function, without its docs and its body, on one line.
+pub(crate) fn signature(text: &str, function: &Function) -> String {
+    let head = &text[function.whole.start..function.body.start];
+    let code = head.lines().filter(|line| {
+        let line = line.trim_start();
+        !line.starts_with("//") && !line.starts_with("#[")
+    });
+    let words: Vec<&str> = code.flat_map(str::split_whitespace).collect();
+    words.join(" ").replace("( ", "(").replace(", )", ")")
+}
+
+/// The text with a function as `reference` has it, but for its body, which is `body`. Where
+/// the text has no such function it comes after the one that stands before it there.
+///
+/// # Errors
+/// When neither can be found.
+pub(crate) fn restored(
+    text: &str,
+    reference: &str,
+    name: &str,
+    body: &str,
+) -> Result<String> {
+    let original = find(reference, name)?;
+    let head = &reference[original.whole.start..original.body.start];
+    let whole = format!("{head}{body}");
+    if let Ok(found) = find(text, name) {
+        let mut text = text.to_owned();
+        text.replace_range(found.whole, &whole);
+        return Ok(text);
+    }
+    let prefix = |name: &str| name.rsplit_once("::").map(|(of, _)| of.to_owned());
+    let neighbors = functions(reference)?;
+    let before = neighbors.iter().rev().find_map(|other| {
+        let stands_before = other.whole.end <= original.whole.start
+            && prefix(&other.name) == prefix(name);
+        stands_before.then(|| find(text, &other.name).ok()).flatten()
+    });
+    let before = before.with_context(|| {
+        format!("there is no function `{name}`, and none of those before it")
+    })?;
+    let line =
+        reference[..original.whole.start].rsplit('\n').next().unwrap_or_default();
+    let mut text = text.to_owned();
+    text.insert_str(before.whole.end, &format!("\n\n{line}{whole}"));
+    Ok(text)
+}
+
 /// The text with other bodies: for each name, what stands in its braces, braces and all.
 ///
 /// # Errors
@@ -168,7 +255,10 @@ pub(crate) fn is_unwritten(text: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Target, empty_body, find, with_bodies};
+    use super::{
+        Target, empty_body, find, function_at, names_reached, restored, signature,
+        with_bodies,
+    };
     use std::path::Path;
 
     const TEXT: &str = "\
@@ -212,6 +302,47 @@ mod inside {
         assert_eq!(error.to_string(), "there is no function `triple`");
         let error = find("fn broken(", "broken").unwrap_err();
         assert!(error.to_string().starts_with("line 1:"), "{error}");
+    }
+
+    #[test]
+    fn a_function_is_restored_signature_and_all() {
+        let body = |name| empty_body(TEXT, name).unwrap();
+        let changed = TEXT.replace("x: f32) -> f32", "x: f64, y: f64) -> f64");
+        assert_ne!(changed, TEXT);
+        let text = restored(&changed, TEXT, "double", &body("double")).unwrap();
+        assert!(
+            text.starts_with("/// Doc.\npub fn double(x: f32) -> f32 {\n    todo!"),
+            "{text}"
+        );
+        // One that was renamed comes after its neighbor.
+        let two = "fn a() {}\n\n/// Doc.\nfn b() -> f32 {\n    1.0\n}\n";
+        let renamed = two.replace("fn b", "fn c");
+        let text = restored(&renamed, two, "b", "{}").unwrap();
+        assert!(
+            text.starts_with("fn a() {}\n\n/// Doc.\nfn b() -> f32 {}\n"),
+            "{text}"
+        );
+        assert!(text.contains("fn c() -> f32 {"), "{text}");
+        assert!(restored("fn z() {}", two, "b", "{}").is_err());
+    }
+
+    #[test]
+    fn names_are_followed_through_helpers() {
+        let text = "fn a() { b(1) }\nfn b(x: u8) { let _ = self.c(x); }\nfn d() {}";
+        let reached = names_reached(text, "a");
+        assert!(
+            reached.contains("b") && reached.contains("c") && !reached.contains("d")
+        );
+    }
+
+    #[test]
+    fn a_signature_is_one_line_without_docs() {
+        let text =
+            "/// Doc.\n#[must_use]\npub fn f(\n    x: f32,\n) -> f32 {\n    x\n}\n";
+        let function = find(text, "f").unwrap();
+        assert_eq!(signature(text, &function), "pub fn f(x: f32) -> f32");
+        assert_eq!(function_at(text, 6).as_deref(), Some("f"));
+        assert_eq!(function_at(text, 20), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use syllabus::Chapter;
 
-use crate::{course::Course, progress::Progress, tell};
+use crate::{course::Course, progress::Progress, text};
 
 const BAR: usize = 20;
 
@@ -12,17 +12,17 @@ const BAR: usize = 20;
 /// # Errors
 /// When the progress cannot be read.
 pub(crate) fn where_am_i(course: &Course) -> Result<()> {
-    let progress = Progress::read(course)?;
+    let progress = course.progress()?;
     for chapter in &course.chapters {
         let done = done_in(chapter, &progress);
         let all = chapter.exercises.len();
         let filled = BAR * done / all.max(1);
         let bar =
-            tell::right(&"█".repeat(filled)) + &tell::dim(&"░".repeat(BAR - filled));
+            text::right(&"█".repeat(filled)) + &text::dim(&"░".repeat(BAR - filled));
         let note = if course.has_begun(chapter) {
             String::new()
         } else {
-            tell::dim("  not begun")
+            text::dim("  not begun")
         };
         anstream::println!("{:<20} {bar} {done}/{all}{note}", chapter.folder);
     }
@@ -31,7 +31,7 @@ pub(crate) fn where_am_i(course: &Course) -> Result<()> {
             let id = next.id();
             anstream::println!(
                 "\nnext: {}, {}: {}",
-                tell::bold(&id),
+                text::bold(&id),
                 next.exercise.kind,
                 next.exercise.title
             );
@@ -48,7 +48,7 @@ pub(crate) fn where_am_i(course: &Course) -> Result<()> {
                 None => course.told(&course.sheet(next)),
             };
             anstream::println!("      write {place}");
-            anstream::println!("      then {}", tell::command("cargo course check"));
+            anstream::println!("      then {}", text::command("cargo course check"));
         }
         Err(why) => anstream::println!("\n{why}"),
     }
@@ -64,15 +64,15 @@ fn done_in(chapter: &Chapter, progress: &Progress) -> usize {
 /// # Errors
 /// When the progress cannot be read.
 pub(crate) fn list(course: &Course) -> Result<()> {
-    let progress = Progress::read(course)?;
+    let progress = course.progress()?;
     for chapter in &course.chapters {
-        anstream::println!("{}", tell::bold(&chapter.folder));
+        anstream::println!("{}", text::bold(&chapter.folder));
         for exercise in &chapter.exercises {
             let id = chapter.id(exercise);
             let mark = if progress.is_done(&id) {
-                tell::right("✓")
+                text::right("✓")
             } else {
-                tell::dim("·")
+                text::dim("·")
             };
             let kind = exercise.kind;
             anstream::println!("  {mark} {id:<28} {kind:<12} {}", exercise.title);
@@ -86,11 +86,11 @@ pub(crate) fn list(course: &Course) -> Result<()> {
 /// # Errors
 /// When the line is none, or the progress cannot be read or written.
 pub(crate) fn exchange(course: &Course, line: Option<&str>) -> Result<()> {
-    let mut progress = Progress::read(course)?;
+    let mut progress = course.progress()?;
     if let Some(line) = line {
         let known: Vec<String> = course.all().map(|chosen| chosen.id()).collect();
         let new = progress.take(line, &known)?;
-        progress.write(course)?;
+        progress.write(&course.own())?;
         match new.len() {
             0 => anstream::println!("nothing new"),
             n => anstream::println!("{n} taken over: {}", new.join(", ")),

@@ -1,88 +1,46 @@
-//! Says in words, and in small tables, what was found.
+//! Says in words what was found.
 
-use std::io::IsTerminal;
+use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use syllabus::{
-    Chapter, Kind,
-    verdict::{Example, Finding, Pair, Table, Verdict},
+    Chapter,
+    verdict::{Example, Finding, Known, Pair, Shown, Stopped, Verdict},
 };
 
 use crate::{
     build,
     course::{Chosen, Course},
-    files, manifests, page,
-    starter::Target,
+    manifests, page,
+    run::Ending,
+    starter::{self, Target},
+    table::{show, show_given, show_prediction},
+    text::{bold, command, dim, listed, right, wrapped, wrong},
 };
 
-/// Columns of text.
-const WIDTH: usize = 78;
+/// Lines of what the reader's code prints that are shown.
+const PRINTED: usize = 40;
 
-/// Rows and columns of a table that are shown.
-const LARGEST: usize = 8;
-
-fn styled(style: Style, text: &str) -> String {
-    format!("{style}{text}{style:#}")
-}
-
-fn color(color: AnsiColor) -> Style {
-    color.on_default()
-}
-
-pub(crate) fn bold(text: &str) -> String {
-    styled(Style::new().bold(), text)
-}
-
-pub(crate) fn dim(text: &str) -> String {
-    styled(Style::new().dimmed(), text)
-}
-
-/// Something to type.
-pub(crate) fn command(text: &str) -> String {
-    styled(color(AnsiColor::Cyan), text)
-}
-
-pub(crate) fn right(text: &str) -> String {
-    styled(color(AnsiColor::Green).bold(), text)
-}
-
-pub(crate) fn wrong(text: &str) -> String {
-    styled(color(AnsiColor::Red).bold(), text)
-}
-
-/// Lines that fit, indented.
-pub(crate) fn wrapped(text: &str, indent: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for paragraph in text.trim().split("\n\n") {
-        let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            let width = line.chars().count() + 1 + word.chars().count();
-            if !line.is_empty() && indent + width > WIDTH {
-                lines.push(std::mem::take(&mut line));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line += word;
-        }
-        lines.push(line);
-    }
-    let indented = lines.iter().map(|line| format!("{:indent$}{line}", ""));
-    indented.collect::<Vec<_>>().join("\n")
+/// What the reader's code printed.
+#[derive(Debug, Default)]
+pub(crate) struct Printed {
+    /// For the case that is shown.
+    pub shown: Vec<String>,
+    /// Whether it printed for others.
+    pub more: bool,
 }
 
 /// Warns of the first build, which takes a minute.
 pub(crate) fn patience(course: &Course, chapter: &Chapter, functions: bool) {
     let name = if functions {
-        manifests::check_name(chapter)
+        manifests::check_name(course, chapter)
     } else {
         manifests::oracle_name(chapter)
     };
-    if !build::was_built(course, &name) && std::io::stderr().is_terminal() {
+    if !build::was_built(course, &name) {
         anstream::eprintln!(
             "{}",
-            dim("the first check builds the chapter: a minute or so …")
+            dim("the first check builds the chapter, which takes a minute or so")
         );
     }
 }
@@ -93,35 +51,112 @@ pub(crate) fn in_a_line(chosen: Chosen, verdict: &Verdict) {
         Finding::Right { .. } => right("right"),
         Finding::Blank { .. } => dim("to be filled in"),
         Finding::Unwritten { .. } => dim("to be written"),
-        Finding::Mistaken { mistake, .. } => wrong(&format!("wrong: {mistake}")),
+        Finding::Mistaken { mistakes, .. } => {
+            wrong(&format!("wrong: {}", mistakes.join(" and ")))
+        }
         Finding::Illegible { .. } => wrong("cannot be read"),
-        Finding::Panicked { .. } => wrong("panics"),
+        Finding::Wrong { example, .. } if example.stopped.is_some() => wrong("panics"),
         Finding::Wrong { .. } => wrong("wrong"),
     };
     anstream::println!("{:<32} {what}", chosen.id());
 }
 
-pub(crate) fn endless(chosen: Chosen) {
+/// A check that came to no verdict, and the case at which it stopped.
+pub(crate) fn stopped(chosen: Chosen, ending: &Ending, case: Option<&[Shown]>) {
     anstream::println!("{} {}", wrong("✗"), bold(&chosen.id()));
-    let text = "It did not end within a minute. Look for a loop that nothing stops.";
-    anstream::println!("{}", wrapped(text, 2));
+    let text = match ending {
+        Ending::Endless(patience) => format!(
+            "It did not end within {} seconds. Look for a loop that nothing stops, or for              one that runs over numbers where it should run over tokens.",
+            Duration::as_secs(patience)
+        ),
+        Ending::OutOfMemory(bytes) => format!(
+            "Your code asked for more memory than there is{}. Look for a size that is a              difference gone below zero, or a product of the wrong two sizes.",
+            bytes
+                .as_ref()
+                .map_or(String::new(), |bytes| format!(": {bytes} bytes at once"))
+        ),
+        Ending::StackOverflow => {
+            "Your code ran out of stack: a function calls itself, \
+             directly or through another, and nothing ends that."
+                .to_owned()
+        }
+        Ending::Exited(code) => format!(
+            "Your code ended the program (exit code {code}) before the check was done.              Look for `std::process::exit`: a function that cannot go on returns an error."
+        ),
+        Ending::Killed(how) => format!(
+            "The operating system ended the check ({how}). That is most often memory: look              for a vector or matrix that grows without end."
+        ),
+        Ending::Well | Ending::Failed(_) | Ending::Interrupted => return,
+    };
+    anstream::println!("{}", wrapped(&text, 2));
+    if let Some(given) = case {
+        anstream::println!("\n  It happened on this case:\n");
+        show_given(given);
+    }
 }
 
-/// What the reader's code printed, on many cases, so only the beginning of it.
-pub(crate) fn printed(lines: &[&str]) {
-    let lines: Vec<&&str> = lines.iter().filter(|line| !line.is_empty()).collect();
-    if lines.is_empty() {
-        return;
+/// What the reader's code printed, beside the case that it was printed for.
+fn tell_printed(printed: &Printed) {
+    let Printed { shown, more } = printed;
+    let lines: Vec<&String> = shown.iter().collect();
+    let used =
+        lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+    if used > 0 {
+        anstream::println!("\n    {}", dim("your code printed for it"));
+        for line in lines.iter().take(used.min(PRINTED)) {
+            anstream::println!("      {line}");
+        }
+        if used > PRINTED {
+            anstream::println!(
+                "      {}",
+                dim(&format!("… {} lines more", used - PRINTED))
+            );
+        }
+    } else if *more {
+        let text = "Your code prints, but not for this case.";
+        anstream::println!("\n{}", dim(&wrapped(text, 4)));
     }
-    anstream::println!("{}", dim("your code printed:"));
-    for line in lines.iter().take(LARGEST) {
-        anstream::println!("  {line}");
+}
+
+/// The function is right, and others that it calls are not.
+pub(crate) fn fault_of_others(chosen: Chosen, others: &[String]) {
+    anstream::println!(
+        "{} {}: {}",
+        wrong("✗"),
+        bold(&chosen.id()),
+        chosen.exercise.title
+    );
+    let text = format!(
+        "Yours is right by itself: with the chapter's own functions around it, it gives the \
+         right answer in every case. What is wrong comes from {}, which it calls.",
+        others.join(" and ")
+    );
+    anstream::println!("{}", wrapped(&text, 2));
+    if let Some(first) = others.first() {
+        let check = command(&format!("cargo course check {first}"));
+        anstream::println!("\n  mend that first: {check}");
     }
-    if lines.len() > LARGEST {
-        let more =
-            format!("  … and {} lines more, on other cases", lines.len() - LARGEST);
-        anstream::println!("{}", dim(&more));
-    }
+}
+
+/// The function is wrong, and so are others that it calls.
+pub(crate) fn fault_of_others_too(chosen: Chosen, others: &[String]) {
+    let text = format!(
+        "{} calls {}, not right yet either. What follows is what is wrong with it alone, \
+         with the chapter's own functions around it.",
+        chosen.id(),
+        others.join(" and ")
+    );
+    anstream::println!("{}", wrapped(&text, 0));
+}
+
+/// Others that the function calls are wrong, and whether it is cannot be seen.
+pub(crate) fn others_are_wrong(chosen: Chosen, others: &[String]) {
+    let text = format!(
+        "{} calls {}, not right yet. What follows may come from there: mend that first.",
+        chosen.id(),
+        others.join(" and ")
+    );
+    anstream::println!("{}", wrapped(&text, 0));
 }
 
 /// Everything about one exercise.
@@ -132,6 +167,7 @@ pub(crate) fn verdict(
     course: &Course,
     chosen: Chosen,
     verdict: &Verdict,
+    printed: &Printed,
 ) -> Result<()> {
     let mark = if verdict.passed() { right("✓") } else { wrong("✗") };
     anstream::println!("{mark} {}: {}", bold(&chosen.id()), chosen.exercise.title);
@@ -152,78 +188,104 @@ pub(crate) fn verdict(
                 show(example);
             }
         }
-        Finding::Mistaken { mistake, left, example } => {
-            let told = chosen.exercise.mistake(mistake);
-            let says = told.map_or(mistake.as_str(), |told| &told.says);
-            anstream::println!("{}", wrapped(says, 2));
-            let section = told.and_then(|told| told.section.as_ref());
-            if *left > 0 {
-                let text = format!(
-                    "That is not all: {left} more cases are wrong in another way. Mend \
-                     this first, then check again."
-                );
-                anstream::println!("\n{}", wrapped(&text, 2));
-            }
-            read_again(course, chosen, section.unwrap_or(&chosen.exercise.section))?;
-            tell_smallest(example);
+        Finding::Mistaken { mistakes, example } => {
+            tell_mistakes(course, chosen, mistakes)?;
+            tell_smallest(course, chosen, example);
         }
-        Finding::Panicked { message, place, example } => {
-            let text = match place.file.split_once("/registry/src/") {
-                Some((_, file)) => {
-                    let file = file.split_once('/').map_or(file, |(_, file)| file);
-                    format!(
-                        "A function that yours calls panics, or one that takes what \
-                         yours gave, in `{file}`. Is its length right?"
-                    )
-                }
-                None => format!("`{}` panics in line {}:", place.file, place.line),
-            };
-            anstream::println!("{}", wrapped(&text, 2));
-            anstream::println!("{}", wrapped(message, 4));
-            tell_open_before(course, chosen)?;
-            tell_smallest(example);
+        Finding::Wrong { known: Known { cases: 1, .. }, example } => {
+            let text = "Not every number is right. What differs is marked.";
+            anstream::println!("{}", wrapped(text, 2));
+            tell_smallest(course, chosen, example);
         }
-        Finding::Wrong { wrong, cases, example } => {
-            let text = match *cases {
-                1 => "Not every number is right. What differs is marked.".to_owned(),
-                _ => format!(
-                    "Your answer is another on {wrong} of {cases} cases, and none of the \
-                     mistakes that are known here gives it."
-                ),
-            };
+        Finding::Wrong { known, example } => {
+            let text = format!(
+                "Your answer differs in {} of {} cases, and no mistake that is known here \
+                 explains all of them.",
+                known.wrong, known.cases
+            );
             anstream::println!("{}", wrapped(&text, 2));
-            tell_open_before(course, chosen)?;
-            tell_smallest(example);
+            tell_known(chosen, known);
+            tell_smallest(course, chosen, example);
         }
     }
     if !verdict.passed() {
+        tell_printed(printed);
         let hint = command(&format!("cargo course hint {}", chosen.id()));
         anstream::println!("\n  stuck? {hint}");
     }
     Ok(())
 }
 
-/// A function may call those of earlier exercises, and their mistakes look like its own.
-fn tell_open_before(course: &Course, chosen: Chosen) -> Result<()> {
-    let Chosen { chapter, exercise } = chosen;
-    if exercise.kind != Kind::Implement {
-        return Ok(());
+/// What was done, and where to read.
+fn tell_mistakes(course: &Course, chosen: Chosen, mistakes: &[String]) -> Result<()> {
+    let told = |name: &String| chosen.exercise.mistake(name);
+    let says = |name: &String| {
+        told(name).map_or_else(|| name.clone(), |told| told.says.clone())
+    };
+    if let [one] = mistakes {
+        anstream::println!("{}", wrapped(&says(one), 2));
+    } else {
+        let text = "Several things at once, which together explain every case:";
+        anstream::println!("{}", wrapped(text, 2));
+        for (number, name) in mistakes.iter().enumerate() {
+            anstream::println!(
+                "{}",
+                listed(&says(name), 2, &format!("{}. ", number + 1))
+            );
+        }
     }
-    let progress = crate::progress::Progress::read(course)?;
-    let before = chapter.exercises.iter().take_while(|one| one.name != exercise.name);
-    let open: Vec<String> = before
-        .filter(|one| one.kind == Kind::Implement)
-        .map(|one| chapter.id(one))
-        .filter(|id| !progress.is_done(id))
-        .collect();
-    if !open.is_empty() {
-        let (are, it) = if open.len() == 1 { ("is", "it") } else { ("are", "them") };
-        let open = open.join(" and ");
+    let section = mistakes.first().and_then(|name| told(name)?.section.as_ref());
+    read_again(course, chosen, section.unwrap_or(&chosen.exercise.section))
+}
+
+/// What holds of some cases, and what holds of all.
+fn tell_known(chosen: Chosen, known: &Known) {
+    let Known { wrong, partly, seen, .. } = known;
+    for partly in partly {
+        let told = chosen.exercise.mistake(&partly.mistake);
+        let says = told.map_or(partly.mistake.as_str(), |told| &told.says);
+        let how_many = if partly.gives == *wrong {
+            format!("In all {wrong}")
+        } else {
+            format!("In {} of the {wrong}", partly.gives)
+        };
+        let others = match partly.spared {
+            0 => String::new(),
+            spared => format!(
+                " (In {spared} others it would be wrong, too, and yours is right: if it is \
+                 this, it happens only sometimes.)"
+            ),
+        };
         let text =
-            format!("{open} {are} not right yet. If this needs {it}, begin there.");
+            format!("{how_many}, yours is what this mistake gives: “{says}”{others}");
         anstream::println!("\n{}", wrapped(&text, 2));
     }
-    Ok(())
+    if !seen.is_empty() {
+        anstream::println!("\n  What the cases show:");
+        for sentence in seen {
+            anstream::println!("{}", listed(sentence, 2, "- "));
+        }
+    }
+}
+
+fn tell_panic(course: &Course, chosen: Chosen, stopped: &Stopped) {
+    let Stopped { message, place, .. } = stopped;
+    let line = place.line as usize;
+    let source = course.source_of(chosen.chapter, &place.file);
+    let function = source.as_ref().and_then(|text| starter::function_at(text, line));
+    let code = source.as_ref().and_then(|text| text.lines().nth(line.checked_sub(1)?));
+    let text = match (&function, &code) {
+        (Some(function), Some(_)) => format!("`{function}` panics in line {line}:"),
+        (None, Some(_)) => format!("{} panics in line {line}:", place.file),
+        (_, None) => {
+            "What yours gave makes the check panic. Is its shape right?".to_owned()
+        }
+    };
+    anstream::println!("\n{}", wrapped(&text, 4));
+    if let Some(code) = code {
+        anstream::println!("\n      {}\n", bold(code.trim()));
+    }
+    anstream::println!("{}", wrapped(message, 6));
 }
 
 fn tell_right(
@@ -245,7 +307,7 @@ fn tell_right(
             show_prediction(pair);
         }
     }
-    let progress = crate::progress::Progress::read(course)?;
+    let progress = course.progress()?;
     let open = chosen.chapter.exercises.iter().find(|exercise| {
         !progress.is_done(&chosen.chapter.id(exercise))
             && exercise.name != chosen.exercise.name
@@ -284,8 +346,8 @@ fn tell_unwritten(course: &Course, chosen: Chosen, function: &str) {
     let Some(body) = &chosen.exercise.body else { return };
     let target = Target::of(body, &chosen.chapter.path);
     let file = course.mine(chosen.chapter).join(&target.file);
-    let line = files::read(&file).ok().and_then(|text| {
-        let function = crate::starter::find(&text, &target.name).ok()?;
+    let line = course.text(chosen, &target.file).ok().and_then(|text| {
+        let function = starter::find(&text, &target.name).ok()?;
         Some(text[..function.body.start].matches('\n').count() + 1)
     });
     let place = line
@@ -315,157 +377,13 @@ fn read_again(course: &Course, chosen: Chosen, section: &str) -> Result<()> {
     Ok(())
 }
 
-fn tell_smallest(example: &Example) {
+fn tell_smallest(course: &Course, chosen: Chosen, example: &Example) {
     if !example.given.is_empty() {
         anstream::println!("\n  The smallest case that shows it:");
     }
     anstream::println!();
     show(example);
-}
-
-/// An example, part by part.
-fn show(example: &Example) {
-    for given in &example.given {
-        if let [row] = &given.table.rows[..]
-            && let [one] = &row[..]
-        {
-            anstream::println!("    {}: {one}", given.name);
-        } else {
-            anstream::println!("    {}", given.name);
-            for line in lines(&given.table, None) {
-                anstream::println!("      {line}");
-            }
-        }
+    if let Some(stopped) = &example.stopped {
+        tell_panic(course, chosen, stopped);
     }
-    for (title, pairs) in [("on the way", &example.steps), ("", &example.answers)] {
-        if !title.is_empty() && !pairs.is_empty() {
-            anstream::println!("\n    {}", dim(title));
-        }
-        for pair in pairs {
-            show_pair(pair);
-        }
-    }
-}
-
-/// One part of an answer.
-pub(crate) fn answer(pair: &Pair) {
-    show_pair(pair);
-}
-
-fn show_pair(pair: &Pair) {
-    let mark = if pair.agrees { "" } else { " ≠" };
-    let name = format!("{}{}", pair.name, if pair.got.is_some() { mark } else { "" });
-    anstream::println!("    {}", bold(&name));
-    let expected = pair.expected.as_ref().map(|table| lines(table, None));
-    let got = pair.got.as_ref().map(|table| lines(table, pair.expected.as_ref()));
-    let [expected_shape, got_shape] = shapes(pair);
-    let columns = match (expected, got) {
-        (Some(both), Some(_)) if pair.agrees => vec![("the same", both)],
-        (Some(expected), Some(got)) => {
-            vec![(&*expected_shape, expected), (&*got_shape, got)]
-        }
-        (Some(expected), None) => vec![("expected", expected)],
-        (None, Some(got)) => vec![("got", got)],
-        (None, None) => Vec::new(),
-    };
-    show_columns(&columns);
-}
-
-/// The titles of what is expected and what came, with their shapes where these differ:
-/// among numbers that are wrong as well, few see that a row is missing.
-fn shapes(pair: &Pair) -> [String; 2] {
-    let shape = |table: &Table| {
-        let cells = table.rows.iter().flatten();
-        let numbers = cells.clone().all(|cell| cell.parse::<f32>().is_ok());
-        numbers.then(|| (table.rows.len(), table.rows.first().map_or(0, Vec::len)))
-    };
-    let [expected, got] =
-        [&pair.expected, &pair.got].map(|table| table.as_ref().and_then(shape));
-    match (expected, got) {
-        (Some((rows, columns)), Some((r, c))) if (rows, columns) != (r, c) => {
-            [format!("expected, {rows} × {columns}"), format!("got, {r} × {c}")]
-        }
-        _ => ["expected", "got"].map(str::to_owned),
-    }
-}
-
-/// A prediction is never wrong, and seldom the same.
-fn show_prediction(pair: &Pair) {
-    anstream::println!("    {}", bold(&pair.name));
-    let column = |title, table: &Option<_>| Some((title, lines(table.as_ref()?, None)));
-    let columns = [column("you said", &pair.got), column("it is", &pair.expected)];
-    show_columns(&columns.into_iter().flatten().collect::<Vec<_>>());
-}
-
-/// Side by side, if they are narrow enough.
-fn show_columns(columns: &[(&str, Vec<String>)]) {
-    let widths: Vec<usize> = columns
-        .iter()
-        .map(|(title, lines)| {
-            let widest = lines.iter().map(|line| visible(line)).max();
-            widest.unwrap_or(0).max(title.chars().count())
-        })
-        .collect();
-    if widths.iter().sum::<usize>() + 3 * widths.len() + 6 > WIDTH {
-        // Too wide to stand side by side.
-        for (title, lines) in columns {
-            anstream::println!("      {}", dim(title));
-            for line in lines {
-                anstream::println!("      {line}");
-            }
-        }
-        return;
-    }
-    let height = columns.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
-    let padded = |text: &str, width: usize| {
-        format!("{text}{:1$}", "", width.saturating_sub(visible(text)))
-    };
-    let join = |cells: Vec<String>| cells.join("   ").trim_end().to_owned();
-    let titles = columns.iter().zip(&widths).map(|((title, _), w)| padded(title, *w));
-    anstream::println!("      {}", dim(&join(titles.collect())));
-    for row in 0..height {
-        let cells = columns.iter().zip(&widths).map(|((_, lines), width)| {
-            padded(lines.get(row).map_or("", String::as_str), *width)
-        });
-        anstream::println!("      {}", join(cells.collect()));
-    }
-}
-
-/// Characters that take up room: all but those of colors.
-fn visible(text: &str) -> usize {
-    anstream::adapter::strip_str(text).to_string().chars().count()
-}
-
-/// The rows of a table, aligned. What differs from `beside` is red, and marked for those
-/// who see no red.
-fn lines(table: &Table, beside: Option<&Table>) -> Vec<String> {
-    let columns = table.rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = table.rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
-    };
-    let differs = |row: usize, column: usize, cell: &str| {
-        beside.is_some_and(|other| {
-            other
-                .rows
-                .get(row)
-                .and_then(|row| row.get(column))
-                .is_none_or(|c| c != cell)
-        })
-    };
-    let line = |(r, row): (usize, &Vec<String>)| {
-        let cells = row.iter().enumerate().take(LARGEST).map(|(c, cell)| {
-            let width = width(c);
-            let padded = format!("{cell:>width$}");
-            if differs(r, c, cell) { wrong(&padded) } else { padded }
-        });
-        let more = if columns > LARGEST { " …" } else { "" };
-        cells.collect::<Vec<_>>().join("  ") + more
-    };
-    let mut lines: Vec<String> =
-        table.rows.iter().enumerate().take(LARGEST).map(line).collect();
-    if table.rows.len() > LARGEST {
-        lines.push("…".to_owned());
-    }
-    lines
 }

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use nalgebra::{DMatrix, DVector, Dim, Matrix, RawStorage};
 use syllabus::verdict::Table;
 
+use crate::panic::{Panic, catch};
+
 /// One part of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -14,6 +16,14 @@ pub enum Value {
     Words(String),
     /// An error, with what it says. Any other error is as good.
     Refused(String),
+    /// A panic in the middle of an answer, from [`attempt`].
+    Stopped(Panic),
+}
+
+/// What `give` gives, or its panic, so that an answer can go on with what is left behind.
+#[must_use]
+pub fn attempt<V: Into<Value>>(give: impl FnOnce() -> V) -> Value {
+    catch(|| give().into()).unwrap_or_else(Value::Stopped)
 }
 
 /// The parts of an answer, in order.
@@ -44,6 +54,16 @@ impl Answer {
         let values = values.into_iter().enumerate();
         values
             .fold(self, |answer, (i, value)| answer.and(&format!("{name} {i}"), value))
+    }
+
+    /// The same answer with every number as `change` has it.
+    #[must_use]
+    pub fn map(self, change: impl Fn(f32) -> f32) -> Answer {
+        let part = |(name, value)| match value {
+            Value::Numbers(matrix) => (name, Value::Numbers(matrix.map(&change))),
+            other => (name, other),
+        };
+        Answer(self.0.into_iter().map(part).collect())
     }
 
     /// The parts of `parts`, or one part called `otherwise` with the error.
@@ -183,6 +203,7 @@ pub(crate) fn same(found: &Value, expected: &Value, tolerance: Tolerance) -> boo
         }
         (Value::Words(f), Value::Words(e)) => f.trim() == e.trim(),
         (Value::Refused(_), Value::Refused(_)) => true,
+        (Value::Stopped(f), Value::Stopped(e)) => f.is_like(e),
         _ => false,
     }
 }
@@ -230,6 +251,7 @@ fn table(value: &Value, digits: usize) -> Table {
             .collect(),
         Value::Words(words) => vec![vec![words.clone()]],
         Value::Refused(why) => vec![vec![format!("an error: {why}")]],
+        Value::Stopped(panic) => vec![vec![format!("a panic: {}", panic.message)]],
     };
     Table { rows }
 }

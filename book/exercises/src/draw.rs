@@ -70,6 +70,16 @@ impl Draw {
         low + self.choose(within.clamp(1, ways), ways) as usize
     }
 
+    /// So many tokens, from one up, and now and then none at all.
+    pub fn tokens(&mut self, most: usize) -> usize {
+        let some = self.size(1..=most);
+        if self.pick(&[false, false, false, false, false, false, false, false, true]) {
+            0
+        } else {
+            some
+        }
+    }
+
     /// One of several things, the simplest first.
     ///
     /// # Panics

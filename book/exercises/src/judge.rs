@@ -1,150 +1,185 @@
 //! Two answers to one exercise, compared on many cases.
 
-use syllabus::verdict::{Example, Finding, Pair, Shown, Verdict};
-
-use crate::{
-    answer::{Answer, Value, same, tables},
-    draw::{Choices, shrink},
-    outcome::{Outcome, agree},
-    task::Task,
+use syllabus::verdict::{
+    Example, Finding, Known, Pair, Partly, Shown, Stopped, Verdict,
 };
 
-/// Cases that are tried, from small to large.
-const CASES: u64 = 200;
+use crate::{
+    answer::{Value, same, tables},
+    draw::{Choices, shrink},
+    features::{Features, where_wrong},
+    outcome::Outcome,
+    panic::{Panic, traced},
+    relations::{WrongCase, seen},
+    task::Task,
+    trial::{Cause, Oracle, Trial},
+};
 
 /// What the answers of `mine` are worth, by those of `oracle`.
 #[must_use]
 pub fn judge(mine: &dyn Task, oracle: &dyn Task) -> Verdict {
-    let finding = Trial { mine, oracle }.finding();
-    Verdict { exercise: oracle.name().to_owned(), finding }
+    judged(mine, oracle).0
 }
 
-/// The cases of an exercise, the smaller ones first, each once.
-fn cases(oracle: &dyn Task) -> Vec<Choices> {
-    let mut cases: Vec<Choices> = Vec::new();
-    for seed in 0..CASES {
-        let case = oracle.draw(seed, (seed + 1) as f32 / CASES as f32);
-        if !cases.contains(&case) {
-            cases.push(case);
-        }
-    }
-    cases
+/// The same, with the case that is shown, if there is one.
+pub(crate) fn judged(mine: &dyn Task, oracle: &dyn Task) -> (Verdict, Option<Choices>) {
+    let oracle = Oracle::of(oracle);
+    let trial = Trial::of(mine, &oracle);
+    let (finding, shown) = Judge { mine, trial: &trial }.finding();
+    (Verdict { exercise: oracle.task.name().to_owned(), finding }, shown)
 }
 
-#[derive(Clone, Copy)]
-struct Trial<'a> {
+/// What a case is made of, as text.
+pub(crate) fn given(oracle: &dyn Task, case: &[u32]) -> Vec<Shown> {
+    let shown = |(name, value)| {
+        let [table] = tables([&value]);
+        Shown { name, table }
+    };
+    oracle.given(case).into_iter().map(shown).collect()
+}
+
+struct Judge<'a> {
     mine: &'a dyn Task,
-    oracle: &'a dyn Task,
+    trial: &'a Trial<'a>,
 }
 
-impl Trial<'_> {
-    fn finding(self) -> Finding {
-        let cases = cases(self.oracle);
-        let wrong: Vec<&Choices> = cases.iter().filter(|c| !self.right(c)).collect();
-        let Some(first) = wrong.first() else {
-            let predictions = Vec::new();
-            return Finding::Right { cases: cases.len(), predictions };
-        };
-        let named = self.mistake_behind(&cases, &wrong);
-        let start = wrong
-            .iter()
-            .find(|case| named.is_none_or(|(which, _)| self.makes(which, case)));
-        let first = start.unwrap_or(first);
-        let stops = matches!(self.mine.answer(first), Outcome::Stopped(_));
-        let smallest = shrink((*first).clone(), |case| {
-            !self.right(case)
-                && named.is_none_or(|(which, _)| self.makes(which, case))
-                && stops == matches!(self.mine.answer(case), Outcome::Stopped(_))
-        });
-        if let Outcome::Stopped(panic) = self.mine.answer(&smallest)
-            && panic.is_todo()
-        {
-            // The smallest case says little of what is wanted.
-            let example = self.example(wrong[wrong.len() / 2]);
-            return Finding::Unwritten { place: panic.place, example };
+impl Judge<'_> {
+    fn finding(&self) -> (Finding, Option<Choices>) {
+        let Trial { oracle, answers, .. } = self.trial;
+        let cause = self.trial.cause();
+        if cause == Cause::Right {
+            let (cases, predictions) = (oracle.cases.len(), Vec::new());
+            return (Finding::Right { cases, predictions }, None);
         }
+        let wrong: Vec<usize> = self.trial.wrong().collect();
+        if let Some(todo) = self.unwritten(&wrong) {
+            return todo;
+        }
+        let start = self.start(&cause, &wrong);
+        let stops = answers[start].panic().is_some();
+        let smallest = shrink(oracle.cases[start].clone(), |case| {
+            let (mine, right) = (self.mine.answer(case), oracle.task.answer(case));
+            !oracle.agree(&mine, &right)
+                && stops == mine.panic().is_some()
+                && self.still_shows(&cause, case, &mine)
+        });
         let example = self.example(&smallest);
-        match (named, self.mine.answer(&smallest)) {
-            (Some((which, explained)), _) => {
-                let mistake = self.oracle.mistakes()[which].to_owned();
-                let left = wrong.len() - explained;
-                Finding::Mistaken { mistake, left, example }
+        let finding = match cause {
+            Cause::Mistakes(made) => {
+                let names = oracle.task.mistakes();
+                let mistakes =
+                    made.iter().map(|which| names[*which].to_owned()).collect();
+                Finding::Mistaken { mistakes, example }
             }
-            (None, Outcome::Stopped(panic)) => Finding::Panicked {
-                message: panic.message,
-                place: panic.place,
-                example,
-            },
-            (None, Outcome::Gave(_)) => {
-                Finding::Wrong { wrong: wrong.len(), cases: cases.len(), example }
+            Cause::Right | Cause::Partly(_) => {
+                let known = self.known(&cause, &wrong);
+                Finding::Wrong { known, example }
             }
-        }
-    }
-
-    fn right(self, case: &[u32]) -> bool {
-        self.agree(&self.mine.answer(case), &self.oracle.answer(case))
-    }
-
-    /// The mistake behind the wrong answers, and how many of them it explains. One that
-    /// gives the answers of `mine` in every case comes first; else one that explains most
-    /// of the wrong ones, for people make two mistakes at once.
-    fn mistake_behind(
-        self,
-        cases: &[Choices],
-        wrong: &[&Choices],
-    ) -> Option<(usize, usize)> {
-        let all = 0..self.oracle.mistakes().len();
-        let is_it = |which: &usize| cases.iter().all(|case| self.makes(*which, case));
-        if let Some(which) = all.clone().find(is_it) {
-            return Some((which, wrong.len()));
-        }
-        let explained =
-            |which| wrong.iter().filter(|case| self.makes(which, case)).count();
-        all.map(|which| (which, explained(which)))
-            .max_by_key(|(_, explained)| *explained)
-            .filter(|(_, explained)| 2 * explained > wrong.len())
-            .filter(|(which, explained)| self.spared_by(*which, cases) < *explained)
-    }
-
-    /// Cases that the mistake gets wrong and `mine` does not. A mistake that would have
-    /// done more harm than there is only happens to give the same here and there.
-    fn spared_by(self, which: usize, cases: &[Choices]) -> usize {
-        let wrong = |case: &&Choices| {
-            !self.agree(&self.oracle.mistaken(which, case), &self.oracle.answer(case))
         };
-        cases.iter().filter(wrong).filter(|case| self.right(case)).count()
+        (finding, Some(smallest))
     }
 
-    fn makes(self, which: usize, case: &[u32]) -> bool {
-        self.agree(&self.mine.answer(case), &self.oracle.mistaken(which, case))
+    /// What is wanted, where something is still to be written.
+    fn unwritten(&self, wrong: &[usize]) -> Option<(Finding, Option<Choices>)> {
+        let Trial { oracle, answers, .. } = self.trial;
+        let todo = wrong.iter().filter_map(|case| answers[*case].panic());
+        let place = todo
+            .filter(|panic| panic.is_todo())
+            .map(|panic| panic.place.clone())
+            .next()?;
+        // The smallest case says little of what is wanted.
+        let case = oracle.cases[wrong[wrong.len() / 2]].clone();
+        let example = self.example(&case);
+        Some((Finding::Unwritten { place, example }, Some(case)))
     }
 
-    fn agree(self, found: &Outcome, expected: &Outcome) -> bool {
-        agree(found, expected, |part| self.oracle.tolerance(part))
+    /// The case from which a smaller one is looked for: where the first mistake shows, or
+    /// else what is not explained yet.
+    fn start(&self, cause: &Cause, wrong: &[usize]) -> usize {
+        let mut cases = wrong.iter().copied();
+        let found = match cause {
+            Cause::Mistakes(made) => {
+                cases.find(|case| self.trial.gives[made[0]][*case])
+            }
+            Cause::Partly(some) => {
+                let given =
+                    |case: &usize| some.iter().any(|one| self.trial.gives[*one][*case]);
+                cases.find(|case| !given(case))
+            }
+            Cause::Right => None,
+        };
+        found.unwrap_or(wrong[0])
     }
 
-    fn example(self, case: &[u32]) -> Example {
-        let given = self.oracle.given(case).into_iter().map(|(name, value)| {
-            let [table] = tables([&value]);
-            Shown { name, table }
+    fn still_shows(&self, cause: &Cause, case: &[u32], mine: &Outcome) -> bool {
+        let oracle = self.trial.oracle;
+        let gives = |which: usize| {
+            oracle.gives(which, mine, &oracle.task.mistaken(which, case))
+        };
+        match cause {
+            Cause::Right => true,
+            Cause::Mistakes(made) => gives(made[0]),
+            Cause::Partly(some) if self.all_given(some) => {
+                some.iter().any(|one| gives(*one))
+            }
+            Cause::Partly(some) => !some.iter().any(|one| gives(*one)),
+        }
+    }
+
+    /// Whether these mistakes give every wrong answer, and only spare others.
+    fn all_given(&self, some: &[usize]) -> bool {
+        let given = |case: usize| some.iter().any(|one| self.trial.gives[*one][case]);
+        !some.is_empty() && self.trial.wrong().all(given)
+    }
+
+    fn known(&self, cause: &Cause, wrong: &[usize]) -> Known {
+        let Trial { oracle, answers, right, .. } = self.trial;
+        let given: Vec<Vec<(String, Value)>> =
+            oracle.cases.iter().map(|case| oracle.task.given(case)).collect();
+        let features: Vec<Features> =
+            given.iter().map(|given| Features::of(given)).collect();
+        let cases = wrong.iter().map(|at| WrongCase {
+            given: &given[*at],
+            features: &features[*at],
+            mine: &answers[*at],
+            right: &oracle.right[*at],
         });
-        let steps = self.oracle.steps(case).into_iter().zip(self.mine.steps(case));
+        let seen = where_wrong(&features, right)
+            .into_iter()
+            .chain(seen(&cases.collect::<Vec<_>>()))
+            .collect();
+        let partly = match cause {
+            Cause::Partly(some) => some.iter().map(|which| Partly {
+                mistake: oracle.task.mistakes()[*which].to_owned(),
+                gives: self.trial.given_by(*which),
+                spared: self.trial.spared_by(*which),
+            }),
+            _ => return Known::default(),
+        };
+        let partly = partly.collect();
+        Known { wrong: wrong.len(), cases: oracle.cases.len(), partly, seen }
+    }
+
+    fn example(&self, case: &[u32]) -> Example {
+        let oracle = self.trial.oracle.task;
+        let steps = oracle.steps(case).into_iter().zip(self.mine.steps(case));
         let steps = steps
             .flat_map(|((_, right), (_, mine))| self.pairs(&mine, &right))
             // Many steps call nothing of the reader's. Whether this one does shows only
             // where it differs: to call it the same would say what nobody looked at.
             .map(|step| if step.agrees { Pair { got: None, ..step } } else { step });
-        let answers = self.pairs(&self.mine.answer(case), &self.oracle.answer(case));
-        Example { given: given.collect(), steps: steps.collect(), answers }
+        let mine = traced(|| self.mine.answer(case));
+        let answers = self.pairs(&mine, &oracle.answer(case));
+        let stopped = mine.panic().cloned().map(|panic| {
+            let Panic { message, place, frames } = panic;
+            Stopped { message, place, frames }
+        });
+        Example { given: given(oracle, case), steps: steps.collect(), answers, stopped }
     }
 
     /// The parts of both outcomes, side by side.
-    fn pairs(self, mine: &Outcome, oracle: &Outcome) -> Vec<Pair> {
-        let parts = |outcome: &Outcome| match outcome {
-            Outcome::Gave(Answer(parts)) => parts.clone(),
-            Outcome::Stopped(_) => Vec::new(),
-        };
-        let (mut mine, oracle) = (parts(mine), parts(oracle));
+    fn pairs(&self, mine: &Outcome, oracle: &Outcome) -> Vec<Pair> {
+        let (mut mine, oracle) = (mine.parts().to_vec(), oracle.parts().to_vec());
         let mut pairs = Vec::new();
         for (name, expected) in oracle {
             let at = mine.iter().position(|(found, _)| *found == name);
@@ -158,11 +193,16 @@ impl Trial<'_> {
         pairs
     }
 
-    fn pair(self, name: String, expected: Option<&Value>, got: Option<&Value>) -> Pair {
+    fn pair(
+        &self,
+        name: String,
+        expected: Option<&Value>,
+        got: Option<&Value>,
+    ) -> Pair {
         let (tables, agrees) = match (expected, got) {
             (Some(expected), Some(got)) => (
                 tables([expected, got]).map(Some),
-                same(got, expected, self.oracle.tolerance(&name)),
+                same(got, expected, self.trial.oracle.task.tolerance(&name)),
             ),
             (expected, got) => {
                 let table = |value| {
@@ -209,10 +249,10 @@ mod tests {
     #[test]
     fn a_catalogued_mistake_is_named_on_its_smallest_case() {
         let found = finding(|x| Answer::of("y", x));
-        let Finding::Mistaken { mistake, left, example } = found else {
+        let Finding::Mistaken { mistakes, example } = found else {
             panic!("{found:?}")
         };
-        assert_eq!((mistake.as_str(), left), ("left-alone", 0));
+        assert_eq!(mistakes, ["left-alone"]);
         // One entry off the diagonal is enough, and a half is the simplest number.
         assert_eq!(example.given[0].table.rows.len(), 2);
         let mut cells: Vec<&str> =
@@ -222,15 +262,59 @@ mod tests {
     }
 
     #[test]
-    fn of_two_mistakes_the_larger_is_named() {
+    fn a_mistake_that_explains_some_cases_is_counted_and_not_called_the_cause() {
         let found = finding(|x| {
             Answer::of("y", if x.max() == 4.0 { x * f32::NAN } else { x.clone() })
         });
-        let Finding::Mistaken { mistake, left, .. } = found else {
-            panic!("{found:?}")
+        let Finding::Wrong { known, example } = found else { panic!("{found:?}") };
+        let [partly] = &known.partly[..] else { panic!("{known:?}") };
+        assert_eq!((partly.mistake.as_str(), partly.spared), ("left-alone", 0));
+        assert!((1..known.wrong).contains(&partly.gives), "{known:?}");
+        // What is shown is what it does not explain.
+        assert_eq!(example.given[0].table.rows, [["4"]]);
+    }
+
+    #[test]
+    fn a_mistake_that_is_made_in_some_cases_only_says_in_which() {
+        let found = finding(|x| {
+            Answer::of("y", if x.nrows() == 3 { x.clone() } else { x.transpose() })
+        });
+        let Finding::Wrong { known, .. } = found else { panic!("{found:?}") };
+        let [partly] = &known.partly[..] else { panic!("{known:?}") };
+        assert_eq!(
+            (partly.mistake.as_str(), partly.gives),
+            ("left-alone", known.wrong)
+        );
+        assert!(partly.spared > 0);
+        let seen = known.seen.join(" ");
+        assert!(
+            seen.contains("exactly where the number of rows of `x` is 3"),
+            "{seen}"
+        );
+        assert!(seen.contains("`y` is the right one transposed"), "{seen}");
+    }
+
+    #[test]
+    fn two_mistakes_that_do_not_meet_are_both_named() {
+        let exercise = |answer: fn(&DMatrix<f32>) -> Answer| {
+            Exercise::implement("double", square, answer)
+                .mistake("once", |x| {
+                    Answer::of("y", if x.nrows() < 3 { x.clone() } else { x * 2.0 })
+                })
+                .mistake("refused", |x| {
+                    let right = if x.nrows() > 3 { Err("no") } else { Ok(x * 2.0) };
+                    Answer::of("y", right)
+                })
         };
-        assert_eq!(mistake, "left-alone");
-        assert!((1..80).contains(&left), "{left} cases are left");
+        let both = |x: &DMatrix<f32>| match x.nrows() {
+            1 | 2 => Answer::of("y", x),
+            3 => Answer::of("y", x * 2.0),
+            _ => Answer::of("y", Value::Refused("another word".to_owned())),
+        };
+        let oracle = exercise(|x| Answer::of("y", x * 2.0));
+        let found = judge(&exercise(both), &oracle).finding;
+        let Finding::Mistaken { mistakes, .. } = found else { panic!("{found:?}") };
+        assert_eq!(mistakes, ["once", "refused"]);
     }
 
     #[test]
@@ -239,7 +323,8 @@ mod tests {
         let found = finding(|x| {
             Answer::of("y", if x[0] == 4.0 { x.clone() } else { x.transpose() })
         });
-        assert!(matches!(found, Finding::Wrong { .. }), "{found:?}");
+        let Finding::Wrong { known, .. } = found else { panic!("{found:?}") };
+        assert!(known.partly.iter().all(|partly| partly.spared > partly.gives));
     }
 
     #[test]
@@ -271,7 +356,9 @@ mod tests {
     #[test]
     fn a_panic_and_a_todo_are_told_apart() {
         let stopped = finding(|x| Answer::of("y", x[(x.nrows(), 0)]));
-        assert!(matches!(stopped, Finding::Panicked { .. }), "{stopped:?}");
+        let Finding::Wrong { example, .. } = stopped else { panic!("{stopped:?}") };
+        let frames = example.stopped.unwrap().frames;
+        assert!(frames.iter().any(|f| f.file.ends_with("judge.rs")), "{frames:?}");
         let unwritten = finding(|_| todo!());
         assert!(matches!(unwritten, Finding::Unwritten { .. }), "{unwritten:?}");
     }

@@ -27,16 +27,23 @@
 
 mod answer;
 mod draw;
+mod features;
 mod judge;
+mod mask;
 mod outcome;
+mod panic;
 mod prove;
+mod relations;
 mod run;
 mod sheet;
 mod task;
+mod trial;
 
-pub use answer::{Answer, Value, side_by_side, under_one_another};
+pub use answer::{Answer, Value, attempt, side_by_side, under_one_another};
 pub use draw::Draw;
 pub use judge::judge;
+pub use mask::Sees;
+pub use panic::does_not_fit;
 pub use prove::{Proof, prove};
 pub use run::{check, oracle};
 pub use task::{Exercise, Exercises, Task};

@@ -1,14 +1,9 @@
 //! What a function gave, or where it stopped.
 
-use std::{
-    cell::RefCell,
-    panic::{self, AssertUnwindSafe, PanicHookInfo},
-    sync::Once,
+use crate::{
+    answer::{Answer, Tolerance, Value, same},
+    panic::{Panic, catch},
 };
-
-use syllabus::verdict::Place;
-
-use crate::answer::{Answer, Tolerance, same};
 
 /// What a function gave.
 #[derive(Debug, Clone)]
@@ -19,60 +14,36 @@ pub enum Outcome {
     Stopped(Panic),
 }
 
-/// What a panic said, and where.
-#[derive(Debug, Clone, Default)]
-pub struct Panic {
-    /// Its words.
-    pub message: String,
-    /// The line that panicked.
-    pub place: Place,
+/// Runs `give`, and keeps a panic to itself.
+pub(crate) fn outcome(give: impl FnOnce() -> Answer) -> Outcome {
+    catch(give).map_or_else(Outcome::Stopped, Outcome::Gave)
 }
 
-impl Panic {
-    /// Whether it comes from a `todo!()`.
-    pub(crate) fn is_todo(&self) -> bool {
-        self.message.starts_with("not yet implemented")
+impl Outcome {
+    /// The panic that ended it, or one that is part of it.
+    pub(crate) fn panic(&self) -> Option<&Panic> {
+        match self {
+            Outcome::Stopped(panic) => Some(panic),
+            Outcome::Gave(Answer(parts)) => {
+                parts.iter().find_map(|(_, part)| match part {
+                    Value::Stopped(panic) => Some(panic),
+                    _ => None,
+                })
+            }
+        }
+    }
+
+    /// The parts of an answer; none where it stopped.
+    pub(crate) fn parts(&self) -> &[(String, Value)] {
+        match self {
+            Outcome::Gave(Answer(parts)) => parts,
+            Outcome::Stopped(_) => &[],
+        }
     }
 }
 
-thread_local! {
-    static LAST: RefCell<Panic> = RefCell::default();
-}
-
-static HOOK: Once = Once::new();
-
-/// Runs `give`, and keeps a panic to itself.
-pub(crate) fn outcome(give: impl FnOnce() -> Answer) -> Outcome {
-    HOOK.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.with_borrow(|quiet| *quiet) {
-                return usual(info);
-            }
-            LAST.replace(Panic { message: message(info), place: place(info) });
-        }));
-    });
-    QUIET.set(true);
-    let gave = panic::catch_unwind(AssertUnwindSafe(give));
-    QUIET.set(false);
-    gave.map_or_else(|_| Outcome::Stopped(LAST.take()), Outcome::Gave)
-}
-
-thread_local! {
-    static QUIET: RefCell<bool> = const { RefCell::new(false) };
-}
-
-fn message(info: &PanicHookInfo) -> String {
-    info.payload_as_str().unwrap_or("a panic without words").to_owned()
-}
-
-fn place(info: &PanicHookInfo) -> Place {
-    let place =
-        |at: &panic::Location| Place { file: at.file().to_owned(), line: at.line() };
-    info.location().map_or_else(Place::default, place)
-}
-
-/// Whether two outcomes are the same, part by part; a panic is as good as another.
+/// Whether two outcomes are the same, part by part. Panics are when they are about the
+/// same thing.
 pub(crate) fn agree(
     found: &Outcome,
     expected: &Outcome,
@@ -85,21 +56,39 @@ pub(crate) fn agree(
                     name == wanted && same(f, e, tolerance(name))
                 })
         }
-        (Outcome::Stopped(_), Outcome::Stopped(_)) => true,
+        (Outcome::Stopped(found), Outcome::Stopped(expected)) => {
+            found.is_like(expected)
+        }
         _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, outcome};
+    use super::{agree, outcome};
+    use crate::{Answer, answer::Tolerance, attempt};
 
     #[test]
-    fn a_panic_is_caught_with_its_words_and_its_place() {
-        let stopped = outcome(|| todo!("write `softmax`"));
-        let Outcome::Stopped(panic) = stopped else { panic!("it gave {stopped:?}") };
-        assert!(panic.is_todo());
-        assert_eq!(panic.message, "not yet implemented: write `softmax`");
-        assert!(panic.place.file.ends_with("outcome.rs") && panic.place.line > 50);
+    fn panics_agree_when_they_are_about_the_same_thing() {
+        let close = |_: &str| Tolerance::Relative(1e-4);
+        let slicing = || outcome(|| panic!("Matrix slicing out of bounds."));
+        let product = outcome(|| panic!("gemm: dimensions mismatch"));
+        let overflow = outcome(|| panic!("attempt to subtract with overflow"));
+        assert!(agree(&slicing(), &product, close));
+        assert!(!agree(&slicing(), &overflow, close));
+    }
+
+    #[test]
+    fn what_was_given_before_a_panic_counts() {
+        let close = |_: &str| Tolerance::Relative(1e-4);
+        let give = |kept: f32| {
+            outcome(|| {
+                let then = attempt(|| -> f32 { panic!("out of bounds") });
+                Answer::of("kept", kept).and("then", then)
+            })
+        };
+        assert!(agree(&give(1.0), &give(1.0), close));
+        assert!(!agree(&give(1.0), &give(2.0), close));
+        assert_eq!(give(1.0).panic().unwrap().message, "out of bounds");
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     outcome::{Outcome, agree, outcome},
     sheet::Judged,
     task::{Exercises, Task},
+    trial::{Cause, Oracle, Trial},
 };
 
 /// What a chapter has at least.
@@ -82,7 +83,8 @@ pub fn prove(folder: impl AsRef<Path>, exercises: &Exercises) -> Result<Proof> {
         };
         let judged = Judged { blanks: &exercise.blank, oracle: task };
         let task = if exercise.blank.is_empty() { task } else { &judged };
-        let subject = Subject { exercise, task };
+        let oracle = Oracle::of(task);
+        let subject = Subject { exercise, task, oracle: &oracle };
         let id = chapter.id(exercise);
         let complaints = [
             subject.sections(&anchors),
@@ -104,6 +106,7 @@ pub fn prove(folder: impl AsRef<Path>, exercises: &Exercises) -> Result<Proof> {
 struct Subject<'a> {
     exercise: &'a syllabus::Exercise,
     task: &'a dyn Task,
+    oracle: &'a Oracle<'a>,
 }
 
 impl Subject<'_> {
@@ -149,22 +152,20 @@ impl Subject<'_> {
     }
 
     fn passes(&self) -> Vec<String> {
-        let finding = judge(self.task, self.task).finding;
-        let steps = self.task.steps(&self.task.draw(0, 1.0));
-        let stopped = |(name, outcome): &(String, Outcome)| {
-            matches!(outcome, Outcome::Stopped(_))
-                .then(|| format!("step `{name}` panics"))
+        let passed = Trial::of(self.task, self.oracle).cause() == Cause::Right;
+        let failed = (!passed).then(|| "the chapter's answer fails".to_owned());
+        let panics = self.oracle.right.iter().find_map(Outcome::panic);
+        let panics = panics
+            .map(|panic| format!("the chapter's answer panics: {}", panic.message));
+        let stopped = |(name, outcome): (String, Outcome)| {
+            let panic = outcome.panic()?;
+            Some(format!("step `{name}` panics: {}", panic.message))
         };
-        let passed = matches!(finding, Finding::Right { .. });
-        let failed =
-            (!passed).then(|| format!("the chapter's answer fails: {finding:?}"));
-        let panics =
-            matches!(self.task.answer(&self.task.draw(0, 1.0)), Outcome::Stopped(_));
-        let panics = panics.then(|| "the chapter's answer panics".to_owned());
+        let steps = self.oracle.cases.iter().flat_map(|case| self.task.steps(case));
         failed
             .into_iter()
             .chain(panics)
-            .chain(steps.iter().filter_map(stopped))
+            .chain(steps.filter_map(stopped).take(1))
             .collect()
     }
 
@@ -204,13 +205,14 @@ impl Subject<'_> {
         };
         let answer = |case: &[u32]| self.task.mistaken(which, case);
         let mistaken = Instead { task: self.task, answer: &answer };
-        match judge(&mistaken, self.task).finding {
-            Finding::Mistaken { mistake, left: 0, .. } if mistake == name => {}
-            Finding::Mistaken { mistake, .. } => {
-                return Some(format!("is taken for `{mistake}`"));
+        match Trial::of(&mistaken, self.oracle).cause() {
+            Cause::Mistakes(named) if named == [which] => {}
+            Cause::Right => return Some("passes".to_owned()),
+            Cause::Mistakes(named) => {
+                let taken = self.task.mistakes()[named[0]];
+                return Some(format!("is taken for `{taken}`"));
             }
-            Finding::Right { .. } => return Some("passes".to_owned()),
-            other => return Some(format!("is not recognized: {other:?}")),
+            Cause::Partly(_) => return Some("is not recognized".to_owned()),
         }
         match (&told.hidden_by, self.task.hidden(which)) {
             (None, None) => None,

@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 use syllabus::{
-    BLANK, Blank, Kind,
+    Blank, Kind, is_blank,
     verdict::{Finding, Pair, Verdict},
 };
 
@@ -56,8 +56,11 @@ struct Filled {
 }
 
 fn read(text: &str, blanks: &[Blank]) -> Result<Filled, String> {
+    // A minus from a word processor is one that TOML does not know.
     let table: toml::Table =
-        text.parse().map_err(|e: toml::de::Error| e.to_string())?;
+        text.replace('\u{2212}', "-").parse().map_err(|e: toml::de::Error| {
+            format!("{e}\nnumbers are written as 0.5, -2 or 1e-3, lists as [1, 0.5]")
+        })?;
     let mut filled = Filled { answer: Answer::default(), left: Vec::new() };
     for blank in blanks {
         let name = &blank.name;
@@ -87,13 +90,22 @@ fn numbers(value: &toml::Value) -> Result<Option<Vec<Vec<f32>>>, String> {
     Ok(rows.into_iter().map(|row| row.into_iter().collect()).collect())
 }
 
+/// A number, also one that somebody put in quotes.
 fn number(value: &toml::Value) -> Result<Option<f32>, String> {
     match value {
-        toml::Value::String(text) if text.trim() == BLANK => Ok(None),
+        blank if is_blank(blank) => Ok(None),
         toml::Value::Float(number) => Ok(Some(*number as f32)),
         toml::Value::Integer(number) => Ok(Some(*number as f32)),
-        other => Err(format!("`{other}` is not a number")),
+        toml::Value::String(text) => match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(no_number(text)),
+        },
+        other => Err(no_number(other)),
     }
+}
+
+fn no_number(found: impl std::fmt::Display) -> String {
+    format!("`{found}` is not a number; numbers are written as 0.5, -2 or 1e-3")
 }
 
 fn fit(name: &str, rows: &[Vec<f32>], shape: [usize; 2]) -> Result<Value, String> {

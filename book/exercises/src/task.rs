@@ -60,6 +60,7 @@ struct Mistake<P> {
     name: &'static str,
     answer: fn(&P) -> Answer,
     hidden_by: Option<fn() -> P>,
+    reading: Option<fn(Answer) -> Answer>,
 }
 
 impl<P> Exercise<P> {
@@ -94,7 +95,7 @@ impl<P> Exercise<P> {
     /// What people answer instead. It may use the chapter's functions.
     #[must_use]
     pub fn mistake(mut self, name: &'static str, answer: fn(&P) -> Answer) -> Self {
-        self.mistakes.push(Mistake { name, answer, hidden_by: None });
+        self.mistakes.push(Mistake { name, answer, hidden_by: None, reading: None });
         self
     }
 
@@ -107,6 +108,19 @@ impl<P> Exercise<P> {
         let mistake = self.mistakes.last_mut();
         mistake.expect("a mistake before the case that hides it").hidden_by =
             Some(case);
+        self
+    }
+
+    /// What other answers come from the same mistake: those that `reading` turns into the
+    /// one that it gives, as any large negative number is as wrong as another.
+    ///
+    /// # Panics
+    /// When no mistake was named yet.
+    #[must_use]
+    pub fn reading(mut self, reading: fn(Answer) -> Answer) -> Self {
+        let mistake = self.mistakes.last_mut();
+        mistake.expect("a mistake before another reading of it").reading =
+            Some(reading);
         self
     }
 
@@ -163,6 +177,10 @@ pub trait Task {
     fn mistaken(&self, _which: usize, case: &[u32]) -> Outcome {
         self.answer(case)
     }
+    /// An answer as a mistake reads it.
+    fn read(&self, _which: usize, answer: &Outcome) -> Outcome {
+        answer.clone()
+    }
     /// The right answer and a mistake's where it is hidden, if there is such a case.
     fn hidden(&self, _which: usize) -> Option<[Outcome; 2]> {
         None
@@ -213,6 +231,13 @@ impl<P> Task for Exercise<P> {
     fn mistaken(&self, which: usize, case: &[u32]) -> Outcome {
         let answer = self.mistakes[which].answer;
         outcome(|| answer(&(self.draw)(&mut Draw::again(case))))
+    }
+
+    fn read(&self, which: usize, answer: &Outcome) -> Outcome {
+        match (self.mistakes[which].reading, answer.clone()) {
+            (Some(reading), Outcome::Gave(answer)) => Outcome::Gave(reading(answer)),
+            (_, answer) => answer,
+        }
     }
 
     fn hidden(&self, which: usize) -> Option<[Outcome; 2]> {

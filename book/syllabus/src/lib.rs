@@ -20,8 +20,19 @@ pub use exercise::{Blank, Entries, Exercise, HINTS, Kind, Mistake};
 /// The file in a chapter's folder that makes it a part of the course.
 pub const FILE: &str = "course.toml";
 
-/// What stands in a sheet where nothing was filled in.
-pub const BLANK: &str = "?";
+/// What stands in a sheet where nothing was filled in: a number as TOML writes it, so that
+/// one that takes its place is written in the same way.
+pub const BLANK: &str = "nan";
+
+/// Whether a cell of a sheet was left blank. Sheets from before had question marks.
+#[must_use]
+pub fn is_blank(cell: &toml::Value) -> bool {
+    match cell {
+        toml::Value::Float(number) => number.is_nan(),
+        toml::Value::String(text) => text.trim() == "?" || text.trim().is_empty(),
+        _ => false,
+    }
+}
 
 /// A chapter that has exercises.
 #[derive(Debug, Clone)]

@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize};
 /// What the line of a verdict begins with. Other lines are what the reader's code prints.
 pub const MARK: &str = "\u{1}verdict ";
 
+/// The line before what the reader's code prints for the case that is shown.
+pub const BEGIN: &str = "\u{1}begin";
+
+/// The line after it.
+pub const END: &str = "\u{1}end";
+
+/// What a line begins with that says why a program failed.
+pub const FAILED: &str = "\u{1}failed ";
+
+/// What a line begins with that tells a case before it is answered.
+pub const CASE: &str = "\u{1}case ";
+
 /// What came of checking one exercise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -43,33 +55,44 @@ pub enum Finding {
         /// What is wanted, on the smallest case.
         example: Example,
     },
-    /// The answer is that of a catalogued mistake.
+    /// The answer is that of catalogued mistakes, on every case.
     Mistaken {
-        /// Its name.
-        mistake: String,
-        /// Cases that are wrong in another way.
-        left: usize,
-        /// The smallest case that shows it.
+        /// Their names: one, or several that were made at once.
+        mistakes: Vec<String>,
+        /// The smallest case that shows the first.
         example: Example,
     },
-    /// The program stopped.
-    Panicked {
-        /// What it said.
-        message: String,
-        /// Where.
-        place: Place,
-        /// The smallest case on which it does.
-        example: Example,
-    },
-    /// The answer is another one.
+    /// The answer is another one, or a panic.
     Wrong {
-        /// On how many cases.
-        wrong: usize,
-        /// How many were tried.
-        cases: usize,
-        /// The smallest.
+        /// What is known of all cases.
+        known: Known,
+        /// The smallest that is not yet explained.
         example: Example,
     },
+}
+
+/// What holds of the cases of an answer that no catalogued mistake explains.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Cases that are wrong.
+    pub wrong: usize,
+    /// Cases that were tried.
+    pub cases: usize,
+    /// Mistakes that give the same in some of the cases that are wrong.
+    pub partly: Vec<Partly>,
+    /// What else was seen, a sentence each.
+    pub seen: Vec<String>,
+}
+
+/// A mistake that gives the same as an answer, but not everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partly {
+    /// Its name.
+    pub mistake: String,
+    /// Wrong cases in which it gives the same.
+    pub gives: usize,
+    /// Cases in which it is wrong and the answer is right.
+    pub spared: usize,
 }
 
 impl Verdict {
@@ -98,6 +121,19 @@ pub struct Example {
     pub steps: Vec<Pair>,
     /// What comes out.
     pub answers: Vec<Pair>,
+    /// Where the reader's code stopped, if it did.
+    pub stopped: Option<Stopped>,
+}
+
+/// A panic in the reader's code, or in what it calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// What it said.
+    pub message: String,
+    /// The line that panicked.
+    pub place: Place,
+    /// The lines that led there, the innermost first.
+    pub frames: Vec<Place>,
 }
 
 /// A value with its name.

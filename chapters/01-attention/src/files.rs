@@ -3,7 +3,7 @@
 
 use crate::{Linear, Mask, ShapeError};
 use anyhow::{Result, bail};
-use chapter_cli::{LinearTensors, Sequence, TensorError, Tensors};
+use chapter_cli::{LinearTensors, Sequence, TensorError, Tensors, sees_the_future};
 use nalgebra::DMatrix;
 use std::ops::Range;
 
@@ -17,14 +17,16 @@ pub fn linear(tensors: &Tensors, name: &str) -> Result<Linear> {
 }
 
 /// What a sequence may look at: the mask in its file, or `--causal`, or everything; and
-/// never padding.
+/// never padding. A mask that hides all that `--causal` hides goes together with it.
 ///
 /// # Errors
-/// When there are a mask and `--causal`.
+/// When there are `--causal` and a mask that lets a token see a later one.
 pub fn mask(sequence: &Sequence, causal: bool) -> Result<Mask> {
     let mask = match (&sequence.mask, causal) {
-        (Some(_), true) => bail!("--causal and a mask in the file: give one"),
-        (Some(allowed), false) => Mask::Allowed(allowed.clone()),
+        (Some(allowed), true) if sees_the_future(allowed) => {
+            bail!("--causal and a mask in the file: give one")
+        }
+        (Some(allowed), _) => Mask::Allowed(allowed.clone()),
         (None, true) => Mask::Causal { offset: 0 },
         (None, false) => Mask::None,
     };

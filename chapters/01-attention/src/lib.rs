@@ -74,6 +74,9 @@ pub fn scores(
 
 /// Turns each row of scores into weights, `exp(s) / Σ exp(s)`, one row after the other:
 /// the formula as it is written. [`softmax`] gives the same numbers sooner.
+///
+/// A row of only -inf gives zeros. Where a row holds +inf, the infinite entries share its
+/// weight.
 #[must_use]
 pub fn softmax_by_rows(mut scores: DMatrix<f32>) -> DMatrix<f32> {
     for mut row in scores.row_iter_mut() {

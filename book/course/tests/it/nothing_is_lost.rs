@@ -90,11 +90,45 @@ fn a_reset_takes_one_function_back_and_keeps_the_file() {
 }
 
 #[test]
+fn a_reset_brings_a_name_a_signature_or_a_file_back() {
+    let reader = at_work();
+    reader.replace(
+        LIB,
+        "pub fn attend(\n    q: DMatrixView<f32>,",
+        "pub fn attend(\n    q: f32,",
+    );
+    let said = reader.says(&["reset", "attend"]);
+    assert!(
+        said.contains("`attend` is back to its starter, signature and all"),
+        "{said}"
+    );
+    assert!(reader.read(LIB).contains("pub fn attend(\n    q: DMatrixView<f32>,"));
+    assert!(reader.read(LIB).contains("// mine"), "others stay");
+
+    fs::remove_file(reader.my().join(LIB)).unwrap();
+    let said = reader.refuses(&["check", "scores"]);
+    assert!(
+        said.contains("lib.rs is gone: cargo course reset attention/scores"),
+        "{said}"
+    );
+    let said = reader.says(&["reset", "scores"]);
+    assert!(said.contains("was gone; all of it is as it began"), "{said}");
+    assert!(reader.read(LIB).contains("todo!(\"write `scores`\")"));
+
+    fs::write(reader.my().join(LIB), b"// caf\xe9\n").unwrap();
+    let said = reader.refuses(&["check", "scores"]);
+    assert!(
+        said.contains("is not text in UTF-8 (line 1): cargo course start --again"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_reset_takes_one_sheet_back_and_keeps_it() {
     let reader = at_work();
     let before = reader.read(SHEET);
     reader.says(&["reset", "attention/by-hand"]);
-    assert!(reader.read(SHEET).contains("scores = [\"?\", \"?\", \"?\"]"));
+    assert!(reader.read(SHEET).contains("scores = [nan, nan, nan]"));
     assert_eq!(reader.read(".course/backups/001-by-hand/by-hand.toml"), before);
 }
 

@@ -1,8 +1,10 @@
 //! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
 //! has the words.
 
-use attention::{Attended, Mask, attend, example, scores, softmax, softmax_by_rows};
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use attention::{
+    Attended, Mask, attend, average, example, scores, softmax, softmax_by_rows,
+};
+use exercises::{Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit};
 use nalgebra::{DMatrix, RowDVector, dmatrix};
 
 #[test]
@@ -60,7 +62,7 @@ struct QueriesAndKeys {
 
 impl QueriesAndKeys {
     fn draw(draw: &mut Draw) -> Self {
-        let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
+        let [queries, keys] = [draw.tokens(3), draw.tokens(4)];
         let d_k = draw.size(1..=5);
         let longer = draw.rarely();
         QueriesAndKeys {
@@ -119,6 +121,28 @@ fn scores_exercise() -> Exercise<QueriesAndKeys> {
             q: dmatrix![3.0, 1.0; 0.0, 2.0],
             k: dmatrix![3.0, 1.0; 0.0, 2.0],
         })
+        .mistake("root-rounded", |p| p.product_times(1.0 / p.q.ncols().isqrt() as f32))
+        .hidden_by(|| QueriesAndKeys {
+            q: dmatrix![3.0, 1.0, 0.0, 2.0],
+            k: dmatrix![1.0, 2.0, -1.0, 0.5],
+        })
+        .mistake("not-transposed", |p| {
+            if p.q.ncols() != p.k.ncols() {
+                return p.product_times(1.0);
+            }
+            Answer::of("scores", &p.q * &p.k / p.d_k().sqrt())
+        })
+        .hidden_by(|| QueriesAndKeys { q: dmatrix![3.0; 2.0], k: dmatrix![1.0] })
+        .mistake("added-up", |p| match p.product_times(1.0 / p.d_k().sqrt()) {
+            refused if p.q.ncols() != p.k.ncols() => refused,
+            _ => Answer::of(
+                "scores",
+                DMatrix::from_fn(p.q.nrows(), p.k.nrows(), |i, j| {
+                    (p.q.row(i) + p.k.row(j)).sum() / p.d_k().sqrt()
+                }),
+            ),
+        })
+        .hidden_by(|| QueriesAndKeys { q: dmatrix![2.0], k: dmatrix![2.0] })
         .mistake("unchecked", |p| {
             Answer::of("scores", &p.q / p.d_k().sqrt() * p.k.transpose())
         })
@@ -138,8 +162,14 @@ enum Row {
 }
 
 fn some_scores(draw: &mut Draw) -> DMatrix<f32> {
-    let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
+    let [queries, keys] = [draw.tokens(3), draw.tokens(4)];
     let mut scores = draw.numbers(queries, keys);
+    if queries * keys > 0 && draw.rarely() == 1 {
+        let key = draw.size(0..=keys - 1);
+        scores[(0, key)] = f32::INFINITY;
+        draw.show("scores", &scores);
+        return scores;
+    }
     for mut row in scores.row_iter_mut() {
         let rows = [
             Row::Ordinary,
@@ -153,7 +183,9 @@ fn some_scores(draw: &mut Draw) -> DMatrix<f32> {
             Row::Ordinary => {}
             Row::Large => row.add_scalar_mut(200.0),
             Row::Low => row.add_scalar_mut(-200.0),
-            Row::HiddenInPart => row[0] = f32::NEG_INFINITY,
+            Row::HiddenInPart => {
+                row.iter_mut().take(1).for_each(|s| *s = f32::NEG_INFINITY);
+            }
             Row::Hidden => row.fill(f32::NEG_INFINITY),
         }
     }
@@ -176,19 +208,20 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     })
     .hidden_by(|| dmatrix![1.0, 2.0, -3.0])
     .mistake("one-maximum-for-all", |s| {
-        let max = s.iter().copied().fold(f32::MIN, f32::max);
-        Answer::of("weights", guarded(&s.map(|s| (s - max).exp())))
+        let max = s.iter().copied().fold(f32::MIN, f32::max).min(f32::MAX);
+        let exps = s.map(|s| (s - max).clamp(f32::MIN, 0.0).exp());
+        Answer::of("weights", guarded(&exps))
     })
     .hidden_by(|| dmatrix![1.0, 2.0; 2.0, 1.0])
     .mistake("first-for-maximum", |s| {
-        let exps = exps_below(s, |row| row[0]);
+        let exps = exps_below(s, |row| row.get(0).copied().unwrap_or(0.0));
         Answer::of("weights", over_row_sums(&exps))
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("first-for-maximum-but-guarded", |s| {
-        let mut exps = exps_below(s, |row| row[0]);
+        let mut exps = exps_below(s, |row| row.get(0).copied().unwrap_or(0.0));
         for (mut row, scores) in exps.row_iter_mut().zip(s.row_iter()) {
-            if scores[0] == f32::NEG_INFINITY {
+            if scores.get(0) == Some(&f32::NEG_INFINITY) {
                 row.fill(0.0);
             }
         }
@@ -196,12 +229,12 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("maximum-from-zero", |s| {
-        let exps = exps_below(s, |row| row.max().max(0.0));
+        let exps = exps_from(s, 0.0);
         Answer::of("weights", guarded(&exps))
     })
     .hidden_by(|| dmatrix![-1.0, -2.0])
     .mistake("maximum-from-zero-unguarded", |s| {
-        let exps = exps_below(s, |row| row.max().max(0.0));
+        let exps = exps_from(s, 0.0);
         Answer::of("weights", over_row_sums(&exps))
     })
     .hidden_by(|| dmatrix![-1.0, -2.0])
@@ -214,7 +247,7 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     .mistake("not-divided", |s| Answer::of("weights", exps(s)))
     .hidden_by(|| dmatrix![f32::NEG_INFINITY, 7.0])
     .mistake("nan-where-all-is-hidden", |s| {
-        Answer::of("weights", over_row_sums(&exps_below(s, RowDVector::max)))
+        Answer::of("weights", over_row_sums(&exps(s)))
     })
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("equal-where-all-is-hidden", |s| {
@@ -229,14 +262,48 @@ fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
     .mistake("no-exponential", |s| Answer::of("weights", plain_shares(s)))
     .hidden_by(|| dmatrix![2.0])
+    .mistake("infinity-taken-off-itself", |s| {
+        let exps = exps_below(s, |row| row.iter().copied().fold(f32::MIN, f32::max));
+        Answer::of("weights", guarded(&exps))
+    })
+    .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
+    .mistake("largest-of-absolutes", |s| {
+        let exps = exps_below(s, |row| {
+            let seen = row.iter().filter(|s| s.is_finite());
+            seen.fold(0.0, |max, s| s.abs().max(max))
+        });
+        Answer::of("weights", guarded(&exps))
+    })
+    .hidden_by(|| dmatrix![1.0, 2.0, f32::NEG_INFINITY])
+    .mistake("powers-of-two", |s| {
+        Answer::of("weights", softmax(s * std::f32::consts::LN_2))
+    })
+    .hidden_by(|| dmatrix![2.0, 2.0])
+    .mistake("sign-turned", |s| {
+        // Of what is hidden, +inf would be left over.
+        let turned = s.map(|s| if s == f32::NEG_INFINITY { s } else { -s });
+        Answer::of("weights", softmax(turned))
+    })
+    .hidden_by(|| dmatrix![2.0, 2.0])
 }
 
 fn row_maxima(scores: &DMatrix<f32>) -> DMatrix<f32> {
-    DMatrix::from_fn(scores.nrows(), 1, |row, _| scores.row(row).max())
+    DMatrix::from_fn(scores.nrows(), 1, |row, _| {
+        scores.row(row).iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    })
 }
 
 fn exps(scores: &DMatrix<f32>) -> DMatrix<f32> {
-    exps_below(scores, |row| row.max().max(f32::MIN))
+    exps_from(scores, f32::MIN)
+}
+
+/// exp(score - maximum), where the search for a row's maximum begins at `start`.
+fn exps_from(scores: &DMatrix<f32>, start: f32) -> DMatrix<f32> {
+    let tops = |row: &RowDVector<f32>| row.iter().copied().fold(start, f32::max);
+    let tops: Vec<f32> = scores.row_iter().map(|row| tops(&row.into_owned())).collect();
+    DMatrix::from_fn(scores.nrows(), scores.ncols(), |row, column| {
+        (scores[(row, column)] - tops[row].min(f32::MAX)).clamp(f32::MIN, 0.0).exp()
+    })
 }
 
 /// exp(score - top), where `top` is what is taken for the maximum of a row.
@@ -291,7 +358,7 @@ struct Masked {
 impl Masked {
     fn draw(draw: &mut Draw) -> Self {
         use Hides::{Nothing, TheFuture, TheWrongShape, WhatIsNotAllowed};
-        let [queries, keys] = [draw.size(1..=4), draw.size(1..=5)];
+        let [queries, keys] = [draw.tokens(4), draw.tokens(5)];
         let kinds =
             [TheFuture, TheFuture, TheFuture, WhatIsNotAllowed, TheWrongShape, Nothing];
         let hides = draw.pick(&kinds);
@@ -367,9 +434,37 @@ fn mask() -> Exercise<Masked> {
         .hidden_by(one_token)
         .mistake("offset-taken-away", |p| p.causal(|query, key| key + p.offset > query))
         .hidden_by(one_token)
+        .mistake("one-future-token", |p| {
+            p.causal(|query, key| key > query + p.offset + 1)
+        })
+        .hidden_by(one_token)
+        .mistake("offset-twice", |p| p.causal(|query, key| key > query + 2 * p.offset))
+        .hidden_by(one_token)
+        .mistake("rows-and-columns-swapped", |p| {
+            p.causal(|query, key| query > key + p.offset)
+        })
+        .hidden_by(one_token)
+        .mistake("offset-alone", |p| p.causal(|_, key| key > p.offset))
+        .hidden_by(one_token)
+        .mistake("allowed-forgotten", |p| match p.hides {
+            Hides::WhatIsNotAllowed | Hides::TheWrongShape => {
+                Answer::of("scores", &p.scores)
+            }
+            _ => p.answer(),
+        })
+        .hidden_by(one_token)
+        .mistake("causal-forgotten", |p| p.causal(|_, _| false))
+        .hidden_by(one_token)
         .mistake("zero", |p| p.hidden_has(0.0))
         .hidden_by(everything_allowed)
         .mistake("finite", |p| p.hidden_has(-1e9))
+        .hidden_by(everything_allowed)
+        .reading(|answer| {
+            answer.map(|s| if s < -1e3 && s.is_finite() { -1e9 } else { s })
+        })
+        .mistake("not-a-number", |p| p.hidden_has(f32::NAN))
+        .hidden_by(everything_allowed)
+        .mistake("plus-infinity", |p| p.hidden_has(f32::INFINITY))
         .hidden_by(everything_allowed)
         .mistake("true-hides", |p| match p.hides {
             Hides::WhatIsNotAllowed => {
@@ -386,7 +481,7 @@ fn mask() -> Exercise<Masked> {
         })
         .hidden_by(one_token)
         .mistake("unchecked", |p| match p.hides {
-            Hides::TheWrongShape => panic!("nalgebra says so without a name"),
+            Hides::TheWrongShape => does_not_fit(),
             _ => p.answer(),
         })
         .hidden_by(everything_allowed)
@@ -408,22 +503,42 @@ struct Asked {
     q: DMatrix<f32>,
     k: DMatrix<f32>,
     v: DMatrix<f32>,
-    mask: Mask,
+    sees: Sees,
+}
+
+fn mask_of(sees: &Sees) -> Mask {
+    match sees {
+        Sees::Everything => Mask::None,
+        Sees::UpTo { offset } => Mask::Causal { offset: *offset },
+        Sees::Pairs(allowed) => Mask::Allowed(allowed.clone()),
+    }
 }
 
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
-        let [queries, keys] = [draw.size(1..=4), draw.size(1..=4)];
-        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
-        let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
-        let short = draw.rarely();
-        draw.show("mask", format!("{mask:?}"));
-        Asked {
-            q: draw.matrix("q", queries, d_k),
-            k: draw.matrix("k", keys, d_k),
-            v: draw.matrix("v", keys - short, d_v),
-            mask,
+        let [queries, keys] = [draw.tokens(4), draw.tokens(4)];
+        let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=3)];
+        let sees = draw.mask(queries, keys);
+        let odd = draw.rarely();
+        let [mut q, mut k] = [draw.numbers(queries, d_k), draw.numbers(keys, d_k)];
+        draw.lift(&mut q, &mut k, d_k);
+        draw.show("q", &q);
+        draw.show("k", &k);
+        let mut v = draw.numbers(keys + odd, d_v);
+        // The last value is the one that most masks hide.
+        if sees != Sees::Everything
+            && keys > 0
+            && draw.pick(&[false, false, false, true])
+        {
+            v.row_mut(keys - 1).fill(f32::NAN);
         }
+        draw.show("v", &v);
+        Asked { q, k, v, sees }
+    }
+
+    /// What the queries take home with these weights if they see so much.
+    fn average(&self, weights: &DMatrix<f32>, sees: &Sees) -> DMatrix<f32> {
+        average(weights.as_view(), self.v.as_view(), |query, key| sees.sees(query, key))
     }
 
     fn answer(&self) -> Answer {
@@ -431,7 +546,7 @@ impl Asked {
             self.q.as_view(),
             self.k.as_view(),
             self.v.as_view(),
-            &self.mask,
+            &mask_of(&self.sees),
         ))
     }
 
@@ -447,21 +562,51 @@ impl Asked {
     }
 
     fn hidden(&self) -> DMatrix<f32> {
+        self.hidden_by(&self.sees)
+    }
+
+    /// The scores under another mask.
+    fn hidden_by(&self, sees: &Sees) -> DMatrix<f32> {
         let mut scores = self.scores();
-        self.mask.hide(&mut scores).unwrap();
+        fill_where(&mut scores, |q, k| !sees.sees(q, k), f32::NEG_INFINITY);
         scores
     }
 
-    /// Whether each key has a value; if not, the answer is an error.
+    /// Whether each key has a value, and the mask an entry for each pair; if not, the
+    /// answer is an error.
     fn fits(&self) -> bool {
+        self.has_values() && self.sees.fits(self.q.nrows(), self.k.nrows())
+    }
+
+    fn has_values(&self) -> bool {
         self.v.nrows() == self.k.nrows()
+    }
+
+    /// As if the mask were another one.
+    fn seeing(&self, sees: &Sees) -> Answer {
+        if !self.has_values() {
+            return self.answer();
+        }
+        let weights = softmax(self.hidden_by(sees));
+        let output = self.average(&weights, sees);
+        Answer::of("weights", weights).and("output", output)
+    }
+
+    /// As if the scores were hidden by another mask; only the average knows the right one.
+    fn hiding(&self, sees: &Sees) -> Answer {
+        if !self.has_values() {
+            return self.answer();
+        }
+        let weights = softmax(self.hidden_by(sees));
+        let output = self.average(&weights, &self.sees);
+        Answer::of("weights", weights).and("output", output)
     }
 
     fn with_weights(&self, weights: DMatrix<f32>) -> Answer {
         if !self.fits() {
             return self.answer();
         }
-        let output = &weights * &self.v;
+        let output = self.average(&weights, &self.sees);
         Answer::of("weights", weights).and("output", output)
     }
 
@@ -475,10 +620,78 @@ impl Asked {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn attend_exercise() -> Exercise<Asked> {
     Exercise::implement("attend", Asked::draw, Asked::answer)
         .step("scores", |p| Value::from(scores(p.q.as_view(), p.k.as_view())))
         .step("scores, masked", |p| Value::from(p.hidden()))
+        .mistake("no-mask", |p| p.seeing(&Sees::Everything))
+        .hidden_by(unmasked)
+        .mistake("mask-in-the-average-alone", |p| p.hiding(&Sees::Everything))
+        .hidden_by(unmasked)
+        .mistake("allowed-forgotten-in-the-scores", |p| match &p.sees {
+            Sees::Pairs(_) => p.hiding(&Sees::Everything),
+            _ => p.answer(),
+        })
+        .hidden_by(unmasked)
+        .mistake("offset-forgotten-in-the-scores", |p| match &p.sees {
+            Sees::UpTo { .. } => p.hiding(&Sees::UpTo { offset: 0 }),
+            _ => p.answer(),
+        })
+        .hidden_by(unmasked)
+        .mistake("offset-and-allowed-forgotten-in-the-scores", |p| match &p.sees {
+            Sees::UpTo { .. } => p.hiding(&Sees::UpTo { offset: 0 }),
+            _ => p.hiding(&Sees::Everything),
+        })
+        .hidden_by(unmasked)
+        .mistake("softmax-twice", |p| p.with_weights(softmax(softmax(p.hidden()))))
+        .hidden_by(certain)
+        .mistake("allowed-forgotten", |p| match &p.sees {
+            Sees::Pairs(_) => p.seeing(&Sees::Everything),
+            _ => p.answer(),
+        })
+        .hidden_by(unmasked)
+        .mistake("causal-forgotten", |p| match &p.sees {
+            Sees::UpTo { .. } => p.seeing(&Sees::Everything),
+            _ => p.answer(),
+        })
+        .hidden_by(unmasked)
+        .mistake("offset-forgotten", |p| match &p.sees {
+            Sees::UpTo { .. } => p.seeing(&Sees::UpTo { offset: 0 }),
+            _ => p.answer(),
+        })
+        .hidden_by(unmasked)
+        .mistake("offset-and-allowed-forgotten", |p| match &p.sees {
+            Sees::UpTo { .. } => p.seeing(&Sees::UpTo { offset: 0 }),
+            _ => p.seeing(&Sees::Everything),
+        })
+        .hidden_by(unmasked)
+        .mistake("nan-where-all-is-hidden", |p| {
+            let hidden = p.hidden();
+            p.with_weights(over_row_sums(&exps(&hidden)))
+        })
+        .hidden_by(unmasked)
+        .mistake("equal-where-all-is-hidden", |p| {
+            let mut weights = softmax(p.hidden());
+            let keys = p.k.nrows() as f32;
+            for mut row in weights.row_iter_mut().filter(|row| row.sum() == 0.0) {
+                row.fill(1.0 / keys);
+            }
+            p.with_weights(weights)
+        })
+        .hidden_by(unmasked)
+        .mistake("no-maximum", |p| {
+            p.with_weights(over_row_sums(&p.hidden().map(f32::exp)))
+        })
+        .hidden_by(unmasked)
+        .mistake("no-maximum-but-guarded", |p| {
+            p.with_weights(guarded(&p.hidden().map(f32::exp)))
+        })
+        .hidden_by(unmasked)
+        .mistake("down-the-columns", |p| {
+            p.with_weights(softmax(p.hidden().transpose()).transpose())
+        })
+        .hidden_by(certain)
         .mistake("mask-after-softmax", |p| {
             let mut weights = softmax(p.scores());
             let hidden = p.hidden();
@@ -490,14 +703,12 @@ fn attend_exercise() -> Exercise<Asked> {
             p.with_weights(weights)
         })
         .hidden_by(unmasked)
-        .mistake("no-mask", |p| p.with_weights(softmax(p.scores())))
-        .hidden_by(unmasked)
         .mistake("mask-forgotten-in-weights", |p| {
-            let Asked { q, k, v, .. } = p;
-            let (q, k, v) = (q.as_view(), k.as_view(), v.as_view());
-            let open = attend(q, k, v, &Mask::None).map(|attended| attended.weights);
-            let right = attend(q, k, v, &p.mask);
-            Asked::parts(right.and_then(|a| Ok(Attended { weights: open?, ..a })))
+            if !p.fits() {
+                return p.answer();
+            }
+            let output = p.average(&softmax(p.hidden()), &p.sees);
+            Answer::of("weights", softmax(p.scores())).and("output", output)
         })
         .hidden_by(unmasked)
         .mistake("scaled-twice", |p| {
@@ -509,14 +720,42 @@ fn attend_exercise() -> Exercise<Asked> {
             p.with_weights(softmax(p.hidden() * root) / root)
         })
         .hidden_by(one_feature)
-        .mistake("no-softmax", |p| p.with_weights(p.scores()))
+        .mistake("no-softmax", |p| p.with_weights(p.hidden()))
+        .hidden_by(certain)
+        .mistake("unscaled", |p| {
+            p.with_weights(softmax(p.hidden() * (p.q.ncols() as f32).sqrt()))
+        })
+        .hidden_by(one_feature)
+        .mistake("queries-and-keys-swapped", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let mut scores = p.scores().transpose();
+            if scores.nrows() != p.q.nrows() {
+                does_not_fit();
+            }
+            fill_where(&mut scores, |q, k| !p.sees.sees(q, k), f32::NEG_INFINITY);
+            p.with_weights(softmax(scores))
+        })
         .hidden_by(certain)
         .mistake("values-by-columns", |p| p.with_output(|weights| weights.tr_mul(&p.v)))
         .hidden_by(certain)
+        .mistake("hidden-nan-leaks", |p| p.with_output(|weights| weights * &p.v))
+        .hidden_by(unmasked)
         .mistake("keys-for-values", |p| p.with_output(|weights| weights * &p.k))
         .hidden_by(certain)
+        .mistake("keys-and-values-swapped", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let (q, k, v) = (p.q.as_view(), p.k.as_view(), p.v.as_view());
+            Asked::parts(attend(q, v, k, &mask_of(&p.sees)))
+        })
+        .hidden_by(certain)
         .mistake("unchecked", |p| {
-            assert!(p.fits(), "nalgebra says so without a name");
+            if !p.has_values() {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(unmasked)
@@ -524,17 +763,17 @@ fn attend_exercise() -> Exercise<Asked> {
 
 fn unmasked() -> Asked {
     let (q, k) = (dmatrix![3.0, 1.0], dmatrix![1.0, 2.0; 0.0, 4.0]);
-    Asked { q, k, v: dmatrix![1.0; 2.0], mask: Mask::None }
+    Asked { q, k, v: dmatrix![1.0; 2.0], sees: Sees::Everything }
 }
 
 fn one_feature() -> Asked {
     let (q, k) = (dmatrix![3.0], dmatrix![1.0; 0.5]);
-    Asked { q, k, v: dmatrix![1.0; 2.0], mask: Mask::None }
+    Asked { q, k, v: dmatrix![1.0; 2.0], sees: Sees::Everything }
 }
 
 fn certain() -> Asked {
     let (q, k, v) = (dmatrix![1.0], dmatrix![1.0], dmatrix![1.0]);
-    Asked { q, k, v, mask: Mask::Causal { offset: 0 } }
+    Asked { q, k, v, sees: Sees::UpTo { offset: 0 } }
 }
 
 // Investigate: how much sharper `it` must look.

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use attention::{Linear, Mask, attend, scores, softmax};
 use exercises::{
-    Answer, Draw, Exercise, Exercises, Value, side_by_side, under_one_another,
+    Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit, side_by_side,
+    under_one_another,
 };
 use multi_head::experiments::{self, Real, averaged};
 use multi_head::{
@@ -183,6 +184,22 @@ fn check() -> Exercise<Shared> {
 
 // Implement: split, attend, join.
 
+fn mask_of(sees: Sees) -> Mask {
+    match sees {
+        Sees::Everything => Mask::None,
+        Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
+/// Whether a mask has an entry for each pair, if it has any.
+fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
+    match mask {
+        Mask::Allowed(allowed) => allowed.shape() == shape,
+        Mask::None | Mask::Causal { .. } => true,
+    }
+}
+
 struct Asked {
     q: DMatrix<f32>,
     k: DMatrix<f32>,
@@ -198,34 +215,31 @@ enum Odd {
     NoHeads,
     ColumnsLeft,
     WiderKeys,
-    FewerValues,
+    OtherValues,
 }
 
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
-        use Odd::{ColumnsLeft, FewerValues, NoHeads, Nothing, WiderKeys};
+        use Odd::{ColumnsLeft, NoHeads, Nothing, OtherValues, WiderKeys};
         let heads = draw.size(1..=3);
         let [head_dim, v_dim] = [draw.size(1..=3), draw.size(1..=3)];
-        let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
-        let mask = draw.pick(&[Mask::None, Mask::None, Mask::Causal { offset: 0 }]);
+        let [queries, keys] = [draw.tokens(3), draw.tokens(4)];
         let mut odds = [Nothing; 16];
-        odds[12..].copy_from_slice(&[NoHeads, ColumnsLeft, WiderKeys, FewerValues]);
+        odds[12..].copy_from_slice(&[NoHeads, ColumnsLeft, WiderKeys, OtherValues]);
         let odd = draw.pick(&odds);
         let one_if = |what: Odd| usize::from(odd == what);
         let (width, left) = (heads * head_dim, one_if(ColumnsLeft));
         let heads = if odd == NoHeads { 0 } else { heads };
         draw.show("heads", heads);
-        draw.show("mask", format!("{mask:?}"));
-        let (key_width, fewer) =
-            (width + left + one_if(WiderKeys), one_if(FewerValues));
+        let mask = mask_of(draw.mask(queries, keys));
+        let (key_width, more) = (width + left + one_if(WiderKeys), one_if(OtherValues));
         let values = if heads == 0 { v_dim } else { heads * v_dim };
-        Asked {
-            q: draw.matrix("q", queries, width + left),
-            k: draw.matrix("k", keys, key_width),
-            v: draw.matrix("v", keys - fewer, values),
-            heads,
-            mask,
-        }
+        let q = draw.numbers(queries, width + left);
+        let (mut q, mut k) = (q, draw.numbers(keys, key_width));
+        draw.lift(&mut q, &mut k, head_dim);
+        draw.show("q", &q);
+        draw.show("k", &k);
+        Asked { q, k, v: draw.matrix("v", keys + more, values), heads, mask }
     }
 
     fn answer(&self) -> Answer {
@@ -240,6 +254,13 @@ impl Asked {
             && divided(&self.v)
             && self.q.ncols() == self.k.ncols()
             && self.k.nrows() == self.v.nrows()
+            && is_of(&self.mask, (self.q.nrows(), self.k.nrows()))
+    }
+
+    /// As if the mask were another one.
+    fn under(&self, mask: &Mask) -> Answer {
+        let Asked { q, k, v, heads, .. } = self;
+        parts_of(attend_heads(q, k, v, *heads, mask))
     }
 
     /// As it should be where the case does not fit, else what `wrong` makes of it.
@@ -307,6 +328,7 @@ fn parts_of(found: Result<Heads, LayerError>) -> Answer {
     Answer::try_of("refused", found.map(parts))
 }
 
+#[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn split() -> Exercise<Asked> {
     Exercise::implement("split", Asked::draw, Asked::answer)
         .step("q of head 0", |p| {
@@ -383,15 +405,42 @@ fn split() -> Exercise<Asked> {
         .hidden_by(one_column_a_head)
         .mistake("one-softmax-for-all-heads", |p| p.where_it_fits(|| together(p)))
         .hidden_by(one_head)
-        .mistake("no-mask", |p| {
+        .mistake("no-mask", |p| p.under(&Mask::None))
+        .hidden_by(one_head)
+        .mistake("always-causal", |p| p.under(&Mask::Causal { offset: 0 }))
+        .hidden_by(one_token)
+        .mistake("keys-and-values-swapped", |p| {
             p.where_it_fits(|| {
-                attend_heads(&p.q, &p.k, &p.v, p.heads, &Mask::None).unwrap()
+                if p.q.ncols() != p.v.ncols() {
+                    does_not_fit();
+                }
+                attend_heads(&p.q, &p.v, &p.k, p.heads, &p.mask).unwrap()
+            })
+        })
+        .hidden_by(|| Asked { v: dmatrix![1.0, 2.0; 0.0, 1.0], ..one_head() })
+        .mistake("queries-of-head-0", |p| {
+            p.where_it_fits(|| {
+                let q = first_head_for_all(&p.q, p.heads);
+                attend_heads(&q, &p.k, &p.v, p.heads, &p.mask).unwrap()
             })
         })
         .hidden_by(one_head)
+        .mistake("values-of-head-0", |p| {
+            p.where_it_fits(|| {
+                let v = first_head_for_all(&p.v, p.heads);
+                attend_heads(&p.q, &p.k, &v, p.heads, &p.mask).unwrap()
+            })
+        })
+        .hidden_by(one_head)
+        .mistake("one-column-on", |p| {
+            p.cut_and_join(one_column_on, |heads| side_by_side(heads))
+        })
+        .hidden_by(one_column_a_head)
         .mistake("one-width-for-both", |p| {
             let (q, v) = (p.q.ncols(), p.v.ncols());
-            assert!(!p.fits() || q == v, "the columns are not there");
+            if p.fits() && q != v {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(one_head)
@@ -402,6 +451,17 @@ fn split() -> Exercise<Asked> {
 fn in_columns(all: &DMatrix<f32>, heads: usize) -> Vec<DMatrix<f32>> {
     let width = all.ncols() / heads;
     (0..heads).map(|h| all.columns(h * width, width).into_owned()).collect()
+}
+
+/// Head h begins at column h.
+fn one_column_on(all: &DMatrix<f32>, heads: usize) -> Vec<DMatrix<f32>> {
+    let width = all.ncols() / heads;
+    (0..heads).map(|h| all.columns(h, width).into_owned()).collect()
+}
+
+fn first_head_for_all(all: &DMatrix<f32>, heads: usize) -> DMatrix<f32> {
+    let width = all.ncols() / heads;
+    DMatrix::from_fn(all.nrows(), all.ncols(), |i, j| all[(i, j % width)])
 }
 
 fn every_so_many(all: &DMatrix<f32>, heads: usize) -> Vec<DMatrix<f32>> {
@@ -424,9 +484,7 @@ fn side_by_side_from_rows(heads: &[DMatrix<f32>]) -> DMatrix<f32> {
 }
 
 fn keys_of_head_0(p: &Asked) -> Heads {
-    let width = p.k.ncols() / p.heads;
-    let first = |i, j| p.k[(i, j % width)];
-    let k = DMatrix::from_fn(p.k.nrows(), p.k.ncols(), first);
+    let k = first_head_for_all(&p.k, p.heads);
     attend_heads(&p.q, &k, &p.v, p.heads, &p.mask).unwrap()
 }
 
@@ -486,12 +544,11 @@ impl Run {
         let heads = draw.size(1..=2);
         let [head_dim, v_dim] = [draw.size(1..=2), draw.size(1..=2)];
         let [d, context_dim, d_out] = [(); 3].map(|()| draw.size(1..=3));
-        let [tokens, others] = [draw.size(1..=3), draw.size(1..=3)];
-        let mask = draw.pick(&[Mask::None, Mask::None, Mask::Causal { offset: 0 }]);
+        let [tokens, others] = [draw.tokens(3), draw.tokens(3)];
         let biased = draw.pick(&[false, true]);
         let odd = draw.rarely();
         draw.show("heads", heads);
-        draw.show("mask", format!("{mask:?}"));
+        let mask = mask_of(draw.mask(tokens, others));
         Run {
             x: draw.matrix("x", tokens, d),
             context: draw.matrix("context", others, context_dim + odd),
@@ -530,7 +587,21 @@ impl Run {
     }
 
     fn fits(&self) -> bool {
+        self.has_width() && is_of(&self.mask, (self.x.nrows(), self.context.nrows()))
+    }
+
+    fn has_width(&self) -> bool {
         self.context.ncols() == self.weights[1].nrows()
+    }
+
+    /// As if the mask were another one.
+    fn under(&self, mask: &Mask) -> Answer {
+        if !self.has_width() {
+            return self.answer();
+        }
+        let Heads { context, weights } = self.found(mask);
+        let output = self.forward(&context);
+        Run::parts(Ok(MultiHeadAttended { output, weights }))
     }
 
     /// The heads' answers, where they can be had.
@@ -599,13 +670,23 @@ fn forward() -> Exercise<Run> {
         .hidden_by(identity_after)
         .mistake("averaged", |p| p.mixed(|found| p.forward(&averaged(found, p.heads))))
         .hidden_by(identity_after)
-        .mistake("no-mask", |p| {
-            if !p.fits() {
-                return p.answer();
-            }
-            let Heads { context, weights } = p.found(&Mask::None);
-            let output = p.forward(&context);
-            Run::parts(Ok(MultiHeadAttended { output, weights }))
+        .mistake("no-mask", |p| p.under(&Mask::None))
+        .hidden_by(identity_after)
+        .mistake("always-causal", |p| p.under(&Mask::Causal { offset: 0 }))
+        .hidden_by(identity_after)
+        .mistake("bias-by-rows", |p| {
+            p.mixed(|found| {
+                let mut output = found * &p.weights[3];
+                if let Some(bias) = p.biases() {
+                    if bias.len() != output.nrows() {
+                        does_not_fit();
+                    }
+                    for mut column in output.column_iter_mut() {
+                        column += bias.transpose();
+                    }
+                }
+                output
+            })
         })
         .hidden_by(identity_after)
         .mistake("keys-ask", |p| p.attended(|[q, k, v]| [k, q, v], p.heads))

@@ -4,7 +4,7 @@
 use attention::{Linear, Mask, scores, softmax};
 use decoding::experiments::{Work, real_layer, toy};
 use decoding::{CacheError, KvCache, decode, prefill};
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use exercises::{Answer, Draw, Exercise, Exercises, Value, attempt, does_not_fit};
 use multi_head::{
     Heads, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
 };
@@ -87,7 +87,7 @@ impl Kept {
     fn draw(draw: &mut Draw) -> Self {
         let widths = (draw.size(1..=3), draw.size(1..=3));
         let capacity = draw.size(1..=6);
-        let (more_key, more_value, fewer) = draw.pick(&[
+        let (more_key, more_value, extra) = draw.pick(&[
             (0, 0, 0),
             (0, 0, 0),
             (0, 0, 0),
@@ -97,16 +97,17 @@ impl Kept {
         ]);
         draw.show("capacity", capacity);
         let chunks = (0..draw.size(1..=3)).map(|chunk| {
-            let tokens = draw.size(1..=3);
+            // One by one, several, and now and then none at all.
+            let tokens = draw.tokens(4);
             // The first chunk fits, so that there is something to lose.
             let odd = usize::from(chunk > 0);
-            let (more_key, more_value, fewer) =
-                (odd * more_key, odd * more_value, odd * fewer);
+            let (more_key, more_value, extra) =
+                (odd * more_key, odd * more_value, odd * extra);
             let mut drawn = |name: &str, rows, columns| {
                 draw.matrix(&format!("{name} of chunk {chunk}"), rows, columns)
             };
             let keys = drawn("keys", tokens, widths.0 + more_key);
-            (keys, drawn("values", tokens - fewer, widths.1 + more_value))
+            (keys, drawn("values", tokens + extra, widths.1 + more_value))
         });
         let chunks = chunks.collect();
         Kept { capacity, widths, chunks }
@@ -116,10 +117,13 @@ impl Kept {
         let mut cache = KvCache::new(self.capacity, self.widths.0, self.widths.1);
         let mut answer = Answer::default();
         for (chunk, (keys, values)) in self.chunks.iter().enumerate() {
-            let appended = cache.append(keys, values).map(|()| cache.len());
+            let appended = attempt(|| cache.append(keys, values).map(|()| cache.len()));
             answer = answer.and(&format!("tokens kept after chunk {chunk}"), appended);
         }
-        answer.and("keys", &cache.keys()).and("values", &cache.values())
+        // Also what a panic leaves behind, which may not be readable.
+        answer
+            .and("keys", attempt(|| Value::from(&cache.keys())))
+            .and("values", attempt(|| Value::from(&cache.values())))
     }
 
     /// The same with another way to append, which answers whether it was done.
@@ -132,15 +136,20 @@ impl Kept {
         let mut cache = Open { keys, values, len: 0 };
         let mut answer = Answer::default();
         for (chunk, (keys, values)) in self.chunks.iter().enumerate() {
-            let done = append(&mut cache, keys, values);
-            let appended = done.then_some(cache.len).ok_or("refused");
+            let appended = attempt(|| {
+                let done = append(&mut cache, keys, values);
+                done.then_some(cache.len).ok_or("refused")
+            });
             answer = answer.and(&format!("tokens kept after chunk {chunk}"), appended);
         }
         let Open { keys, values, len } = cache;
-        answer.and("keys", &keys.rows(0, len)).and("values", &values.rows(0, len))
+        answer
+            .and("keys", attempt(|| Value::from(&keys.rows(0, len))))
+            .and("values", attempt(|| Value::from(&values.rows(0, len))))
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn append() -> Exercise<Kept> {
     Exercise::implement("append", Kept::draw, Kept::answer)
         .mistake("not-counted", |p| {
@@ -205,6 +214,144 @@ fn append() -> Exercise<Kept> {
             })
         })
         .hidden_by(one_token)
+        .mistake("moved-before-the-check", |p| {
+            p.kept(|cache, k, v| {
+                let start = cache.len;
+                cache.len += k.nrows();
+                let fits = cache.fits(k, v) && cache.len <= cache.keys.nrows();
+                if fits {
+                    cache.copy(start, k, v);
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("moved-before-the-room", |p| {
+            p.kept(|cache, k, v| {
+                if !cache.fits(k, v) {
+                    return false;
+                }
+                let start = cache.len;
+                cache.len += k.nrows();
+                let fits = cache.len <= cache.keys.nrows();
+                if fits {
+                    cache.copy(start, k, v);
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("room-of-an-empty-cache", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.keys.nrows();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("values-unchecked", |p| {
+            p.kept(|cache, k, v| {
+                let fits = k.ncols() == cache.keys.ncols() && k.nrows() <= cache.room();
+                if fits {
+                    let (at, tokens) = (cache.len, k.nrows());
+                    cache.keys.rows_mut(at, tokens).copy_from(k);
+                    cache.values.rows_mut(at, tokens).copy_from(v);
+                    cache.len += tokens;
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("keys-unchecked", |p| {
+            p.kept(|cache, k, v| {
+                let fits = v.shape() == (k.nrows(), cache.values.ncols())
+                    && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("keys-as-values", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    if k.ncols() != cache.values.ncols() {
+                        does_not_fit();
+                    }
+                    cache.copy(cache.len, k, k);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(|| Kept {
+            chunks: vec![(dmatrix![2.0], dmatrix![2.0])],
+            ..one_token()
+        })
+        .mistake("values-not-kept", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.keys.rows_mut(cache.len, k.nrows()).copy_from(k);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(no_tokens)
+        .mistake("values-in-row-0", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.keys.rows_mut(cache.len, k.nrows()).copy_from(k);
+                    cache.values.rows_mut(0, v.nrows()).copy_from(v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("keys-one-row-early", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    let at = cache.len.saturating_sub(1);
+                    cache.keys.rows_mut(at, k.nrows()).copy_from(k);
+                    cache.values.rows_mut(cache.len, v.nrows()).copy_from(v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("one-row-early", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len.saturating_sub(1), k, v);
+                    cache.len += k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
+        .mistake("length-of-the-chunk", |p| {
+            p.kept(|cache, k, v| {
+                let fits = cache.fits(k, v) && k.nrows() <= cache.room();
+                if fits {
+                    cache.copy(cache.len, k, v);
+                    cache.len = k.nrows();
+                }
+                fits
+            })
+        })
+        .hidden_by(one_token)
         .mistake("cut-to-the-room", |p| {
             p.kept(|cache, k, v| {
                 let fits = cache.fits(k, v);
@@ -257,7 +404,7 @@ type Found = MultiHeadAttended;
 impl Arriving {
     fn in_chunks(draw: &mut Draw) -> Self {
         let lengths: Vec<usize> =
-            (0..draw.size(1..=3)).map(|_| draw.size(1..=3)).collect();
+            (0..draw.size(1..=3)).map(|_| draw.tokens(4)).collect();
         Arriving::of(draw, &lengths)
     }
 
@@ -265,7 +412,7 @@ impl Arriving {
     fn one_by_one(draw: &mut Draw) -> Self {
         let mut lengths = vec![1; draw.size(1..=4)];
         if draw.rarely() == 1 {
-            lengths.push(2);
+            lengths.push(draw.pick(&[2, 0, 3]));
         }
         Arriving::of(draw, &lengths)
     }
@@ -274,7 +421,7 @@ impl Arriving {
         let heads = draw.size(1..=2);
         let [d, head_dim, v_dim] = [(); 3].map(|()| draw.size(1..=2));
         let short = draw.rarely();
-        let capacity = lengths.iter().sum::<usize>() - short;
+        let capacity = lengths.iter().sum::<usize>().saturating_sub(short);
         draw.show("heads", heads);
         draw.show("capacity", capacity);
         let chunk = |(at, tokens): (usize, &usize)| {
@@ -390,6 +537,27 @@ fn prefill_exercise() -> Exercise<Arriving> {
             })
         })
         .hidden_by(two_single_tokens)
+        .mistake("one-future-token", |p| {
+            p.run(|layer, x, cache| masked(layer, x, cache, |len, _| causal(len + 1)))
+        })
+        .hidden_by(two_single_tokens)
+        .mistake("not-even-itself", |p| {
+            p.run(|layer, x, cache| {
+                masked(layer, x, cache, |len, new| {
+                    Mask::Allowed(DMatrix::from_fn(new, len + new, |i, j| j < len + i))
+                })
+            })
+        })
+        .mistake("one-key-short", |p| {
+            p.run(|layer, x, cache| {
+                masked(layer, x, cache, |len, _| causal(len.saturating_sub(1)))
+            })
+        })
+        .hidden_by(one_chunk)
+        .mistake("offset-of-the-chunk", |p| {
+            p.run(|layer, x, cache| masked(layer, x, cache, |_, new| causal(new)))
+        })
+        .hidden_by(|| arriving(vec![dmatrix![1.0]]))
         .mistake("offset-added-twice", |p| {
             p.run(|layer, x, cache| masked(layer, x, cache, |len, _| causal(2 * len)))
         })
@@ -443,6 +611,27 @@ fn decode_exercise() -> Exercise<Arriving> {
             })
         })
         .hidden_by(two_single_tokens)
+        .mistake("not-kept", |p| {
+            p.run(|layer, x, cache| {
+                let mut copy = cache.clone();
+                decode(layer, x, &mut copy)
+            })
+        })
+        .mistake("not-mixed", |p| {
+            p.run(|layer, x, cache| {
+                one_token_only(x)?;
+                let Projected { q, k, v } = layer.project(x, x)?;
+                cache.append(&k, &v)?;
+                let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
+                let found = attend_heads(&q, &k, &v, layer.heads(), &Mask::None);
+                let Heads { context, weights } = found.unwrap();
+                Ok(Found { output: context, weights })
+            })
+        })
+        .hidden_by(|| {
+            let weights = [1.0, 0.5, 2.0, 1.0].map(|weight| dmatrix![weight]);
+            Arriving { weights, ..a_first_token() }
+        })
         .mistake("two-at-once", |p| {
             p.run(|layer, x, cache| masked(layer, x, cache, |_, _| Mask::None))
         })

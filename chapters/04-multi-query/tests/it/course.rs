@@ -3,7 +3,9 @@
 
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
 use decoding::{Columns, KvCache, attend_columns};
-use exercises::{Answer, Draw, Exercise, Exercises, Value, under_one_another};
+use exercises::{
+    Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit, under_one_another,
+};
 use minilm::Layer;
 use multi_head::{Heads, MultiHeadAttended, Projected};
 use multi_query::experiments::{self, TRANSLATION};
@@ -89,6 +91,22 @@ fn sheet(freed: u64, d_ff: u64) -> Answer {
 
 // Implement: many heads, one key.
 
+fn mask_of(sees: Sees) -> Mask {
+    match sees {
+        Sees::Everything => Mask::None,
+        Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
+/// Whether a mask has an entry for each pair, if it has any.
+fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
+    match mask {
+        Mask::Allowed(allowed) => allowed.shape() == shape,
+        Mask::None | Mask::Causal { .. } => true,
+    }
+}
+
 struct Asked {
     q: DMatrix<f32>,
     k: DMatrix<f32>,
@@ -100,19 +118,18 @@ struct Asked {
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
         let heads = draw.size(1..=4);
-        let tokens = draw.size(1..=3);
+        let [queries, keys] = [draw.tokens(3), draw.tokens(4)];
         let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
-        let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
-        let wider = draw.rarely();
+        let (wider, more) =
+            draw.pick(&[(0, 0), (0, 0), (0, 0), (0, 0), (1, 0), (0, 1)]);
         draw.show("heads", heads);
-        draw.show("mask", format!("{mask:?}"));
-        Asked {
-            q: draw.matrix("q", tokens, heads * d_k + wider),
-            k: draw.matrix("k", tokens, d_k),
-            v: draw.matrix("v", tokens, d_v),
-            heads,
-            mask,
-        }
+        let mask = mask_of(draw.mask(queries, keys));
+        let q = draw.numbers(queries, heads * d_k + wider);
+        let (mut q, mut k) = (q, draw.numbers(keys, d_k));
+        draw.lift(&mut q, &mut k, d_k);
+        draw.show("q", &q);
+        draw.show("k", &k);
+        Asked { q, k, v: draw.matrix("v", keys + more, d_v), heads, mask }
     }
 
     /// Two tokens, heads and values of one width, no mask.
@@ -137,8 +154,30 @@ impl Asked {
             .and("context", &heads.context)
     }
 
+    /// What the heads find where everything fits.
+    fn found(&self) -> Heads {
+        let each = (0..self.heads).map(|h| {
+            let (q, k, v) = (self.query(h), self.k.as_view(), self.v.as_view());
+            attend(q.as_view(), k, v, &self.mask).unwrap()
+        });
+        let each: Vec<Attended> = each.collect();
+        let d_v = self.v.ncols();
+        let context = DMatrix::from_fn(self.q.nrows(), self.heads * d_v, |i, j| {
+            each[j / d_v].output[(i, j % d_v)]
+        });
+        Heads { context, weights: each.into_iter().map(|a| a.weights).collect() }
+    }
+
     fn fits(&self) -> bool {
         self.q.ncols() == self.heads * self.k.ncols()
+            && self.k.nrows() == self.v.nrows()
+            && is_of(&self.mask, (self.q.nrows(), self.k.nrows()))
+    }
+
+    /// As if the mask were another one.
+    fn under(&self, mask: Mask) -> Answer {
+        let (q, k, v) = (self.q.clone(), self.k.clone(), self.v.clone());
+        Asked { q, k, v, heads: self.heads, mask }.answer()
     }
 
     fn query(&self, head: usize) -> DMatrix<f32> {
@@ -222,11 +261,75 @@ fn shared() -> Exercise<Asked> {
         .hidden_by(|| Asked::small(1, 2))
         .mistake("one-softmax", |p| p.unless_refused(|d_v| p.one_softmax(d_v)))
         .hidden_by(|| Asked::small(1, 2))
-        .mistake("no-mask", |p| {
-            p.unless_refused(|d_v| p.by(|h| p.query(h), &Mask::None, |h| h * d_v))
-        })
+        .mistake("no-mask", |p| p.under(Mask::None))
         .hidden_by(|| Asked::small(3, 2))
-        .mistake("unchecked", |p| p.by(|h| p.query(h), &p.mask, |h| h * p.v.ncols()))
+        .mistake("always-causal", |p| p.under(Mask::Causal { offset: 0 }))
+        .hidden_by(|| Asked {
+            q: dmatrix![1.0, 0.5],
+            k: dmatrix![2.0],
+            v: dmatrix![3.0],
+            ..Asked::small(2, 1)
+        })
+        .mistake("keys-and-values-swapped", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let (k, v) = (p.v.clone(), p.k.clone());
+            Asked { q: p.q.clone(), k, v, heads: p.heads, mask: p.mask.clone() }
+                .answer()
+        })
+        .hidden_by(|| {
+            let case = Asked::small(2, 1);
+            Asked { v: case.k.clone(), ..case }
+        })
+        .mistake("places-in-turns", |p| {
+            p.unless_refused(|d_v| {
+                let Heads { context, weights } = p.found();
+                let turned =
+                    DMatrix::from_fn(context.nrows(), context.ncols(), |i, j| {
+                        context[(i, j % p.heads * d_v + j / p.heads)]
+                    });
+                Asked::parts(&Heads { context: turned, weights })
+            })
+        })
+        .hidden_by(|| Asked::small(3, 1))
+        .mistake("places-reversed", |p| {
+            p.unless_refused(|d_v| {
+                p.by(|h| p.query(h), &p.mask, |h| (p.heads - 1 - h) * d_v)
+            })
+        })
+        .hidden_by(|| Asked::small(1, 2))
+        .mistake("last-head-not-placed", |p| {
+            p.unless_refused(|d_v| {
+                let Heads { mut context, weights } = p.found();
+                context.columns_mut((p.heads - 1) * d_v, d_v).fill(0.0);
+                Asked::parts(&Heads { context, weights })
+            })
+        })
+        .mistake("one-column-on", |p| {
+            p.unless_refused(|d_v| {
+                let d_k = p.k.ncols();
+                let query = |h| p.q.columns(h, d_k).into_owned();
+                p.by(query, &p.mask, |h| h * d_v)
+            })
+        })
+        .hidden_by(|| Asked::small(3, 1))
+        .mistake("unchecked", |p| {
+            let (d_k, d_v) = (p.k.ncols(), p.v.ncols());
+            let mut context = DMatrix::zeros(p.q.nrows(), p.heads * d_v);
+            let mut weights = Vec::new();
+            for h in 0..p.heads {
+                let q = p.q.columns(h * d_k, d_k);
+                match attend(q, p.k.as_view(), p.v.as_view(), &p.mask) {
+                    Err(e) => return Answer::try_of("refused", Err(e)),
+                    Ok(Attended { output, weights: map }) => {
+                        context.columns_mut(h * d_v, d_v).copy_from(&output);
+                        weights.push(map);
+                    }
+                }
+            }
+            Asked::parts(&Heads { context, weights })
+        })
         .hidden_by(|| Asked::small(3, 2))
 }
 
@@ -240,6 +343,8 @@ struct Decoded {
     weights: [DMatrix<f32>; 4],
     past: DMatrix<f32>,
     x: DMatrix<f32>,
+    /// Tokens for which there is room after those before.
+    room: usize,
 }
 
 impl Decoded {
@@ -247,8 +352,10 @@ impl Decoded {
         let heads = draw.size(1..=3);
         let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
         let (before, model) = (draw.size(1..=2), draw.size(1..=2));
-        let tokens = draw.pick(&[1, 1, 1, 1, 1, 1, 2]);
+        let tokens = draw.pick(&[1, 1, 1, 1, 1, 1, 1, 1, 2, 0]);
+        let room = draw.pick(&[2, 1, 2, 1, 2, 1, 2, 0]);
         draw.show("heads", heads);
+        draw.show("capacity of the cache", before + room);
         let past = draw.matrix("x before", before, model);
         let x = draw.matrix("x", tokens, model);
         let weights = [
@@ -257,7 +364,7 @@ impl Decoded {
             draw.matrix("v_proj", model, d_v),
             draw.matrix("o_proj", heads * d_v, model),
         ];
-        Decoded { heads, d_k, d_v, weights, past, x }
+        Decoded { heads, d_k, d_v, weights, past, x, room }
     }
 
     /// Heads and values of one width, and an output projection that changes nothing.
@@ -274,7 +381,7 @@ impl Decoded {
             DMatrix::identity(heads * width, heads * width),
         ];
         let (past, x) = (dmatrix![1.0, 0.0], dmatrix![0.5, 1.0]);
-        Decoded { heads, d_k: width, d_v: width, weights, past, x }
+        Decoded { heads, d_k: width, d_v: width, weights, past, x, room: 2 }
     }
 
     fn layer(&self) -> MultiQueryAttention {
@@ -285,7 +392,8 @@ impl Decoded {
 
     /// With what came before.
     fn cache(&self) -> KvCache {
-        let mut cache = KvCache::new(4, self.d_k, self.d_v);
+        let capacity = self.past.nrows() + self.room;
+        let mut cache = KvCache::new(capacity, self.d_k, self.d_v);
         let Projected { k, v, .. } =
             self.layer().project(&self.past, &self.past).unwrap();
         cache.append(&k, &v).unwrap();
@@ -295,10 +403,12 @@ impl Decoded {
     fn answer(&self) -> Answer {
         let mut cache = self.cache();
         let decoded = decode(&self.layer(), &self.x, &mut cache);
-        Answer::try_of(
-            "refused",
-            decoded.map(|decoded| Decoded::parts(&decoded, cache.len())),
-        )
+        let len = cache.len();
+        match decoded {
+            Ok(decoded) => Decoded::parts(&decoded, len),
+            Err(e) => Answer::of("refused", Value::Refused(e.to_string()))
+                .and("tokens kept", len),
+        }
     }
 
     fn parts(decoded: &MultiHeadAttended, kept: usize) -> Answer {
@@ -315,7 +425,18 @@ impl Decoded {
         late: bool,
         unstack: impl Fn(&DMatrix<f32>) -> DMatrix<f32>,
     ) -> Answer {
-        if self.x.nrows() != 1 {
+        self.looking(stack, late, unstack, self.past.nrows() + 1)
+    }
+
+    /// The same, when so many tokens are said to be kept.
+    fn looking(
+        &self,
+        stack: impl Fn(&DMatrix<f32>) -> DMatrix<f32>,
+        late: bool,
+        unstack: impl Fn(&DMatrix<f32>) -> DMatrix<f32>,
+        kept: usize,
+    ) -> Answer {
+        if self.x.nrows() != 1 || self.room == 0 {
             return self.answer();
         }
         let mut cache = self.cache();
@@ -332,7 +453,12 @@ impl Decoded {
         let output = unstack(&output) * &self.weights[3];
         let weights = (0..self.heads).map(|h| shares.columns(h, 1).transpose());
         let decoded = MultiHeadAttended { output, weights: weights.collect() };
-        Decoded::parts(&decoded, cache.len())
+        Decoded::parts(&decoded, kept)
+    }
+
+    fn copy(&self) -> Self {
+        let weights = self.weights.clone();
+        Decoded { weights, past: self.past.clone(), x: self.x.clone(), ..*self }
     }
 
     fn rows(&self, q: &DMatrix<f32>) -> DMatrix<f32> {
@@ -354,6 +480,12 @@ fn widths() -> Exercise<Decoded> {
         .hidden_by(|| Decoded::small(3, 2))
         .mistake("twice-the-key", |p| kept((p.d_k, p.d_k)))
         .hidden_by(|| Decoded::small(3, 2))
+        .mistake("key-for-every-head", |p| kept((p.heads * p.d_k, p.d_v)))
+        .hidden_by(|| Decoded::small(1, 2))
+        .mistake("over-the-heads", |p| kept((p.d_k / p.heads, p.d_v / p.heads)))
+        .hidden_by(|| Decoded::small(1, 2))
+        .mistake("value-for-every-head", |p| kept((p.d_k, p.heads * p.d_v)))
+        .hidden_by(|| Decoded::small(1, 2))
         .mistake("what-enters", |p| kept((p.x.ncols(), p.x.ncols())))
         .hidden_by(|| Decoded::small(3, 2))
 }
@@ -396,11 +528,24 @@ fn stack() -> Exercise<Decoded> {
         })
         .hidden_by(|| Decoded::small(1, 2))
         .mistake("not-kept", |p| {
+            if p.x.nrows() != 1 || p.room == 0 {
+                return p.answer();
+            }
             let mut cache = p.cache();
             let kept = cache.len();
             let decoded = decode(&p.layer(), &p.x, &mut cache);
             Answer::try_of("refused", decoded.map(|d| Decoded::parts(&d, kept)))
         })
+        .mistake("full-ignored", |p| {
+            if p.x.nrows() != 1 || p.room > 0 {
+                return p.answer();
+            }
+            // The token does not see itself, and nothing is said of it.
+            let kept = p.past.nrows();
+            let roomy = Decoded { room: 1, ..p.copy() };
+            roomy.looking(|q| p.rows(q), true, side_by_side, kept)
+        })
+        .hidden_by(|| Decoded::small(3, 2))
         .mistake("not-mixed", |p| {
             let mut cache = p.cache();
             let same = DMatrix::identity(p.heads * p.d_v, p.heads * p.d_v);
@@ -409,11 +554,16 @@ fn stack() -> Exercise<Decoded> {
             let plain = Decoded { weights, past: p.past.clone(), x: p.x.clone(), ..*p };
             let decoded = decode(&plain.layer(), &p.x, &mut cache);
             let len = cache.len();
-            Answer::try_of("refused", decoded.map(|d| Decoded::parts(&d, len)))
+            match decoded {
+                Ok(decoded) => Decoded::parts(&decoded, len),
+                Err(_) => p.answer(),
+            }
         })
         .hidden_by(|| Decoded::small(3, 2))
         .mistake("unchecked", |p| {
-            assert!(p.x.nrows() == 1, "nalgebra says so without a name");
+            if p.x.nrows() != 1 {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(|| Decoded::small(3, 2))
@@ -428,8 +578,7 @@ struct Many {
 
 impl Many {
     fn draw(draw: &mut Draw) -> Self {
-        let [rows, heads, width] =
-            [draw.size(1..=3), draw.size(1..=4), draw.size(1..=3)];
+        let [rows, heads, width] = [draw.tokens(3), draw.size(1..=4), draw.size(1..=3)];
         let wider = draw.rarely();
         draw.show("heads", heads);
         Many { all: draw.matrix("all", rows, heads * width + wider), heads }
@@ -484,6 +633,17 @@ fn mean() -> Exercise<Many> {
             p.unless_refused(|| p.by(|c| p.across(c), p.width()))
         })
         .hidden_by(|| Many::of(&[1.0, 3.0, 8.0, 0.5], 2))
+        .mistake("first-head-left-out", |p| {
+            p.unless_refused(|| p.by(|c| p.across(c)[1..].to_vec(), p.heads))
+        })
+        .hidden_by(|| Many::of(&[0.0, 1.0, 3.0], 3))
+        .mistake("over-one-more", |p| {
+            p.unless_refused(|| p.by(|c| p.across(c), p.heads + 1))
+        })
+        .mistake("last-head-left-out", |p| {
+            p.unless_refused(|| p.by(|c| p.across(c)[..p.heads - 1].to_vec(), p.heads))
+        })
+        .hidden_by(|| Many::of(&[1.0, 3.0, 0.0], 3))
         .mistake("first", |p| p.unless_refused(|| p.by(|c| vec![c], 1)))
         .hidden_by(|| Many::of(&[1.0, 3.0, 8.0], 1))
         .mistake("one-number", |p| {

@@ -2,7 +2,7 @@
 //! has the words.
 
 use attention::{Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, under_one_another};
+use exercises::{Answer, Draw, Exercise, Exercises, Sees, under_one_another};
 use grouped_query::experiments::{self, Llama};
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
@@ -174,6 +174,11 @@ fn kv_head() -> Exercise<Groups> {
     .hidden_by(|| Groups::new(3, 3).unwrap())
     .mistake("itself", |g| of_each_head(*g, |head| head))
     .hidden_by(|| Groups::new(3, 3).unwrap())
+    .mistake("reversed", |g| {
+        of_each_head(*g, |head| g.kv_heads() - 1 - head / g.size())
+    })
+    .hidden_by(|| Groups::new(3, 1).unwrap())
+    .mistake("one-on", |g| of_each_head(*g, |head| (head + 1) / g.size()))
     .mistake("quotient-first", |g| {
         of_each_head(*g, |head| head * (g.kv_heads() / g.heads()))
     })
@@ -183,6 +188,22 @@ fn kv_head() -> Exercise<Groups> {
 }
 
 // Implement: attention in groups.
+
+fn mask_of(sees: Sees) -> Mask {
+    match sees {
+        Sees::Everything => Mask::None,
+        Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
+/// Whether a mask has an entry for each pair, if it has any.
+fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
+    match mask {
+        Mask::Allowed(allowed) => allowed.shape() == shape,
+        Mask::None | Mask::Causal { .. } => true,
+    }
+}
 
 struct Asked {
     q: DMatrix<f32>,
@@ -196,20 +217,20 @@ impl Asked {
     fn draw(draw: &mut Draw) -> Self {
         let [kv_heads, size] = [draw.size(1..=3), draw.size(1..=3)];
         let heads = kv_heads * size;
-        let tokens = draw.size(1..=3);
-        let [d_k, d_v] = [draw.size(1..=2), draw.size(1..=3)];
-        let mask = draw.pick(&[Mask::None, Mask::Causal { offset: 0 }]);
-        let wider = draw.rarely();
+        let [queries, keys] = [draw.tokens(3), draw.tokens(4)];
+        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
+        let (wider, more) =
+            draw.pick(&[(0, 0), (0, 0), (0, 0), (0, 0), (1, 0), (0, 1)]);
         draw.show("heads", heads);
         draw.show("kv_heads", kv_heads);
-        draw.show("mask", format!("{mask:?}"));
-        Asked {
-            q: draw.matrix("q", tokens, heads * d_k),
-            k: draw.matrix("k", tokens, kv_heads * d_k + wider),
-            v: draw.matrix("v", tokens, kv_heads * d_v),
-            groups: Groups::new(heads, kv_heads).unwrap(),
-            mask,
-        }
+        let mask = mask_of(draw.mask(queries, keys));
+        let q = draw.numbers(queries, heads * d_k);
+        let (mut q, mut k) = (q, draw.numbers(keys, kv_heads * d_k + wider));
+        draw.lift(&mut q, &mut k, d_k);
+        draw.show("q", &q);
+        draw.show("k", &k);
+        let v = draw.matrix("v", keys + more, kv_heads * d_v);
+        Asked { q, k, v, groups: Groups::new(heads, kv_heads).unwrap(), mask }
     }
 
     /// Two tokens, heads of width 1, no mask.
@@ -235,8 +256,15 @@ impl Asked {
     }
 
     fn fits(&self) -> bool {
-        self.k.ncols().is_multiple_of(self.groups.kv_heads())
-            && self.k.ncols() / self.groups.kv_heads() == self.d_k()
+        self.k.ncols() == self.groups.kv_heads() * self.d_k()
+            && self.k.nrows() == self.v.nrows()
+            && is_of(&self.mask, (self.q.nrows(), self.k.nrows()))
+    }
+
+    /// As if the mask were another one.
+    fn under(&self, mask: Mask) -> Answer {
+        let (q, k, v) = (self.q.clone(), self.k.clone(), self.v.clone());
+        Asked { q, k, v, groups: self.groups, mask }.answer()
     }
 
     fn d_k(&self) -> usize {
@@ -279,6 +307,26 @@ impl Asked {
             let attended = attend(q, k, v, mask).unwrap();
             context.columns_mut(place(h) * d_v, d_v).copy_from(&attended.output);
             weights.push(attended.weights);
+        }
+        Asked::parts(Heads { context, weights })
+    }
+
+    /// The loop without a check of the widths.
+    fn unchecked(&self) -> Answer {
+        let (d_k, d_v) = (self.d_k(), self.d_v());
+        let mut context = DMatrix::zeros(self.q.nrows(), self.groups.heads() * d_v);
+        let mut weights = Vec::new();
+        for h in 0..self.groups.heads() {
+            let g = self.groups.kv_head(h);
+            let q = self.q.columns(h * d_k, d_k);
+            let (k, v) = (self.k.columns(g * d_k, d_k), self.v.columns(g * d_v, d_v));
+            match attend(q, k, v, &self.mask) {
+                Ok(attended) => {
+                    context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
+                    weights.push(attended.weights);
+                }
+                Err(e) => return Answer::try_of("refused", Err(e)),
+            }
         }
         Asked::parts(Heads { context, weights })
     }
@@ -348,25 +396,43 @@ fn attend_groups_exercise() -> Exercise<Asked> {
             })
         })
         .hidden_by(|| Asked::small(3, 3))
-        .mistake("always-causal", |p| {
-            p.unless_refused(|g| {
-                let causal = Mask::Causal { offset: 0 };
-                p.loop_of(|h| [g.kv_head(h); 2], &causal, |h| h)
-            })
-        })
+        .mistake("always-causal", |p| p.under(Mask::Causal { offset: 0 }))
         .hidden_by(|| Asked {
             q: dmatrix![1.0, 2.0, 0.5, 1.0],
             k: dmatrix![1.0, 2.0],
             v: dmatrix![1.0, 3.0],
             ..Asked::small(4, 2)
         })
-        .mistake("no-mask", |p| {
-            p.unless_refused(|g| p.loop_of(|h| [g.kv_head(h); 2], &Mask::None, |h| h))
-        })
+        .mistake("no-mask", |p| p.under(Mask::None))
         .hidden_by(|| Asked::small(4, 2))
-        .mistake("unchecked", |p| {
-            p.loop_of(|h| [p.groups.kv_head(h); 2], &p.mask, |h| h)
+        .mistake("keys-in-turns", |p| {
+            p.unless_refused(|g| {
+                p.loop_of(|h| [h % g.kv_heads(), g.kv_head(h)], &p.mask, |h| h)
+            })
         })
+        .hidden_by(|| Asked::small(3, 3))
+        .mistake("keys-and-values-swapped", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let (k, v) = (p.v.clone(), p.k.clone());
+            let (q, mask) = (p.q.clone(), p.mask.clone());
+            Asked { q, k, v, groups: p.groups, mask }.answer()
+        })
+        .hidden_by(|| {
+            let case = Asked::small(4, 2);
+            Asked { v: case.k.clone(), ..case }
+        })
+        .mistake("over-all-heads", |p| {
+            p.unless_refused(|g| {
+                let root = (g.heads() as f32).sqrt();
+                let (k, v) = (p.k.as_view(), p.v.as_view());
+                let found = attend_groups(&(&p.q / root), k, v, *g, &p.mask);
+                Asked::parts(found.unwrap())
+            })
+        })
+        .hidden_by(|| Asked::small(1, 1))
+        .mistake("unchecked", Asked::unchecked)
         .hidden_by(|| Asked::small(4, 2))
 }
 

@@ -576,6 +576,29 @@ fn a_layer_of_a_checkpoint_is_found_by_its_number() {
 }
 
 #[test]
+fn a_mask_that_hides_the_future_goes_with_a_decoder() {
+    let config = r#"{"model_type": "llama", "hidden_size": 6, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 4}"#;
+    let line = "forward --input layer --output out --config config.json";
+    let masked = |allowed: [u8; 9]| {
+        let (dtype, shape) = (Dtype::BOOL, vec![3, 3]);
+        let mask = RawTensor { dtype, shape, bytes: allowed.to_vec().into() };
+        described_layer().with_raw("mask", mask)
+    };
+    let y = |file: &File| {
+        let files = [("layer", &file.bytes()[..]), ("config.json", config.as_bytes())];
+        let ran = ROTARY.run_beside(&files, line);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        ran.tensors("out").matrix("y").unwrap()
+    };
+    let causal = y(&described_layer());
+    assert_eq!(y(&masked([1, 0, 0, 1, 1, 0, 1, 1, 1])), causal);
+    assert_ne!(y(&masked([1, 0, 0, 0, 1, 0, 1, 1, 1])), causal);
+    let says = "the mask in the file lets tokens see later ones, and config.json says";
+    ROTARY.refuses_config(&masked([1, 1, 0, 1, 1, 0, 1, 1, 1]), config, line, says);
+}
+
+#[test]
 fn layers_that_differ_have_to_be_told_apart() {
     let config = r#"{"model_type": "smollm3"}"#;
     let line = "forward --input layer --output out --config config.json";

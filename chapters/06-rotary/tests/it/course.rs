@@ -111,6 +111,27 @@ fn features() -> Exercise<Pair> {
         .hidden_by(|| Pair { pairing: Pairing::Neighbors, ..one_pair() })
         .mistake("from-both-ends", |p| p.halves(p.i, 2 * p.pairs - 1 - p.i))
         .hidden_by(one_pair)
+        .mistake("one-on", |p| {
+            let (a, b) = p.pairing.features(p.i, p.pairs);
+            Pair::given((a + 1, b + 1))
+        })
+        .mistake("always-halves", |p| Pair::given((p.i, p.i + p.pairs)))
+        .hidden_by(one_pair)
+        .mistake("always-neighbors", |p| Pair::given((2 * p.i, 2 * p.i + 1)))
+        .hidden_by(one_pair)
+        .mistake("second-first", |p| {
+            let (a, b) = p.pairing.features(p.i, p.pairs);
+            Pair::given((b, a))
+        })
+        .mistake("half-one-less", |p| p.halves(p.i, p.i + p.pairs - 1))
+        .mistake("halves-second-first", |p| p.halves(p.i + p.pairs, p.i))
+        .mistake("neighbors-one-on", |p| match p.pairing {
+            Pairing::Halves => p.right(),
+            Pairing::Neighbors => Pair::given((2 * p.i + 1, 2 * p.i + 2)),
+        })
+        .hidden_by(one_pair)
+        .mistake("next-to-it", |p| p.halves(p.i, p.i + 1))
+        .hidden_by(one_pair)
         .mistake("overlapping", |p| match p.pairing {
             Pairing::Halves => p.right(),
             Pairing::Neighbors => Pair::given((p.i, p.i + 1)),
@@ -183,6 +204,11 @@ fn frequencies() -> Exercise<Hands> {
         .hidden_by(single)
         .mistake("faster-and-faster", |p| p.with(p.pairs(), |i| -2.0 * i / p.width()))
         .hidden_by(single)
+        .mistake("integer-division", |p| {
+            p.with(p.pairs(), |i| (2 * i as usize / p.head_dim) as f64)
+        })
+        .hidden_by(single)
+        .mistake("one-exponent-for-all", |p| p.with(p.pairs(), |_| 2.0 / p.width()))
         .mistake("from-one", |p| p.with(p.pairs(), |i| 2.0 * (i + 1.0) / p.width()))
         .mistake("one-a-feature", |p| p.with(p.head_dim, |i| 2.0 * i / p.width()))
         .mistake("always-ten-thousand", |p| {
@@ -275,7 +301,9 @@ impl Heads {
     fn draw(draw: &mut Draw) -> Self {
         let turning = Turning::draw(draw);
         let [tokens, heads, start] =
-            [draw.size(1..=3), draw.size(1..=2), draw.size(0..=3)];
+            [draw.tokens(3), draw.size(1..=2), draw.size(0..=3)];
+        // Far from the beginning, too.
+        let start = start + draw.pick(&[0, 0, 0, 1000]);
         draw.show("start", start);
         let x = draw.matrix("x", tokens, heads * 2 * turning.pairs);
         Heads { x, start, turning }
@@ -315,6 +343,25 @@ fn turn() -> Exercise<Heads> {
         })
         .mistake("not-turned", |p| Answer::of("turned", &p.x))
         .hidden_by(at_zero)
+        .mistake("results-swapped", |p| {
+            p.with(|a, b, cos, sin| (a * sin + b * cos, a * cos - b * sin))
+        })
+        .mistake("first-alone", |p| p.with(|a, b, cos, sin| (a * cos - b * sin, b)))
+        .hidden_by(at_zero)
+        .mistake("second-alone", |p| p.with(|a, b, cos, sin| (a, a * sin + b * cos)))
+        .hidden_by(at_zero)
+        .mistake("sine-lost", |p| p.with(|a, b, cos, _| (a * cos, b * cos)))
+        .hidden_by(at_zero)
+        .mistake("overwritten-second", |p| {
+            p.with(|a, b, cos, sin| {
+                let b = a * sin + b * cos;
+                (a * cos - b * sin, b)
+            })
+        })
+        .hidden_by(at_zero)
+        .mistake("minus-below", |p| {
+            p.with(|a, b, cos, sin| (a * cos - b * sin, a * sin - b * cos))
+        })
 }
 
 fn at_zero() -> Heads {
@@ -337,17 +384,23 @@ struct Layer {
     weights: [DMatrix<f32>; 3],
     turning: Turning,
     start: usize,
+    /// Rows too few in the cache.
+    short: usize,
 }
 
 impl Layer {
     fn draw(draw: &mut Draw) -> Self {
-        Layer::of(draw, 1..=3, 0..=3)
+        let tokens = draw.tokens(3);
+        Layer::of(draw, tokens, 0..=3)
     }
 
     /// `start` tokens in a first chunk, which are the first rows of `x`, and some in a
     /// second.
     fn draw_chunks(draw: &mut Draw) -> Self {
-        let mut layer = Layer::of(draw, 1..=2, 0..=2);
+        let tokens = draw.tokens(4);
+        let mut layer = Layer::of(draw, tokens, 0..=3);
+        layer.short = draw.rarely();
+        draw.show("rows that the cache lacks", layer.short);
         let width = layer.x.ncols();
         let before = small(draw, "x, the chunk before", layer.start, width);
         let (first, all) = (layer.start, layer.start + layer.x.nrows());
@@ -361,17 +414,16 @@ impl Layer {
 
     fn of(
         draw: &mut Draw,
-        tokens: std::ops::RangeInclusive<usize>,
+        tokens: usize,
         start: std::ops::RangeInclusive<usize>,
     ) -> Self {
         let turning = Turning::draw(draw);
-        let [tokens, heads, start] =
-            [draw.size(tokens), draw.size(1..=2), draw.size(start)];
+        let [heads, start] = [draw.size(1..=2), draw.size(start)];
         let width = heads * 2 * turning.pairs;
         draw.show("start", start);
         let x = small(draw, "x", tokens, width);
         let weights = ["W_Q", "W_K", "W_V"].map(|name| small(draw, name, width, width));
-        Layer { x, weights, turning, start }
+        Layer { x, weights, turning, start, short: 0 }
     }
 
     fn layer(&self) -> RotaryAttention {
@@ -418,7 +470,8 @@ impl Layer {
 
     fn in_chunks(&self) -> Answer {
         let (layer, width) = (self.layer(), self.x.ncols());
-        let mut cache = KvCache::new(self.x.nrows(), width, width);
+        let capacity = self.x.nrows().saturating_sub(self.short);
+        let mut cache = KvCache::new(capacity, width, width);
         let new = self.x.nrows() - self.start;
         let mut run = |first, tokens| {
             prefill(&layer, &self.x.rows(first, tokens).into_owned(), &mut cache)
@@ -444,7 +497,27 @@ impl Layer {
         mask: &Mask,
         kept: &DMatrix<f32>,
     ) -> Answer {
-        let [q, _, v] = self.raw();
+        let v = self.raw()[2].clone();
+        self.looking(query, keys, mask, &v, kept)
+    }
+
+    fn with_values(&self, keys: &DMatrix<f32>, v: &DMatrix<f32>) -> Answer {
+        self.looking(|row| row, keys, &self.causal(), v, keys)
+    }
+
+    fn looking(
+        &self,
+        query: impl Fn(usize) -> usize,
+        keys: &DMatrix<f32>,
+        mask: &Mask,
+        v: &DMatrix<f32>,
+        kept: &DMatrix<f32>,
+    ) -> Answer {
+        let [q, _, _] = self.raw();
+        // A cache that is full refuses the chunk.
+        if self.short > 0 {
+            return self.in_chunks();
+        }
         let q = self.turned(&q, |row, _| query(row));
         let q = q.rows(self.start, q.nrows() - self.start).into_owned();
         let groups = self.layer().layer().groups();
@@ -490,6 +563,32 @@ fn project() -> Exercise<Layer> {
         .hidden_by(first_token)
         .mistake("start-forgotten", |p| Layer { start: 0, ..p.copy() }.project())
         .hidden_by(first_token)
+        .mistake("positions-from-one", |p| {
+            Layer { start: p.start + 1, ..p.copy() }.project()
+        })
+        .mistake("keys-at-zero", |p| {
+            let [q, k, v] = p.raw();
+            Layer::parts([p.here(&q), p.turned(&k, |row, _| row), v])
+        })
+        .hidden_by(first_token)
+        .mistake("queries-at-zero", |p| {
+            let [q, k, v] = p.raw();
+            Layer::parts([p.turned(&q, |row, _| row), p.here(&k), v])
+        })
+        .hidden_by(first_token)
+        .mistake("queries-twice", |p| {
+            let [q, k, v] = p.raw();
+            Layer::parts([p.here(&p.here(&q)), k, v])
+        })
+        .hidden_by(first_token)
+        .mistake("turned-twice", |p| {
+            let [q, k, v] = p.raw();
+            let [q, k] = [q, k].map(|part| p.here(&p.here(&part)));
+            Layer::parts([q, k, v])
+        })
+        .hidden_by(first_token)
+        .mistake("not-turned", |p| Layer::parts(p.raw()))
+        .hidden_by(first_token)
         .mistake("all-at-start", |p| {
             let [q, k, v] = p.raw();
             let [q, k] = [q, k].map(|part| p.turned(&part, |_, _| p.start));
@@ -524,6 +623,7 @@ fn first_token() -> Layer {
         weights: [same(), same(), same()],
         turning,
         start: 0,
+        short: 0,
     }
 }
 
@@ -539,8 +639,23 @@ fn prefill_exercise() -> Exercise<Layer> {
         .hidden_by(first_token)
         .mistake("mask-from-zero", |p| p.masked(&Mask::Causal { offset: 0 }))
         .hidden_by(first_token)
-        .mistake("length-read-after", |p| {
-            p.masked(&Mask::Causal { offset: p.x.nrows() })
+        .mistake("one-future-token", |p| {
+            p.masked(&Mask::Causal { offset: p.start + 1 })
+        })
+        .mistake("length-read-after", |p| p.masked(&Mask::None))
+        .hidden_by(first_token)
+        .mistake("positions-from-one", |p| {
+            let keys = p.turned(&p.raw()[1], |row, _| row + 1);
+            p.chunk(|row| row + 1, &keys, &p.causal(), &keys)
+        })
+        .mistake("values-turned", |p| {
+            let (keys, v) = (p.keys(), p.turned(&p.raw()[2], |row, _| row));
+            p.with_values(&keys, &v)
+        })
+        .hidden_by(first_token)
+        .mistake("not-turned", |p| {
+            let keys = &p.raw()[1];
+            p.chunk(|_| 0, keys, &p.causal(), keys)
         })
         .hidden_by(first_token)
         .mistake("kept-unturned", |p| {
@@ -584,6 +699,25 @@ impl Reordered {
     }
 }
 
+/// The two features of a pair.
+type Ends = (usize, usize);
+
+impl Reordered {
+    /// The right order, in which each pair is changed by `change`, given its features in
+    /// the old order and in the new.
+    fn half_wrong(&self, change: fn(&mut [usize], Ends, Ends)) -> Answer {
+        let Ok(mut order) = permutation(self.head_dim, self.from, self.to) else {
+            return self.answer();
+        };
+        let pairs = self.head_dim / 2;
+        for i in 0..pairs {
+            let old = self.from.features(i, pairs);
+            change(&mut order, old, self.to.features(i, pairs));
+        }
+        Answer::of("order", order)
+    }
+}
+
 fn permutation_exercise() -> Exercise<Reordered> {
     Exercise::implement("permutation", Reordered::draw, Reordered::answer)
         .mistake("the-way-back", |p| {
@@ -594,6 +728,17 @@ fn permutation_exercise() -> Exercise<Reordered> {
             Reordered { head_dim: p.head_dim, ..eight(8) }.answer()
         })
         .hidden_by(|| eight(8))
+        .mistake("always-to-halves", |p| {
+            Reordered { head_dim: p.head_dim, from: PAIRINGS[1], to: PAIRINGS[0] }
+                .answer()
+        })
+        .hidden_by(|| eight(4))
+        .mistake("one-half-alone", |p| p.half_wrong(|order, _, new| order[new.1] = 0))
+        .mistake("ends-swapped", |p| {
+            p.half_wrong(|order, old, new| {
+                (order[new.0], order[new.1]) = (old.1, old.0);
+            })
+        })
         .mistake("nothing-moves", |p| match p.head_dim % 2 {
             0 => Answer::of("order", (0..p.head_dim).collect::<Vec<_>>()),
             _ => p.answer(),

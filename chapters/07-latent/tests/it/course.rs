@@ -2,7 +2,9 @@
 //! has the words.
 
 use attention::{Linear, Mask, ShapeError, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Value, side_by_side};
+use exercises::{
+    Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit, side_by_side,
+};
 use latent::experiments::{CACHED, DEEPSEEK, Machine, SCALED, Shape, Work};
 use latent::{
     Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm, Sizes,
@@ -24,7 +26,9 @@ pub fn exercises() -> Exercises {
         .with(norm())
         .with(cut())
         .with(compress())
+        .with(queries())
         .with(absorb())
+        .with(raise())
         .with(crossing())
         .with(two_uses())
 }
@@ -68,11 +72,13 @@ struct Normed {
 
 impl Normed {
     fn draw(draw: &mut Draw) -> Self {
-        let [tokens, width] = [draw.size(1..=3), draw.size(1..=4)];
+        let [tokens, width] = [draw.tokens(3), draw.size(1..=4)];
         let longer = draw.rarely();
         let empty = draw.pick(&[false, false, false, true]);
-        let mut x = draw.numbers(tokens, width + longer);
-        if empty {
+        // Some are so small that eps counts.
+        let size = draw.pick(&[1.0, 1.0, 1.0, 1e-3]);
+        let mut x = draw.numbers(tokens, width + longer) * size;
+        if empty && tokens > 0 {
             x.row_mut(0).fill(0.0);
         }
         draw.show("x", &x);
@@ -163,10 +169,32 @@ fn norm() -> Exercise<Normed> {
             Normed { x, weight }.answer()
         })
         .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 1.0] })
+        .mistake("eps-outside-the-root", |p| {
+            p.divided(&p.x, |row, _| p.mean(row).sqrt() + RmsNorm::EPS)
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("mean-of-values", |p| {
+            p.divided(&p.x, |row, _| root(p.x.row(row).mean()))
+        })
+        .hidden_by(|| Normed { x: dmatrix![1.0, 1.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("mean-of-absolutes", |p| {
+            p.divided(&p.x, |row, _| p.x.row(row).abs().mean() + RmsNorm::EPS)
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, -2.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("square-of-the-mean", |p| {
+            p.divided(&p.x, |row, _| root(p.x.row(row).mean().powi(2)))
+        })
+        .hidden_by(|| Normed { x: dmatrix![2.0, 2.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("multiplied", |p| p.divided(&p.x, |row, _| 1.0 / root(p.mean(row))))
+        .hidden_by(|| Normed { x: dmatrix![1.0, -1.0], weight: dmatrix![1.0, 3.0] })
+        .mistake("largest", |p| p.divided(&p.x, |row, _| p.x.row(row).amax()))
+        .hidden_by(|| Normed { x: dmatrix![1.0, -1.0], weight: dmatrix![1.0, 3.0] })
         .mistake("no-eps", |p| p.divided(&p.x, |row, _| p.mean(row).sqrt()))
         .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
         .mistake("unchecked", |p| {
-            assert!(p.fits(), "nalgebra says so without a name");
+            if !p.fits() {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(|| Normed { x: dmatrix![2.0, 3.0], weight: dmatrix![1.0, 3.0] })
@@ -191,7 +219,7 @@ impl Cut {
     fn draw(draw: &mut Draw) -> Self {
         let heads = draw.size(1..=3);
         let widths = [draw.size(1..=3), draw.size(1..=2)];
-        let [rank, tokens] = [draw.size(1..=2), draw.size(1..=2)];
+        let [rank, tokens] = [draw.size(1..=2), draw.tokens(2)];
         draw.show("heads", heads);
         draw.show("nope_dim, v_dim", widths.to_vec());
         let width = heads * (widths[0] + widths[1]);
@@ -334,7 +362,7 @@ struct Tokens {
 
 impl Tokens {
     fn draw(draw: &mut Draw) -> Self {
-        let [tokens, model_dim] = [draw.size(1..=3), draw.size(1..=2)];
+        let [tokens, model_dim] = [draw.tokens(3), draw.size(1..=2)];
         let [rank, rope_dim] = [draw.size(1..=3), 2 * draw.size(1..=2)];
         let start = draw.size(0..=3);
         draw.show("lora_rank, rope_dim", vec![rank, rope_dim]);
@@ -482,12 +510,22 @@ fn one_token() -> Tokens {
 
 // Implement: the absorbed query.
 
+fn mask_of(sees: Sees) -> Mask {
+    match sees {
+        Sees::Everything => Mask::None,
+        Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
 struct Asked {
     sizes: Sizes,
     nope: DMatrix<f32>,
     rope: DMatrix<f32>,
     kept: DMatrix<f32>,
     up: DMatrix<f32>,
+    /// The bias of `kv_b_proj`, a row.
+    bias: Option<DMatrix<f32>>,
     mask: Mask,
 }
 
@@ -495,25 +533,28 @@ impl Asked {
     fn draw(draw: &mut Draw) -> Self {
         let [heads, nope_dim] = [draw.size(1..=2), draw.size(1..=3)];
         let [rope_dim, v_dim] = [2 * draw.size(1..=2), draw.size(1..=2)];
-        let [rank, keys] = [draw.size(1..=3), draw.size(1..=3)];
-        let queries = draw.size(1..=2).min(keys);
+        let [rank, keys] = [draw.size(1..=3), draw.tokens(3)];
+        let queries = draw.tokens(3);
         let sizes = Sizes { heads, nope_dim, rope_dim, v_dim };
-        let causal = Mask::Causal { offset: keys - queries };
-        let mask = draw.pick(&[Mask::None, causal]);
         draw.show("sizes", format!("{sizes:?}"));
-        draw.show("mask", format!("{mask:?}"));
+        let mask = mask_of(draw.mask(queries, keys));
         Asked {
             sizes,
             nope: draw.matrix("queries, not turned", queries, heads * nope_dim),
             rope: draw.matrix("queries, turned", queries, heads * rope_dim),
             kept: draw.matrix("kept", keys, rank + rope_dim),
             up: draw.matrix("kv_b_proj", rank, heads * (nope_dim + v_dim)),
+            bias: draw.pick(&[false, false, true]).then(|| {
+                draw.matrix("bias of kv_b_proj", 1, heads * (nope_dim + v_dim))
+            }),
             mask,
         }
     }
 
     fn answer(&self) -> Answer {
-        let up = Linear::new(self.up.clone(), None).unwrap();
+        let bias =
+            self.bias.as_ref().map(|bias| bias.transpose().column(0).into_owned());
+        let up = Linear::new(self.up.clone(), bias).unwrap();
         let layer = layer(self.sizes, up).unwrap();
         let q = Queries { nope: self.nope.clone(), rope: self.rope.clone() };
         let found = layer.attend(&q, self.kept.as_view(), &self.mask, Form::Absorbed);
@@ -557,19 +598,68 @@ impl Asked {
         (self.sizes.qk_dim() as f32).sqrt()
     }
 
+    /// The bias of a head's values, a row, if there is one.
+    fn v_bias(&self, head: usize) -> Option<DMatrix<f32>> {
+        let Sizes { nope_dim, v_dim, .. } = self.sizes;
+        let start = head * (nope_dim + v_dim) + nope_dim;
+        self.bias.as_ref().map(|bias| bias.columns(start, v_dim).into_owned())
+    }
+
+    /// A mean of latents as a mean of values.
+    fn raised(
+        &self,
+        head: usize,
+        latents: &DMatrix<f32>,
+        weights: &DMatrix<f32>,
+    ) -> DMatrix<f32> {
+        self.biased(head, latents * self.v_up(head), weights)
+    }
+
+    fn biased(
+        &self,
+        head: usize,
+        output: DMatrix<f32>,
+        weights: &DMatrix<f32>,
+    ) -> DMatrix<f32> {
+        match self.v_bias(head) {
+            Some(bias) => output + weights.column_sum() * bias,
+            None => output,
+        }
+    }
+
+    /// What the layer finds if the means of latents become values so.
+    fn raising(
+        &self,
+        raise: impl Fn(usize, &DMatrix<f32>, &DMatrix<f32>) -> DMatrix<f32>,
+    ) -> Answer {
+        let asks = |head| self.asks(head).map(|part| part / self.root());
+        self.found_and_raised(asks, raise)
+    }
+
     /// What the layer finds if each head asks so.
     fn found(&self, asks: impl Fn(usize) -> [DMatrix<f32>; 2]) -> Answer {
+        self.found_and_raised(asks, |head, latents, weights| {
+            self.raised(head, latents, weights)
+        })
+    }
+
+    fn found_and_raised(
+        &self,
+        asks: impl Fn(usize) -> [DMatrix<f32>; 2],
+        raise: impl Fn(usize, &DMatrix<f32>, &DMatrix<f32>) -> DMatrix<f32>,
+    ) -> Answer {
         let heads = |h| {
             let [left, right] = asks(h);
             let mut scores = side_by_side([&left, &right]) * self.kept.transpose();
             self.mask.hide(&mut scores)?;
             let weights = softmax(scores);
-            let c = self.kept.columns(0, self.rank());
-            Ok((&weights * c * self.v_up(h), weights))
+            let latents = &weights * self.kept.columns(0, self.rank());
+            Ok((raise(h, &latents, &weights), weights))
         };
         let heads: Result<Vec<_>, ShapeError> =
             (0..self.sizes.heads).map(heads).collect();
-        let (contexts, weights): (Vec<_>, Vec<_>) = heads.unwrap().into_iter().unzip();
+        let Ok(heads) = heads else { return self.answer() };
+        let (contexts, weights): (Vec<_>, Vec<_>) = heads.into_iter().unzip();
         let context = side_by_side(&contexts);
         Asked::parts(&Heads { context, weights })
     }
@@ -633,6 +723,10 @@ fn absorb() -> Exercise<Asked> {
             })
         })
         .hidden_by(two_keys)
+        .mistake("sign-turned", |p| {
+            p.found(|head| p.asks(head).map(|part| part * -1.0 / p.root()))
+        })
+        .hidden_by(one_key)
         .mistake("turned-part-lost", |p| {
             p.found(|head| {
                 let [asks, rope] = p.asks(head);
@@ -661,6 +755,7 @@ fn two_keys() -> Asked {
         rope: dmatrix![0.5, -1.0],
         kept: dmatrix![1.0, 0.5, 0.0; -1.0, 1.0, 0.5],
         up: dmatrix![1.0, 2.0],
+        bias: None,
         mask: Mask::None,
     }
 }
@@ -671,6 +766,241 @@ fn one_key() -> Asked {
 
 fn not_turned() -> Asked {
     Asked { rope: dmatrix![0.0, 0.0], ..two_keys() }
+}
+
+// Implement: from the mean of latents to the mean of values.
+
+fn raise() -> Exercise<Asked> {
+    Exercise::implement("raise", Asked::draw, Asked::answer)
+        .step("W_UV of head 0", |p| Value::from(p.v_up(0)))
+        .mistake("latents-as-they-are", |p| {
+            p.raising(|_, latents, _| {
+                if latents.ncols() != p.sizes.v_dim {
+                    does_not_fit();
+                }
+                latents.clone()
+            })
+        })
+        .hidden_by(|| Asked { up: dmatrix![1.0, 1.0], ..two_keys() })
+        .mistake("keys-up", |p| {
+            p.raising(|head, latents, weights| {
+                let output = latents * p.k_up(head);
+                if output.ncols() != p.sizes.v_dim {
+                    does_not_fit();
+                }
+                p.biased(head, output, weights)
+            })
+        })
+        .hidden_by(|| Asked { up: dmatrix![2.0, 2.0], ..two_keys() })
+        .mistake("first-head-for-all", |p| {
+            p.raising(|_, latents, weights| p.raised(0, latents, weights))
+        })
+        .hidden_by(two_keys)
+        .mistake("transposed", |p| {
+            p.raising(|head, latents, weights| {
+                let output = latents * p.v_up(head).transpose();
+                if output.ncols() != p.sizes.v_dim {
+                    does_not_fit();
+                }
+                p.biased(head, output, weights)
+            })
+        })
+        .hidden_by(two_keys)
+        .mistake("bias-lost", |p| p.raising(|head, latents, _| latents * p.v_up(head)))
+        .hidden_by(two_keys)
+        .mistake("bias-for-everyone", |p| {
+            p.raising(|head, latents, weights| {
+                let all = DMatrix::repeat(weights.nrows(), 1, 1.0);
+                p.raised(head, latents, &all)
+            })
+        })
+        .hidden_by(two_keys)
+        .mistake("bias-of-head-0", |p| {
+            p.raising(|head, latents, weights| {
+                p.biased(0, latents * p.v_up(head), weights)
+            })
+        })
+        .hidden_by(two_keys)
+        .mistake("bias-once-a-key", |p| {
+            p.raising(|head, latents, weights| {
+                let keys = weights.ncols() as f32;
+                let all = DMatrix::repeat(weights.nrows(), 1, keys);
+                p.raised(head, latents, &all)
+            })
+        })
+        .hidden_by(one_key)
+        .mistake("summed-again", |p| {
+            p.raising(|head, latents, weights| {
+                let keys = weights.ncols() as f32;
+                p.raised(head, &(latents * keys), weights)
+            })
+        })
+        .hidden_by(one_key)
+}
+
+// Implement: the queries.
+
+struct Asking {
+    sizes: Sizes,
+    x: DMatrix<f32>,
+    q_proj: DMatrix<f32>,
+    start: usize,
+}
+
+impl Asking {
+    fn draw(draw: &mut Draw) -> Self {
+        let [heads, nope_dim] = [draw.size(1..=3), draw.size(1..=3)];
+        let (rope_dim, v_dim) = (2 * draw.size(1..=2), 1);
+        let sizes = Sizes { heads, nope_dim, rope_dim, v_dim };
+        let [tokens, model_dim] = [draw.tokens(3), draw.size(1..=2)];
+        let start = draw.size(0..=3);
+        let wider = draw.rarely();
+        draw.show("heads, nope_dim, rope_dim", vec![heads, nope_dim, rope_dim]);
+        draw.show("start", start);
+        Asking {
+            x: draw.matrix("x", tokens, model_dim + wider),
+            q_proj: draw.matrix("q_proj", model_dim, heads * (nope_dim + rope_dim)),
+            sizes,
+            start,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let sizes = self.sizes;
+        let linear = |weight| Linear::new(weight, None).unwrap();
+        let projections = Projections {
+            query: QueryProjection::Full(linear(self.q_proj.clone())),
+            kv_a_proj: linear(DMatrix::zeros(self.q_proj.nrows(), 1 + sizes.rope_dim)),
+            kv_a_layernorm: RmsNorm::new(vec![1.0]),
+            kv_b_proj: linear(DMatrix::zeros(1, sizes.heads * (sizes.nope_dim + 1))),
+            o_proj: linear(DMatrix::zeros(sizes.heads, 1)),
+        };
+        let layer = LatentAttention::new(projections, sizes, THETA).unwrap();
+        let parts = |q: Queries| Asking::parts(q.nope, q.rope);
+        Answer::try_of("refused", layer.queries(&self.x, self.start).map(parts))
+    }
+
+    fn parts(nope: DMatrix<f32>, rope: DMatrix<f32>) -> Answer {
+        Answer::of("not turned", nope).and("turned", rope)
+    }
+
+    /// Both parts of all queries, or the right refusal where the width does not fit.
+    fn with(&self, of: impl Fn(DMatrix<f32>) -> [DMatrix<f32>; 2]) -> Answer {
+        if self.x.ncols() != self.q_proj.nrows() {
+            return self.answer();
+        }
+        let [nope, rope] = of(&self.x * &self.q_proj);
+        Asking::parts(nope, rope)
+    }
+
+    /// The columns that `first` names, and the others, before anything turns.
+    fn cut(all: &DMatrix<f32>, first: impl Fn(usize) -> bool) -> [DMatrix<f32>; 2] {
+        let columns = 0..all.ncols();
+        let (nope, rope): (Vec<_>, Vec<_>) = columns.partition(|column| first(*column));
+        [all.select_columns(&nope), all.select_columns(&rope)]
+    }
+
+    fn right(&self, all: &DMatrix<f32>) -> [DMatrix<f32>; 2] {
+        let Sizes { nope_dim, rope_dim, .. } = self.sizes;
+        Asking::cut(all, |column| column % (nope_dim + rope_dim) < nope_dim)
+    }
+
+    /// Every head's part of a matrix turned, a head being so wide.
+    fn turned(turn: Turn, all: &DMatrix<f32>, width: usize) -> DMatrix<f32> {
+        let starts = (0..all.ncols()).step_by(width);
+        let heads: Vec<_> = starts
+            .map(|start| turn.of(&all.columns(start, width).into_owned()))
+            .collect();
+        side_by_side(&heads)
+    }
+
+    /// The right cut, with another turn.
+    fn turning(&self, turn: Turn) -> Answer {
+        self.with(|all| {
+            let [nope, rope] = self.right(&all);
+            [nope, Asking::turned(turn, &rope, self.sizes.rope_dim)]
+        })
+    }
+
+    fn turn(&self) -> Turn {
+        Turn { start: self.start, step: 1, neighbors: true, sign: 1.0 }
+    }
+}
+
+fn queries() -> Exercise<Asking> {
+    Exercise::implement("queries", Asking::draw, Asking::answer)
+        .step("x W_Q", |p| {
+            let fits = p.x.ncols() == p.q_proj.nrows();
+            fits.then(|| &p.x * &p.q_proj).ok_or("x does not fit").into()
+        })
+        .mistake("not-turned", |p| p.turning(Turn { start: 0, step: 0, ..p.turn() }))
+        .hidden_by(first_token)
+        .mistake("start-forgotten", |p| p.turning(Turn { start: 0, ..p.turn() }))
+        .hidden_by(first_token)
+        .mistake("one-too-far", |p| p.turning(Turn { start: p.start + 1, ..p.turn() }))
+        .mistake("all-at-start", |p| p.turning(Turn { step: 0, ..p.turn() }))
+        .hidden_by(first_token)
+        .mistake("halves", |p| p.turning(Turn { neighbors: false, ..p.turn() }))
+        .hidden_by(first_token)
+        .mistake("backwards", |p| p.turning(Turn { sign: -1.0, ..p.turn() }))
+        .hidden_by(first_token)
+        .mistake("cut-once", |p| {
+            p.with(|all| {
+                let middle = p.sizes.heads * p.sizes.nope_dim;
+                let [nope, rope] = Asking::cut(&all, |column| column < middle);
+                [nope, Asking::turned(p.turn(), &rope, p.sizes.rope_dim)]
+            })
+        })
+        .hidden_by(first_token)
+        .mistake("turned-part-first", |p| {
+            p.with(|all| {
+                let Sizes { nope_dim, rope_dim, .. } = p.sizes;
+                let [rope, nope] = Asking::cut(&all, |column| {
+                    column % (nope_dim + rope_dim) < rope_dim
+                });
+                [nope, Asking::turned(p.turn(), &rope, rope_dim)]
+            })
+        })
+        .hidden_by(|| Asking { q_proj: dmatrix![2.0, 2.0, 2.0], ..first_token() })
+        .mistake("heads-as-one", |p| {
+            p.with(|all| {
+                let [nope, rope] = p.right(&all);
+                let width = rope.ncols();
+                [nope, Asking::turned(p.turn(), &rope, width)]
+            })
+        })
+        .hidden_by(first_token)
+        .mistake("all-turned", |p| {
+            p.with(|all| {
+                let [nope, rope] = p.right(&all);
+                let nope = Asking::turned(p.turn(), &nope, p.sizes.nope_dim);
+                [nope, Asking::turned(p.turn(), &rope, p.sizes.rope_dim)]
+            })
+        })
+        .hidden_by(first_token)
+        .mistake("turned-before-the-cut", |p| {
+            p.with(|all| p.right(&Asking::turned(p.turn(), &all, p.sizes.qk_dim())))
+        })
+        .hidden_by(first_token)
+        .mistake("scaled-already", |p| {
+            p.with(|all| {
+                let root = (p.sizes.qk_dim() as f32).sqrt();
+                let [nope, rope] = p.right(&(all / root));
+                [nope, Asking::turned(p.turn(), &rope, p.sizes.rope_dim)]
+            })
+        })
+        .mistake("parts-swapped", |p| {
+            p.with(|all| {
+                let [nope, rope] = p.right(&all);
+                [Asking::turned(p.turn(), &rope, p.sizes.rope_dim), nope]
+            })
+        })
+}
+
+/// One head, one token, at position 0.
+fn first_token() -> Asking {
+    let sizes = Sizes { heads: 1, nope_dim: 1, rope_dim: 2, v_dim: 1 };
+    Asking { sizes, x: dmatrix![1.0], q_proj: dmatrix![2.0, 3.0, -2.0], start: 0 }
 }
 
 // Investigate: where the forms cross.

@@ -2,7 +2,7 @@
 //! has the words.
 
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Value, side_by_side};
+use exercises::{Answer, Draw, Exercise, Exercises, Value, does_not_fit, side_by_side};
 use grouped_query::{Groups, attend_groups};
 use linformer::attend_condensed;
 use linformer::experiments::{influence, normal, who_uses_which};
@@ -76,13 +76,15 @@ struct Tokens {
 
 impl Tokens {
     fn draw(draw: &mut Draw) -> Self {
-        let [k, n] = [draw.size(1..=3), draw.size(1..=4)];
+        let [k, n] = [draw.size(1..=3), draw.tokens(4)];
         let more = draw.pick(&[0, 0, 1, 2]);
         let too_many = draw.rarely();
         let width = draw.size(1..=4);
+        let n_max = (n + more).max(1);
+        let tokens = if too_many == 1 { n_max + 1 } else { n };
         Tokens {
-            e: draw.matrix("E", k, n + more),
-            tokens: draw.matrix("tokens", n + too_many * (more + 1), width),
+            e: draw.matrix("E", k, n_max),
+            tokens: draw.matrix("tokens", tokens, width),
         }
     }
 
@@ -119,10 +121,10 @@ fn cut() -> Exercise<Tokens> {
         .hidden_by(full_length)
         .mistake("padded", |p| {
             p.fitting(|n| {
-                let last = |row: usize| row.min(n - 1);
                 let padded =
                     DMatrix::from_fn(p.e.ncols(), p.tokens.ncols(), |row, column| {
-                        p.tokens[(last(row), column)]
+                        let last = p.tokens.get((row.min(n.max(1) - 1), column));
+                        last.copied().unwrap_or(0.0)
                     });
                 &p.e * padded
             })
@@ -135,6 +137,23 @@ fn cut() -> Exercise<Tokens> {
             })
         })
         .hidden_by(full_length)
+        .mistake("averaged", |p| {
+            p.fitting(|n| p.e.columns(0, n) * &p.tokens / (n.max(1) as f32))
+        })
+        .hidden_by(|| Tokens { e: dmatrix![2.0], tokens: dmatrix![3.0] })
+        .mistake("one-row-short", |p| {
+            p.fitting(|n| {
+                let cut = n.saturating_sub(1);
+                p.e.columns(0, cut) * p.tokens.rows(0, cut)
+            })
+        })
+        .mistake("one-refused-too-early", |p| {
+            if p.tokens.nrows() < p.e.ncols() {
+                p.answer()
+            } else {
+                Answer::of("condensed", Value::Refused("no room".to_owned()))
+            }
+        })
         .mistake("features", |p| p.fitting(|_| &p.tokens * p.e.transpose()))
         .hidden_by(|| Tokens { e: dmatrix![2.0], tokens: dmatrix![3.0] })
         .mistake("truncated", |p| {
@@ -143,7 +162,9 @@ fn cut() -> Exercise<Tokens> {
         })
         .hidden_by(full_length)
         .mistake("unchecked", |p| {
-            assert!(p.fits(), "nalgebra says so without a name");
+            if !p.fits() {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(full_length)
@@ -169,14 +190,18 @@ struct Head {
 
 impl Head {
     fn draw(draw: &mut Draw) -> Self {
-        let [queries, n] = [draw.size(1..=3), draw.size(1..=4)];
+        let [queries, n] = [draw.tokens(3), draw.size(1..=4)];
         let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=3)];
         let k = draw.size(1..=3);
         let more = draw.rarely();
         let too_many = draw.rarely();
         let tokens = n + too_many * (more + 1);
+        // Scores beyond what exp can take.
+        let size = draw.pick(&[1.0, 1.0, 1.0, 1.0, 64.0]);
+        let q = draw.numbers(queries, d_k) * size;
+        draw.show("q", &q);
         Head {
-            q: draw.matrix("q", queries, d_k),
+            q,
             k: draw.matrix("k", tokens, d_k),
             v: draw.matrix("v", tokens, d_v),
             e: draw.matrix("E", k, n + more),
@@ -206,6 +231,12 @@ impl Head {
         e.columns(0, self.k.nrows()).into_owned()
     }
 
+    /// A condensed matrix, where there are not too many tokens.
+    fn step(&self, e: &DMatrix<f32>, of: &DMatrix<f32>) -> Value {
+        let fits = self.k.nrows() <= self.e.ncols();
+        fits.then(|| self.cut(e) * of).ok_or("too many tokens").into()
+    }
+
     /// The answer where the tokens fit, attention to these.
     fn attending(&self, roles: impl Fn() -> [DMatrix<f32>; 3], mask: &Mask) -> Answer {
         if self.k.nrows() > self.e.ncols() {
@@ -222,8 +253,8 @@ impl Head {
 
 fn one_head() -> Exercise<Head> {
     Exercise::implement("attend", Head::draw, Head::answer)
-        .step("E k", |p| Value::from(p.cut(&p.e) * &p.k))
-        .step("F v", |p| Value::from(p.cut(&p.f) * &p.v))
+        .step("E k", |p| p.step(&p.e, &p.k))
+        .step("F v", |p| p.step(&p.f, &p.v))
         .mistake("not-condensed", |p| {
             p.attending(|| [p.q.clone(), p.k.clone(), p.v.clone()], &Mask::None)
         })
@@ -251,9 +282,52 @@ fn one_head() -> Exercise<Head> {
         .hidden_by(identities)
         .mistake("e-and-f-swapped", |p| p.with(&p.v, &p.f, &p.e))
         .hidden_by(identities)
+        .mistake("values-as-keys", |p| {
+            p.attending(
+                || {
+                    let [q, k, v] = p.condensed();
+                    [q, v, k]
+                },
+                &Mask::None,
+            )
+        })
+        .hidden_by(keys_are_values)
+        .mistake("keys-condensed-alone", |p| {
+            p.attending(
+                || {
+                    let [q, k, _] = p.condensed();
+                    [q, k, p.v.clone()]
+                },
+                &Mask::None,
+            )
+        })
+        .hidden_by(identities)
+        .mistake("values-condensed-alone", |p| {
+            p.attending(
+                || {
+                    let [q, _, v] = p.condensed();
+                    [q, p.k.clone(), v]
+                },
+                &Mask::None,
+            )
+        })
+        .hidden_by(identities)
+        .mistake("unscaled", |p| {
+            p.attending(
+                || {
+                    let [q, k, v] = p.condensed();
+                    let root = (q.ncols() as f32).sqrt();
+                    [q * root, k, v]
+                },
+                &Mask::None,
+            )
+        })
+        .hidden_by(one_row)
         .mistake("queries-too", |p| {
             let queries = |q: &DMatrix<f32>| {
-                assert!(q.nrows() <= p.e.ncols(), "too many");
+                if q.nrows() > p.e.ncols() {
+                    does_not_fit();
+                }
                 p.e.columns(0, q.nrows()) * q
             };
             p.attending(
@@ -310,7 +384,7 @@ impl Layer {
     fn draw(draw: &mut Draw) -> Self {
         let [heads, width, n] = [draw.size(1..=3), draw.size(1..=3), draw.size(1..=4)];
         let k = draw.size(1..=3);
-        let more = draw.rarely();
+        let more = draw.pick(&[0, 0, 0, 1, 2]);
         let own = if draw.pick(&[true, true, false]) { heads } else { 1 };
         draw.show("heads", heads);
         let x = draw.matrix("x = q = k = v, all heads", n, heads * width);

@@ -1,8 +1,8 @@
 //! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
 //! has the words.
 
-use attention::{Linear, Mask, attend as attend_whole, scores};
-use exercises::{Answer, Draw, Exercise, Exercises};
+use attention::{Linear, Mask, attend as attend_whole, average, scores};
+use exercises::{Answer, Draw, Exercise, Exercises, Sees, does_not_fit};
 use flash::{CHUNK, Partial, Sight, Tile, attend_tiled, decode, sight};
 use grouped_query::{Groups, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
@@ -27,6 +27,7 @@ pub fn exercises() -> Exercises {
         .with(five_scores())
         .with(one_tile())
         .with(merge())
+        .with(output())
         .with(sight_exercise())
         .with(tiled())
         .with(decode_exercise())
@@ -42,6 +43,11 @@ struct State {
     weighted: DMatrix<f32>,
 }
 
+/// The largest of a row's scores, if it is no less than `start`.
+fn largest(scores: &DMatrix<f32>, row: usize, start: f32) -> f32 {
+    scores.row(row).iter().copied().fold(start, f32::max)
+}
+
 impl State {
     /// Of a tile, measured from what `largest` says of each row.
     fn of(
@@ -54,11 +60,13 @@ impl State {
             (scores[(row, key)] - max[row]).exp()
         });
         let sum = exps.row_iter().map(|row| row.sum()).collect();
-        State { max, sum, weighted: exps * values }
+        let sees = |query, key| scores[(query, key)] != f32::NEG_INFINITY;
+        let weighted = average(exps.as_view(), values.as_view(), sees);
+        State { max, sum, weighted }
     }
 
     fn right(scores: &DMatrix<f32>, values: &DMatrix<f32>) -> State {
-        State::of(scores, values, |row| scores.row(row).max().max(f32::MIN))
+        State::of(scores, values, |row| largest(scores, row, f32::MIN))
     }
 
     /// The sum of both, where `factors` tells for each query by how much the sum and the
@@ -164,7 +172,7 @@ fn some_scores(draw: &mut Draw, queries: usize, keys: usize) -> DMatrix<f32> {
     let mut scores = draw.numbers(queries, keys);
     for mut row in scores.row_iter_mut() {
         match draw.pick(&[0.0, 0.0, 0.0, 200.0, -200.0, -20_000.0, f32::NEG_INFINITY]) {
-            f32::NEG_INFINITY if draw.pick(&[false, true]) => {
+            f32::NEG_INFINITY if keys > 0 && draw.pick(&[false, true]) => {
                 row[0] = f32::NEG_INFINITY;
             }
             shift => row.add_scalar_mut(shift),
@@ -180,12 +188,16 @@ struct OneTile {
 
 impl OneTile {
     fn draw(draw: &mut Draw) -> Self {
-        let [queries, keys, d_v] =
-            [draw.size(1..=3), draw.size(1..=4), draw.size(1..=2)];
+        let [queries, keys, d_v] = [draw.tokens(3), draw.tokens(4), draw.size(1..=2)];
         let more = draw.rarely();
         let scores = some_scores(draw, queries, keys);
         draw.show("scores", &scores);
-        OneTile { scores, values: draw.matrix("values", keys + more, d_v) }
+        let mut values = draw.numbers(keys + more, d_v);
+        if keys > 0 && draw.rarely() == 1 {
+            values.row_mut(0).fill(f32::NAN);
+        }
+        draw.show("values", &values);
+        OneTile { scores, values }
     }
 
     fn answer(&self) -> Answer {
@@ -197,6 +209,19 @@ impl OneTile {
     fn state(&self, state: impl Fn() -> State) -> Answer {
         if self.values.nrows() == self.scores.ncols() {
             Answer::of("output", state().output())
+        } else {
+            self.answer()
+        }
+    }
+
+    fn right(&self) -> State {
+        State::right(&self.scores, &self.values)
+    }
+
+    /// Other averages of the right sums.
+    fn averaged(&self, output: impl Fn(&State) -> DMatrix<f32>) -> Answer {
+        if self.values.nrows() == self.scores.ncols() {
+            Answer::of("output", output(&self.right()))
         } else {
             self.answer()
         }
@@ -215,14 +240,46 @@ fn one_tile() -> Exercise<OneTile> {
     Exercise::implement("tile", OneTile::draw, OneTile::answer)
         .mistake("no-maximum", |p| p.from(|_| 0.0))
         .hidden_by(OneTile::ordinary)
-        .mistake("finite-start", |p| p.from(|row| p.scores.row(row).max().max(-1e4)))
+        .mistake("finite-start", |p| p.from(|row| largest(&p.scores, row, -1e4)))
         .hidden_by(OneTile::ordinary)
-        .mistake("from-zero", |p| p.from(|row| p.scores.row(row).max().max(0.0)))
+        .mistake("from-zero", |p| p.from(|row| largest(&p.scores, row, 0.0)))
         .hidden_by(OneTile::ordinary)
-        .mistake("one-maximum-for-all", |p| p.from(|_| p.scores.max().max(f32::MIN)))
+        .mistake("one-maximum-for-all", |p| {
+            let max = p.scores.iter().copied().fold(f32::MIN, f32::max);
+            p.from(|_| max)
+        })
         .hidden_by(OneTile::ordinary)
-        .mistake("nan-where-all-is-hidden", |p| p.from(|row| p.scores.row(row).max()))
+        .mistake("nan-where-all-is-hidden", |p| {
+            p.from(|row| largest(&p.scores, row, f32::NEG_INFINITY))
+        })
         .hidden_by(OneTile::ordinary)
+        .mistake("smallest-for-largest", |p| {
+            p.from(|row| p.scores.row(row).iter().copied().fold(f32::MAX, f32::min))
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("values-by-columns", |p| {
+            p.state(|| {
+                let part = State::right(&p.scores, &p.values);
+                let max = part.max.clone();
+                let exps =
+                    DMatrix::from_fn(p.scores.nrows(), p.scores.ncols(), |i, j| {
+                        (p.scores[(i, j)] - max[i]).exp()
+                    });
+                if exps.nrows() != p.values.nrows() {
+                    does_not_fit();
+                }
+                State { weighted: exps.tr_mul(&p.values), ..part }
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("sum-of-scores", |p| {
+            p.state(|| {
+                let part = State::right(&p.scores, &p.values);
+                let sums = p.scores.row_iter().map(|row| row.sum()).collect();
+                State { sum: sums, ..part }
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![1.0], values: dmatrix![3.0] })
         .mistake("divided", |p| {
             p.state(|| {
                 let part = State::right(&p.scores, &p.values);
@@ -230,6 +287,17 @@ fn one_tile() -> Exercise<OneTile> {
             })
         })
         .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("hidden-nan-leaks", |p| {
+            p.state(|| {
+                let part = State::right(&p.scores, &p.values);
+                let exps =
+                    DMatrix::from_fn(p.scores.nrows(), p.scores.ncols(), |i, j| {
+                        (p.scores[(i, j)] - part.max[i]).exp()
+                    });
+                State { weighted: exps * &p.values, ..part }
+            })
+        })
+        .hidden_by(OneTile::ordinary)
         .mistake("values-not-weighted", |p| {
             p.state(|| {
                 let part = State::right(&p.scores, &p.values);
@@ -239,7 +307,9 @@ fn one_tile() -> Exercise<OneTile> {
         })
         .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
         .mistake("unchecked", |p| {
-            assert_eq!(p.values.nrows(), p.scores.ncols(), "nalgebra says so");
+            if p.values.nrows() != p.scores.ncols() {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(OneTile::ordinary)
@@ -338,6 +408,27 @@ fn merge() -> Exercise<Tiles> {
             })
         })
         .hidden_by(rising)
+        .mistake("smaller-maximum", |p| {
+            p.with(|a, b| {
+                let max = a.min(b);
+                let factors = [(a - max).exp(), (b - max).exp()];
+                (factors, factors, max)
+            })
+        })
+        .hidden_by(equal)
+        .mistake("factors-crossed", |p| {
+            p.with(|a, b| {
+                let [one, two] = measured(a, b);
+                ([two, one], [two, one], a.max(b))
+            })
+        })
+        .hidden_by(equal)
+        .mistake("other-left-out", |p| {
+            p.with(|a, b| {
+                let [one, _] = measured(a, b);
+                ([one, 0.0], [one, 0.0], a.max(b))
+            })
+        })
         .mistake("upside-down", |p| {
             p.with(|a, b| {
                 let factors = measured(a, b).map(f32::recip);
@@ -359,7 +450,9 @@ fn merge() -> Exercise<Tiles> {
         })
         .hidden_by(equal)
         .mistake("unchecked", |p| {
-            assert!(p.fits(), "nalgebra says so without a name");
+            if !p.fits() {
+                does_not_fit();
+            }
             p.answer()
         })
         .hidden_by(equal)
@@ -380,6 +473,87 @@ fn falling() -> Tiles {
 
 fn equal() -> Tiles {
     two_tiles(2.0, 2.0)
+}
+
+// Implement: the averages.
+
+fn output() -> Exercise<OneTile> {
+    Exercise::implement("output", OneTile::draw, OneTile::answer)
+        .mistake("not-divided", |p| {
+            p.state(|| State { sum: vec![1.0; p.scores.nrows()], ..p.right() })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("nan-where-nothing-is-seen", |p| {
+            p.averaged(|state| {
+                let mut output = state.weighted.clone();
+                for (row, sum) in state.sum.iter().enumerate() {
+                    output.row_mut(row).apply(|o| *o /= sum);
+                }
+                output
+            })
+        })
+        .hidden_by(OneTile::ordinary)
+        .mistake("one-sum-for-all", |p| {
+            p.averaged(|state| {
+                let sum: f32 = state.sum.iter().sum();
+                state.weighted.map(|o| if sum == 0.0 { 0.0 } else { o / sum })
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("first-sum-for-all", |p| {
+            p.averaged(|state| {
+                let sum = state.sum.first().copied().unwrap_or(0.0);
+                state.weighted.map(|o| if sum == 0.0 { 0.0 } else { o / sum })
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("by-columns", |p| {
+            p.averaged(|state| {
+                let mut output = state.weighted.clone();
+                for (feature, mut column) in output.column_iter_mut().enumerate() {
+                    let Some(sum) = state.sum.get(feature) else { does_not_fit() };
+                    column.apply(|o| *o = if *sum == 0.0 { 0.0 } else { *o / sum });
+                }
+                output
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("multiplied", |p| {
+            p.averaged(|state| {
+                let mut output = state.weighted.clone();
+                for (row, sum) in state.sum.iter().enumerate() {
+                    output.row_mut(row).apply(|o| *o *= sum);
+                }
+                output
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![7.0], values: dmatrix![3.0] })
+        .mistake("over-the-maximum", |p| {
+            p.averaged(|state| {
+                let mut output = state.weighted.clone();
+                for (row, max) in state.max.iter().enumerate() {
+                    let nothing = state.sum[row] == 0.0;
+                    output
+                        .row_mut(row)
+                        .apply(|o| *o = if nothing { 0.0 } else { *o / max });
+                }
+                output
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![1.0], values: dmatrix![3.0] })
+        .mistake("scale-taken-back", |p| {
+            p.averaged(|state| {
+                let mut output = state.output();
+                for (row, max) in state.max.iter().enumerate() {
+                    let nothing = state.sum[row] == 0.0;
+                    output
+                        .row_mut(row)
+                        .apply(|o| *o = if nothing { 0.0 } else { *o * max.exp() });
+                }
+                output
+            })
+        })
+        .hidden_by(|| OneTile { scores: dmatrix![0.0], values: dmatrix![3.0] })
 }
 
 // Implement: what a mask leaves of a tile.
@@ -412,7 +586,8 @@ fn some_mask(draw: &mut Draw, queries: usize, keys: usize) -> Mask {
 impl Corner {
     fn draw(draw: &mut Draw) -> Self {
         let mut range = |name: &str| {
-            let (start, length) = (draw.size(0..=5), draw.size(0..=3));
+            let start = draw.size(0..=5);
+            let length = draw.pick(&[1, 2, 3, 2, 3, 4, 0]);
             draw.show(name, format!("{start}..{}", start + length));
             start..start + length
         };
@@ -466,6 +641,27 @@ fn sight_exercise() -> Exercise<Corner> {
             p.pairs(|q, k| [[q[1] + 1, k[0]], [q[0], k[1] + 1]])
         })
         .hidden_by(unmasked_pair)
+        .mistake("offset-on-the-keys", |p| match p.mask {
+            Mask::Causal { offset } => {
+                let keys = p.keys.start + offset..p.keys.end + offset;
+                Corner::says(sight(&Mask::Causal { offset: 0 }, &p.queries, &keys))
+            }
+            _ => p.answer(),
+        })
+        .hidden_by(one_pair)
+        .mistake("all-and-nothing-swapped", |p| {
+            let right = sight(&p.mask, &p.queries, &p.keys);
+            Corner::says(match right {
+                Sight::All => Sight::Nothing,
+                Sight::Nothing => Sight::All,
+                Sight::Part => Sight::Part,
+            })
+        })
+        .hidden_by(|| Corner {
+            mask: Mask::Causal { offset: 0 },
+            queries: 0..2,
+            keys: 0..2,
+        })
         .mistake("offset-ignored", |p| match p.mask {
             Mask::Causal { .. } => {
                 Corner::says(sight(&Mask::Causal { offset: 0 }, &p.queries, &p.keys))
@@ -493,6 +689,22 @@ fn unmasked_pair() -> Corner {
 
 // Implement: attention in tiles.
 
+fn mask_of(sees: Sees) -> Mask {
+    match sees {
+        Sees::Everything => Mask::None,
+        Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
+/// Whether a mask has an entry for each pair, if it has any.
+fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
+    match mask {
+        Mask::Allowed(allowed) => allowed.shape() == shape,
+        Mask::None | Mask::Causal { .. } => true,
+    }
+}
+
 struct Asked {
     q: DMatrix<f32>,
     k: DMatrix<f32>,
@@ -503,19 +715,26 @@ struct Asked {
 
 impl Asked {
     fn draw(draw: &mut Draw) -> Self {
-        let [n, m] = [draw.size(1..=4), draw.size(1..=5)];
-        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=2)];
+        let [n, m] = [draw.tokens(5), draw.tokens(6)];
+        let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=2)];
         let tile = Tile { queries: draw.size(1..=3), keys: draw.size(1..=3) };
-        let short = draw.rarely();
-        draw.show("tile", format!("{} queries, {} keys", tile.queries, tile.keys));
-        let mask = some_mask(draw, n, m);
-        Asked {
-            q: draw.matrix("q", n, d_k),
-            k: draw.matrix("k", m, d_k),
-            v: draw.matrix("v", m - short, d_v),
-            mask,
-            tile,
+        let (wider, more) =
+            draw.pick(&[(0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (1, 0), (0, 1)]);
+        draw.show("queries, keys of a tile", vec![tile.queries, tile.keys]);
+        let mask = mask_of(draw.mask(n, m));
+        let (mut q, mut k) = (draw.numbers(n, d_k), draw.numbers(m, d_k + wider));
+        // Where the root of the width is whole, numbers stay exact as far as that.
+        let far = if [1, 4].contains(&d_k) { 40_000.0 } else { 250.0 };
+        draw.lift_by(far, &mut q, &mut k, d_k);
+        draw.show("q", &q);
+        draw.show("k", &k);
+        let mut v = draw.numbers(m + more, d_v);
+        // The last value is the one that most masks hide.
+        if m > 0 && draw.rarely() == 1 {
+            v.row_mut(m - 1).fill(f32::NAN);
         }
+        draw.show("v", &v);
+        Asked { q, k, v, mask, tile }
     }
 
     fn answer(&self) -> Answer {
@@ -524,7 +743,46 @@ impl Asked {
     }
 
     fn fits(&self) -> bool {
-        self.v.nrows() == self.k.nrows()
+        self.has_shapes() && is_of(&self.mask, (self.q.nrows(), self.k.nrows()))
+    }
+
+    fn has_shapes(&self) -> bool {
+        self.v.nrows() == self.k.nrows() && self.q.ncols() == self.k.ncols()
+    }
+
+    /// As if the mask were another one.
+    fn under(&self, mask: Mask) -> Answer {
+        let (q, k, v) = (self.q.clone(), self.k.clone(), self.v.clone());
+        Asked { q, k, v, mask, tile: self.tile }.answer()
+    }
+
+    /// Tile by tile, where a tile's row is measured from what `largest` says of its
+    /// scores, and tiles are merged by `factors`.
+    fn in_tiles(
+        &self,
+        largest: fn(&DMatrix<f32>, usize) -> f32,
+        factors: Factors,
+    ) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let scores = scores(self.q.as_view(), self.k.as_view()).unwrap();
+        let mut all = State {
+            max: vec![f32::MIN; self.q.nrows()],
+            sum: vec![0.0; self.q.nrows()],
+            weighted: DMatrix::zeros(self.q.nrows(), self.v.ncols()),
+        };
+        for start in (0..self.k.nrows()).step_by(self.tile.keys) {
+            let keys = self.tile.keys.min(self.k.nrows() - start);
+            let tile = DMatrix::from_fn(self.q.nrows(), keys, |query, key| {
+                let seen = self.sees(query, start + key);
+                if seen { scores[(query, start + key)] } else { f32::NEG_INFINITY }
+            });
+            let values = self.v.rows(start, keys).into_owned();
+            let part = State::of(&tile, &values, |row| largest(&tile, row));
+            all = all.merge(&part, factors);
+        }
+        Answer::of("output", all.output())
     }
 
     /// As if these pairs of a query and a key were seen.
@@ -576,6 +834,7 @@ impl Asked {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn tiled() -> Exercise<Asked> {
     Exercise::implement("tiled", Asked::draw, Asked::answer)
         .mistake("padded-with-zeros", |p| {
@@ -606,6 +865,86 @@ fn tiled() -> Exercise<Asked> {
             })
         })
         .hidden_by(whole_tiles)
+        .mistake("no-mask", |p| p.under(Mask::None))
+        .hidden_by(whole_tiles)
+        .mistake("always-causal", |p| p.under(Mask::Causal { offset: 0 }))
+        .hidden_by(|| Asked { q: dmatrix![1.0, 0.0], ..one_key() })
+        .mistake("offset-ignored", |p| match p.mask {
+            Mask::Causal { .. } => p.under(Mask::Causal { offset: 0 }),
+            _ => p.answer(),
+        })
+        .hidden_by(whole_tiles)
+        .mistake("allowed-forgotten", |p| match p.mask {
+            Mask::Allowed(_) => p.under(Mask::None),
+            _ => p.answer(),
+        })
+        .hidden_by(whole_tiles)
+        .mistake("from-zero", |p| {
+            p.in_tiles(|tile, row| largest(tile, row, 0.0), right)
+        })
+        .hidden_by(whole_tiles)
+        .mistake("finite-start", |p| {
+            p.in_tiles(|tile, row| largest(tile, row, -1e4), right)
+        })
+        .hidden_by(whole_tiles)
+        .mistake("no-maximum", |p| p.in_tiles(|_, _| 0.0, right))
+        .hidden_by(whole_tiles)
+        .mistake("not-rescaled", |p| {
+            p.in_tiles(
+                |tile, row| largest(tile, row, f32::MIN),
+                |a, b| {
+                    let [_, two] = measured(a, b);
+                    ([1.0, two], [1.0, two], a.max(b))
+                },
+            )
+        })
+        .hidden_by(one_key)
+        .mistake("sum-not-rescaled", |p| {
+            p.in_tiles(
+                |tile, row| largest(tile, row, f32::MIN),
+                |a, b| {
+                    let [one, two] = measured(a, b);
+                    ([1.0, two], [one, two], a.max(b))
+                },
+            )
+        })
+        .hidden_by(one_key)
+        .mistake("values-not-rescaled", |p| {
+            p.in_tiles(
+                |tile, row| largest(tile, row, f32::MIN),
+                |a, b| {
+                    let [one, two] = measured(a, b);
+                    ([one, two], [1.0, two], a.max(b))
+                },
+            )
+        })
+        .hidden_by(one_key)
+        .mistake("nan-where-all-is-hidden", |p| {
+            p.in_tiles(
+                |tile, row| largest(tile, row, f32::NEG_INFINITY),
+                |a, b| {
+                    let max = a.max(b);
+                    let factors = [(a - max).exp(), (b - max).exp()];
+                    (factors, factors, max)
+                },
+            )
+        })
+        .hidden_by(whole_tiles)
+        .mistake("unscaled", |p| {
+            if !p.fits() {
+                return p.answer();
+            }
+            let q = &p.q * (p.q.ncols() as f32).sqrt();
+            let (k, v) = (p.k.clone(), p.v.clone());
+            Asked { q, k, v, mask: p.mask.clone(), tile: p.tile }.answer()
+        })
+        .hidden_by(|| Asked {
+            q: dmatrix![2.0],
+            k: dmatrix![1.0; 3.0],
+            ..whole_tiles()
+        })
+        .mistake("mask-turned", |p| p.seeing(|query, key| p.sees(key, query)))
+        .hidden_by(whole_tiles)
         .mistake("part-is-all", |p| {
             p.seeing(|query, key| {
                 let (first_query, first_key) = p.corner(query, key);
@@ -621,8 +960,9 @@ fn tiled() -> Exercise<Asked> {
                 return p.answer();
             }
             let tiles = p.per_tile();
-            let count = tiles.len() as f32;
-            let sum = tiles.into_iter().reduce(|sum, next| sum + next).unwrap();
+            let count = tiles.len().max(1) as f32;
+            let nothing = DMatrix::zeros(p.q.nrows(), p.v.ncols());
+            let sum = tiles.into_iter().fold(nothing, |sum, next| sum + next);
             Answer::of("output", sum / count)
         })
         .hidden_by(one_key)
@@ -630,12 +970,15 @@ fn tiled() -> Exercise<Asked> {
             if !p.fits() {
                 return p.answer();
             }
-            Answer::of("output", p.per_tile().pop().unwrap())
+            let nothing = DMatrix::zeros(p.q.nrows(), p.v.ncols());
+            Answer::of("output", p.per_tile().pop().unwrap_or(nothing))
         })
         .hidden_by(one_key)
         .mistake("unchecked", |p| {
-            assert!(p.fits(), "nalgebra says so without a name");
-            p.answer()
+            if p.has_shapes() || p.k.is_empty() && p.v.is_empty() {
+                return p.answer();
+            }
+            does_not_fit()
         })
         .hidden_by(whole_tiles)
 }
@@ -664,23 +1007,28 @@ struct Token {
 impl Token {
     fn draw(draw: &mut Draw) -> Self {
         let [kv_heads, size] = [draw.size(1..=2), draw.size(1..=2)];
-        let [d, keys] = [draw.size(1..=2), draw.size(1..=3)];
-        let longer = draw.pick(&[0, 0, 0, CHUNK]);
-        let queries = draw.pick(&[1, 1, 1, 1, 1, 1, 2]);
+        let [d, d_v, keys] = [draw.size(1..=4), draw.size(1..=2), draw.tokens(3)];
+        let longer = draw.pick(&[0, 0, 0, CHUNK, 0, 0, 2 * CHUNK]);
+        let queries = draw.pick(&[1, 1, 1, 1, 1, 1, 1, 1, 2, 0]);
         draw.show("heads", kv_heads * size);
         draw.show("kv heads", kv_heads);
-        let first = draw.matrix("the first CHUNK keys, all alike", 1, kv_heads * d);
-        let value = draw.matrix("and their values", 1, kv_heads * d);
+        let mut q = draw.numbers(queries, kv_heads * size * d);
+        let mut all = draw.numbers(keys + 1, kv_heads * d);
+        draw.lift(&mut q, &mut all, d);
+        let (first, k) = (all.rows(0, 1).into_owned(), all.rows(1, keys).into_owned());
+        draw.show("q", &q);
+        draw.show("the first keys, all alike", &first);
+        let value = draw.matrix("and their values", 1, kv_heads * d_v);
         draw.show("how many of these", longer);
-        let k = draw.matrix("the keys after them", keys, kv_heads * d);
-        let v = draw.matrix("and values", keys, kv_heads * d);
+        draw.show("the keys after them", &k);
+        let v = draw.matrix("and values", keys, kv_heads * d_v);
         let repeated = |row: &DMatrix<f32>, last: &DMatrix<f32>| {
             DMatrix::from_fn(longer + keys, last.ncols(), |key, column| {
                 if key < longer { row[column] } else { last[(key - longer, column)] }
             })
         };
         Token {
-            q: draw.matrix("q", queries, kv_heads * size * d),
+            q,
             k: repeated(&first, &k),
             v: repeated(&value, &v),
             groups: Groups::new(kv_heads * size, kv_heads).unwrap(),
@@ -700,6 +1048,24 @@ impl Token {
         attend_groups(q, k.as_view(), v.as_view(), self.groups, &Mask::None)
             .unwrap()
             .context
+    }
+
+    /// Exponentials measured from what `from` makes of the largest score.
+    fn measured_from(&self, from: fn(f32) -> f32) -> DMatrix<f32> {
+        let groups = self.groups;
+        let (d_k, d_v) =
+            (self.k.ncols() / groups.kv_heads(), self.v.ncols() / groups.kv_heads());
+        let outputs = (0..groups.heads()).flat_map(|h| {
+            let g = groups.kv_head(h);
+            let q = self.q.columns(h * d_k, d_k);
+            let scores = scores(q, self.k.columns(g * d_k, d_k)).unwrap();
+            let values = self.v.columns(g * d_v, d_v).into_owned();
+            let max = from(largest(&scores, 0, f32::MIN));
+            let state = State::of(&scores, &values, |_| max);
+            state.output().iter().copied().collect::<Vec<_>>()
+        });
+        let outputs: Vec<f32> = outputs.collect();
+        DMatrix::from_row_slice(1, outputs.len(), &outputs)
     }
 
     fn chunks(&self) -> Vec<Range<usize>> {
@@ -723,22 +1089,42 @@ impl Token {
 fn decode_exercise() -> Exercise<Token> {
     Exercise::implement("decode", Token::draw, Token::answer)
         .mistake("first-chunk", |p| {
-            p.instead(|| p.among(&p.q, p.chunks().swap_remove(0)))
+            p.instead(|| p.among(&p.q, p.chunks().first().cloned().unwrap_or(0..0)))
         })
         .hidden_by(one_chunk)
         .mistake("last-chunk", |p| {
-            p.instead(|| p.among(&p.q, p.chunks().pop().unwrap()))
+            p.instead(|| p.among(&p.q, p.chunks().pop().unwrap_or(0..0)))
         })
         .hidden_by(one_chunk)
         .mistake("averaged", |p| {
             p.instead(|| {
                 let chunks = p.chunks();
-                let count = chunks.len() as f32;
+                let count = chunks.len().max(1) as f32;
                 let each = chunks.into_iter().map(|keys| p.among(&p.q, keys));
-                each.reduce(|sum, next| sum + next).unwrap() / count
+                let sum = each.reduce(|sum, next| sum + next);
+                sum.unwrap_or_else(|| p.among(&p.q, 0..0)) / count
             })
         })
         .hidden_by(one_chunk)
+        .mistake("from-zero", |p| p.instead(|| p.measured_from(|max| max.max(0.0))))
+        .hidden_by(one_chunk)
+        .mistake("no-maximum", |p| p.instead(|| p.measured_from(|_| 0.0)))
+        .hidden_by(one_chunk)
+        .mistake("first-kv-head", |p| {
+            p.instead(|| {
+                let first = |of: &DMatrix<f32>| {
+                    let width = of.ncols() / p.groups.kv_heads();
+                    DMatrix::from_fn(of.nrows(), of.ncols(), |i, j| of[(i, j % width)])
+                };
+                let (k, v) = (first(&p.k), first(&p.v));
+                let (k, v) = (k.as_view(), v.as_view());
+                attend_groups(&p.q, k, v, p.groups, &Mask::None).unwrap().context
+            })
+        })
+        .hidden_by(one_chunk)
+        .mistake("newest-left-out", |p| {
+            p.instead(|| p.among(&p.q, 0..p.k.nrows().saturating_sub(1)))
+        })
         .mistake("heads-dealt-out", |p| {
             p.instead(|| {
                 let (size, kv_heads) = (p.groups.size(), p.groups.kv_heads());

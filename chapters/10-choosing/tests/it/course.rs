@@ -134,6 +134,17 @@ fn kept() -> Exercise<Mechanism> {
             if_shared(m, |[_, g, k, _]| 2 * g * k, |m| numbers(m.kept()))
         })
         .hidden_by(|| shared([4, 2, 3, 3]))
+        .mistake("everything-twice", |m| {
+            if_shared(m, |[_, g, k, v]| 2 * g * (k + v), |m| numbers(m.kept()))
+        })
+        .mistake("widths-multiplied", |m| {
+            if_shared(m, |[_, g, k, v]| g * k * v, |m| numbers(m.kept()))
+        })
+        .hidden_by(|| shared([4, 2, 2, 2]))
+        .mistake("one-head", |m| {
+            if_shared(m, |[_, _, k, v]| k + v, |m| numbers(m.kept()))
+        })
+        .hidden_by(|| shared([3, 1, 2, 2]))
         .mistake("latent-a-head", |m| {
             if_latent(m, |[h, _, r, _, rank]| h * (rank + r), |m| numbers(m.kept()))
         })
@@ -163,6 +174,14 @@ fn pair() -> Exercise<Mechanism> {
             if_shared(m, |[_, _, k, v]| k + v, |m| numbers(m.pair()))
         })
         .hidden_by(|| shared([1, 1, 2, 2]))
+        .mistake("scores-twice", |m| {
+            if_shared(m, |[h, _, k, v]| h * (2 * k + v), |m| numbers(m.pair()))
+        })
+        .mistake("keys-twice", |m| {
+            if_shared(m, |[h, _, k, _]| h * 2 * k, |m| numbers(m.pair()))
+        })
+        .hidden_by(|| shared([4, 2, 3, 3]))
+        .mistake("operations", |m| numbers(2 * m.pair()))
         .mistake("scores-alone", |m| {
             if_shared(m, |[h, _, k, _]| h * k, |m| numbers(m.pair()))
         })
@@ -276,6 +295,16 @@ fn cached_tokens() -> Exercise<Windowed> {
         )
     })
     .hidden_by(|| Windowed::of(2, 2, 5, 8))
+    .mistake("one-more", |w| {
+        w.wrong(|[full, slides, window, n]| full * n + slides * n.min(window + 1))
+    })
+    .hidden_by(|| Windowed::of(2, 2, 8, 5))
+    .mistake("one-less", |w| {
+        w.wrong(|[full, slides, window, n]| {
+            full * n + slides * n.min(window.saturating_sub(1))
+        })
+    })
+    .hidden_by(|| Windowed::of(2, 2, 8, 5))
     .mistake("all-and-window", |w| {
         w.wrong(|[full, slides, window, n]| {
             (full + slides) * n + slides * n.min(window)
@@ -329,6 +358,10 @@ fn touched_exercise() -> Exercise<Routed> {
     .mistake("one-token", |r| r.wrong(|_, k, _| k))
     .hidden_by(one_token)
     .mistake("a-share", |r| r.wrong(|e, k, b| 1.0 - (1.0 - k / e).powf(b)))
+    .mistake("one-token-less", |r| {
+        r.wrong(|e, k, b| e * (1.0 - (1.0 - k / e).powf(b - 1.0)))
+    })
+    .hidden_by(|| Routed { experts: 8, chosen: 8, tokens: 3 })
     .mistake("one-chosen", |r| r.wrong(|e, _, b| e * (1.0 - (1.0 - 1.0 / e).powf(b))))
     .hidden_by(|| Routed { experts: 8, chosen: 1, tokens: 3 })
     .mistake("all", |r| r.wrong(|e, _, _| e))
@@ -498,6 +531,13 @@ fn step() -> Exercise<Asked> {
         let model = Model { tied: true, ..small_model(1, None) };
         Asked::of(model, 4, 2, [2.0, 2.0])
     })
+    .mistake("operations", |a| step_of(bytes(a), 2.0 * multiply_adds(a)))
+    .mistake("no-cache", |a| step_of(a.needed() * a.weight_bytes(), multiply_adds(a)))
+    .hidden_by(|| Asked::of(small_model(1, None), 0, 2, [2.0, 2.0]))
+    .mistake("looked-at-once", |a| {
+        step_of(bytes(a), a.batch() * a.passed() + a.pairs())
+    })
+    .hidden_by(|| Asked::plain(1))
     .mistake("arithmetic-of-one", |a| step_of(bytes(a), a.passed() + a.pairs()))
     .hidden_by(|| Asked::plain(1))
     .mistake("weights-computed-once", |a| {
@@ -583,6 +623,12 @@ fn seconds() -> Exercise<Roofed> {
         r.from(|reading, computing| reading.max(computing / 2.0))
     })
     .hidden_by(|| Roofed::of(100.0, 4.0, 1.0, 10.0))
+    .mistake("twice-the-reading", |r| {
+        r.from(|reading, computing| (2.0 * reading).max(computing))
+    })
+    .hidden_by(|| Roofed::of(8.0, 300.0, 5.0, 1.0))
+    .mistake("mean-of-both", |r| r.from(f64::midpoint))
+    .hidden_by(|| Roofed::of(8.0, 4.0, 1.0, 1.0))
     .mistake("reading-alone", |r| r.from(|reading, _| reading))
     .hidden_by(|| Roofed::of(100.0, 4.0, 1.0, 10.0))
     .mistake("computing-alone", |r| r.from(|_, computing| computing))

@@ -1,0 +1,544 @@
+//! How wrong numbers come from the right ones: in sentences that hold of every case that
+//! they speak of, whatever the exercise.
+
+use std::collections::BTreeSet;
+
+use nalgebra::DMatrix;
+
+use crate::{
+    answer::Value,
+    features::{Features, Given},
+    outcome::Outcome,
+};
+
+/// A case that is wrong.
+pub(crate) struct WrongCase<'a> {
+    pub given: &'a Given,
+    pub features: &'a Features,
+    pub mine: &'a Outcome,
+    pub right: &'a Outcome,
+}
+
+/// Fewer cases say nothing.
+const ENOUGH: usize = 3;
+
+/// What holds of the wrong cases.
+pub(crate) fn seen(cases: &[WrongCase]) -> Vec<String> {
+    let mut told = refusals(cases);
+    let numeric: Vec<&WrongCase> =
+        cases.iter().filter(|case| is_numeric(case)).collect();
+    let parts = parts(&numeric);
+    let wrong: BTreeSet<&str> =
+        parts.iter().filter(|part| part.differs()).map(|part| &*part.name).collect();
+    let all: BTreeSet<&str> = parts.iter().map(|part| &*part.name).collect();
+    let right: Vec<&str> = all.difference(&wrong).copied().collect();
+    if !right.is_empty() && !wrong.is_empty() && numeric.len() >= ENOUGH {
+        told.push(format!(
+            "Only {} differs; {} is right in all cases.",
+            listed(&wrong.iter().copied().collect::<Vec<_>>()),
+            listed(&right)
+        ));
+    }
+    for name in wrong.iter().take(2) {
+        let differ = parts.iter().filter(|part| part.name == *name && part.differs());
+        told.extend(of_part(name, &differ.collect::<Vec<_>>()));
+    }
+    told
+}
+
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+}
+
+fn is_refused(outcome: &Outcome) -> bool {
+    outcome.parts().iter().any(|(_, part)| matches!(part, Value::Refused(_)))
+}
+
+fn is_numeric(case: &WrongCase) -> bool {
+    case.mine.panic().is_none() && is_refused(case.mine) == is_refused(case.right)
+}
+
+/// Errors where there should be none, and none where there should be one.
+fn refusals(cases: &[WrongCase]) -> Vec<String> {
+    let count =
+        |is: &dyn Fn(&WrongCase) -> bool| cases.iter().filter(|c| is(c)).count();
+    let panics = |case: &WrongCase| case.mine.panic().is_some();
+    let wanted = |case: &WrongCase| is_refused(case.right);
+    let told = [
+        (
+            count(&|c| panics(c) && wanted(c)),
+            "an error is expected, and your function panics",
+        ),
+        (
+            count(&|c| panics(c) && !wanted(c)),
+            "an answer is expected, and your function panics",
+        ),
+        (
+            count(&|c| !panics(c) && wanted(c) && !is_refused(c.mine)),
+            "an error is expected, and your function gives an answer",
+        ),
+        (
+            count(&|c| !panics(c) && !wanted(c) && is_refused(c.mine)),
+            "an answer is expected, and your function gives an error",
+        ),
+    ];
+    let told = told.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, what)| match (count, cases.len()) {
+        (1, 1) => format!("In the one case that is wrong, {what}."),
+        (count, all) if count == all => format!("In all of these, {what}."),
+        (count, _) => format!("In {count} of these, {what}."),
+    })
+    .collect()
+}
+
+/// One part of an answer in one case, where both are numbers.
+struct Part<'a> {
+    name: String,
+    mine: &'a DMatrix<f32>,
+    right: &'a DMatrix<f32>,
+    case: &'a WrongCase<'a>,
+}
+
+impl Part<'_> {
+    fn differs(&self) -> bool {
+        !same(self.mine, self.right)
+    }
+}
+
+/// Numbers of the parts, under names that do not count: `weights of head 1` is one of the
+/// `weights of head`.
+fn parts<'a>(cases: &[&'a WrongCase<'a>]) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    for case in cases {
+        for (name, right) in case.right.parts() {
+            let found = case.mine.parts().iter().find(|(found, _)| found == name);
+            if let (Some((_, Value::Numbers(mine))), Value::Numbers(right)) =
+                (found, right)
+            {
+                parts.push(Part { name: uncounted(name), mine, right, case });
+            }
+        }
+    }
+    parts
+}
+
+fn uncounted(name: &str) -> String {
+    let without: String = name.chars().filter(|c| !c.is_ascii_digit()).collect();
+    without.replace(" ,", ",").trim().to_owned()
+}
+
+fn near(a: f32, b: f32) -> bool {
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 2e-4 * b.abs().max(1.0)
+}
+
+fn same(a: &DMatrix<f32>, b: &DMatrix<f32>) -> bool {
+    a.shape() == b.shape() && a.iter().zip(b).all(|(a, b)| near(*a, *b))
+}
+
+/// What holds of a part, wherever it differs.
+fn of_part(name: &str, parts: &[&Part]) -> Vec<String> {
+    if parts.len() < ENOUGH {
+        return Vec::new();
+    }
+    let all = |is: &dyn Fn(&Part) -> bool| parts.iter().all(|part| is(part));
+    if all(&|part| same(&part.mine.transpose(), part.right)) {
+        return vec![format!("Your `{name}` is the right one transposed.")];
+    }
+    if all(&|part| part.mine.shape() != part.right.shape()) {
+        return vec![shapes(name, parts)];
+    }
+    let told: Vec<&Part> =
+        parts.iter().copied().filter(|p| p.mine.shape() == p.right.shape()).collect();
+    let mut sentences = Vec::new();
+    if told.len() < parts.len() {
+        let others = parts.len() - told.len();
+        sentences
+            .push(format!("`{name}` has another shape than it should {others} times."));
+    }
+    if told.len() < ENOUGH {
+        return sentences;
+    }
+    let whole = as_it_came(name, &told)
+        .or_else(|| rearranged(name, &told))
+        .or_else(|| shifted(name, &told))
+        .or_else(|| multiplied(name, &told));
+    match whole {
+        Some(sentence) => sentences.push(sentence),
+        None if name.contains("weights") => {
+            sentences.extend(tempered(name, &told).or_else(|| shared(name, &told)));
+            sentences.extend(hidden(name, &told));
+            sentences.extend(placed(name, &told));
+        }
+        None => sentences.extend(placed(name, &told)),
+    }
+    sentences.extend(not_numbers(name, &told));
+    sentences
+}
+
+fn shapes(name: &str, parts: &[&Part]) -> String {
+    let more = |of: fn(&DMatrix<f32>) -> usize| {
+        let more =
+            |part: &Part| of(part.mine).cast_signed() - of(part.right).cast_signed();
+        let first = more(parts[0]);
+        parts.iter().all(|part| more(part) == first).then_some(first)
+    };
+    let counted = |more: isize, what: &str| {
+        let s = if more.abs() == 1 { "" } else { "s" };
+        let than = if more > 0 { "many" } else { "few" };
+        format!("Your `{name}` has {} {what}{s} too {than}.", more.abs())
+    };
+    match (more(DMatrix::nrows), more(DMatrix::ncols)) {
+        (Some(rows), Some(0)) => counted(rows, "row"),
+        (Some(0), Some(columns)) => counted(columns, "column"),
+        _ => format!("Your `{name}` has another shape than it should."),
+    }
+}
+
+/// What was given, instead of an answer.
+fn as_it_came(name: &str, parts: &[&Part]) -> Option<String> {
+    let first = parts.first()?.case.given;
+    let came = |part: &Part, given: &str| {
+        part.case.given.iter().any(|(other, value)| {
+            other == given && matches!(value, Value::Numbers(m) if same(part.mine, m))
+        })
+    };
+    let mut names = first.iter().map(|(given, _)| given);
+    let given = names.find(|given| parts.iter().all(|part| came(part, given)))?;
+    Some(format!("Your `{name}` is `{given}`, as it came."))
+}
+
+fn rearranged(name: &str, parts: &[&Part]) -> Option<String> {
+    type Arrange = fn(&DMatrix<f32>) -> DMatrix<f32>;
+    let reversed_rows: Arrange =
+        |m| DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(m.nrows() - 1 - i, j)]);
+    let reversed_columns: Arrange =
+        |m| DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(i, m.ncols() - 1 - j)]);
+    let ways: [(Arrange, &str); 4] = [
+        (|m| m * 0.0, "all zeros"),
+        (|m| -m, "the right one with the other sign"),
+        (reversed_rows, "the right one with its rows in the opposite order"),
+        (reversed_columns, "the right one with its columns in the opposite order"),
+    ];
+    let holds =
+        |arrange: Arrange| parts.iter().all(|p| same(p.mine, &arrange(p.right)));
+    let (_, words) = ways.into_iter().find(|(arrange, _)| holds(*arrange))?;
+    Some(format!("Your `{name}` is {words}."))
+}
+
+/// The same number too much everywhere.
+fn shifted(name: &str, parts: &[&Part]) -> Option<String> {
+    let by = |part: &Part| {
+        let by = part
+            .mine
+            .iter()
+            .zip(part.right)
+            .map(|(m, r)| m - r)
+            .find(|d| d.is_finite())?;
+        let moved = part.right.add_scalar(by);
+        same(part.mine, &moved).then_some(by)
+    };
+    let by: Vec<(f32, &Features)> = parts
+        .iter()
+        .map(|part| Some((by(part)?, part.case.features)))
+        .collect::<Option<_>>()?;
+    let constant = by.iter().all(|(d, _)| near(*d, by[0].0));
+    if constant {
+        let (by, more) = (by[0].0.abs(), if by[0].0 > 0.0 { "large" } else { "small" });
+        return Some(format!(
+            "Every number of your `{name}` is too {more} by {}.",
+            rounded(by)
+        ));
+    }
+    let words = fitted(&by)?;
+    Some(format!("To every number of your `{name}` {words} was added."))
+}
+
+/// A factor that a case has throughout.
+fn multiplied(name: &str, parts: &[&Part]) -> Option<String> {
+    let factor = |part: &Part| {
+        let pairs = part.mine.iter().zip(part.right);
+        let finite =
+            pairs.filter(|(m, r)| m.is_finite() && r.is_finite() && **r != 0.0);
+        let (mine, right) = finite.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+        let factor = mine / right;
+        let scaled = part.right.map(|r| if r == 0.0 { 0.0 } else { r * factor });
+        same(part.mine, &scaled).then_some(factor)
+    };
+    let factors: Vec<(f32, &Features)> = parts
+        .iter()
+        .map(|part| Some((factor(part)?, part.case.features)))
+        .collect::<Option<_>>()?;
+    let one_number = parts.iter().all(|part| part.right.len() == 1);
+    match fitted(&factors) {
+        Some(words) => Some(format!("Your `{name}` is the right one times {words}.")),
+        None if one_number => None,
+        None => Some(format!(
+            "Your `{name}` is the right one times a number, which is another in each case."
+        )),
+    }
+}
+
+/// Softmax of scores that were multiplied by something.
+fn tempered(name: &str, parts: &[&Part]) -> Option<String> {
+    let factor = |part: &Part| -> Option<f32> {
+        let mut found: Option<(f32, f32)> = None;
+        for (mine, right) in part.mine.row_iter().zip(part.right.row_iter()) {
+            let seen = |j: &usize| mine[*j] > 1e-5 && right[*j] > 1e-5;
+            let keys: Vec<usize> = (0..right.len()).filter(seen).collect();
+            for (at, i) in keys.iter().enumerate() {
+                for j in &keys[at + 1..] {
+                    let apart = (right[*i] / right[*j]).ln();
+                    let factor = (mine[*i] / mine[*j]).ln() / apart;
+                    if apart.abs() > 0.1
+                        && found.is_none_or(|(best, _)| apart.abs() > best)
+                    {
+                        found = Some((apart.abs(), factor));
+                    }
+                }
+            }
+        }
+        let (_, factor) = found?;
+        let again = |row: usize| {
+            let powers: Vec<f32> =
+                part.right.row(row).iter().map(|r| r.powf(factor)).collect();
+            let sum: f32 = powers.iter().sum();
+            let mine = part.mine.row(row);
+            sum == 0.0
+                || mine.iter().zip(&powers).all(|(m, p)| (m - p / sum).abs() < 2e-3)
+        };
+        (0..part.right.nrows()).all(again).then_some(factor)
+    };
+    let factors: Vec<(f32, &Features)> = parts
+        .iter()
+        .map(|part| Some((factor(part)?, part.case.features)))
+        .collect::<Option<_>>()?;
+    let words = fitted(&factors)?;
+    Some(format!(
+        "Your `{name}` is what softmax gives for the right scores times {words}."
+    ))
+}
+
+/// Weights that do not sum to one.
+fn shared(name: &str, parts: &[&Part]) -> Option<String> {
+    let sums_to_one = |m: &DMatrix<f32>| {
+        m.row_iter().all(|row| near(row.sum(), 1.0) || near(row.sum(), 0.0))
+    };
+    let shares = |part: &Part| {
+        sums_to_one(part.right) && part.mine.iter().all(|x| x.is_finite())
+    };
+    let wrong = parts.iter().filter(|p| shares(p) && !sums_to_one(p.mine)).count();
+    let down = |part: &&Part| sums_to_one(&part.mine.transpose());
+    if wrong == 0 {
+        return None;
+    }
+    let also = if parts.iter().all(down) { ", its columns do" } else { "" };
+    Some(format!(
+        "The rows of your `{name}` do not sum to one in {wrong} of {}{also}.",
+        parts.len()
+    ))
+}
+
+/// Keys that have weight and should have none, or the reverse.
+fn hidden(name: &str, parts: &[&Part]) -> Vec<String> {
+    let any = |part: &Part, is: fn(f32, f32) -> bool| {
+        part.mine.iter().zip(part.right).any(|(m, r)| is(*m, *r))
+    };
+    let count = |is: fn(f32, f32) -> bool| parts.iter().filter(|p| any(p, is)).count();
+    let shown = count(|mine, right| right == 0.0 && mine.abs() > 1e-4);
+    let blind = count(|mine, right| right > 1e-4 && mine == 0.0);
+    let told = [
+        (shown, "a key has weight that the query must not see"),
+        (blind, "a key has no weight that the query sees"),
+    ];
+    let told = told.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, what)| {
+        format!("In {count} of {} of your `{name}`, {what}.", parts.len())
+    })
+    .collect()
+}
+
+fn not_numbers(name: &str, parts: &[&Part]) -> Vec<String> {
+    let count = |is: fn(f32) -> bool| {
+        let odd = |part: &&&Part| {
+            let pairs = part.mine.iter().zip(part.right);
+            pairs.into_iter().any(|(mine, right)| is(*mine) && !is(*right))
+        };
+        parts.iter().filter(odd).count()
+    };
+    let told =
+        [(count(f32::is_nan), "NaN"), (count(f32::is_infinite), "infinite numbers")];
+    let told = told.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, what)| {
+        format!(
+            "{count} of {} of your `{name}` hold {what} that should not.",
+            parts.len()
+        )
+    })
+    .collect()
+}
+
+/// Where in a matrix the wrong numbers stand.
+fn placed(name: &str, parts: &[&Part]) -> Option<String> {
+    type Place = fn((usize, usize), (usize, usize)) -> bool;
+    let places: [(Place, &str); 8] = [
+        (|(i, _), _| i == 0, "in the first row only"),
+        (|(i, _), (rows, _)| i + 1 == rows, "in the last row only"),
+        (|(_, j), _| j == 0, "in the first column only"),
+        (|(_, j), (_, columns)| j + 1 == columns, "in the last column only"),
+        (|(i, _), _| i > 0, "in every row but the first"),
+        (|(_, j), _| j > 0, "in every column but the first"),
+        (|(i, j), _| j > i, "right of the diagonal only"),
+        (|(i, j), _| j < i, "left of the diagonal only"),
+    ];
+    let large = |part: &&&Part| part.right.nrows() > 1 && part.right.ncols() > 1;
+    if parts.iter().filter(large).count() < ENOUGH {
+        return None;
+    }
+    let within = |place: Place| {
+        parts.iter().all(|part| {
+            let shape = part.right.shape();
+            let cells = (0..shape.0).flat_map(|i| (0..shape.1).map(move |j| (i, j)));
+            cells
+                .filter(|at| !near(part.mine[*at], part.right[*at]))
+                .all(|at| place(at, shape))
+        })
+    };
+    let (_, words) = places.into_iter().find(|(place, _)| within(*place))?;
+    Some(format!("Your `{name}` differs {words}."))
+}
+
+/// A number of each case as a constant, or from the sizes of the case.
+fn fitted(numbers: &[(f32, &Features)]) -> Option<String> {
+    let (first, features) = *numbers.first()?;
+    let close = |a: f32, b: f32| (a - b).abs() <= 2e-3 * b.abs().max(1e-3);
+    if numbers.iter().all(|(number, _)| close(*number, first)) {
+        return Some(rounded(first));
+    }
+    let mut distinct: Vec<f32> = numbers.iter().map(|(number, _)| *number).collect();
+    distinct.sort_by(f32::total_cmp);
+    distinct.dedup_by(|a, b| close(*a, *b));
+    if numbers.len() <= ENOUGH || distinct.len() < 2 {
+        return None;
+    }
+    let names: Vec<&String> = features.sizes.keys().collect();
+    let of = |name: &String, power: f32, features: &Features| {
+        features.sizes.get(name).map(|size| size.powf(power))
+    };
+    let powers = [
+        (1.0, ""),
+        (-1.0, "1 over "),
+        (0.5, "the root of "),
+        (-0.5, "1 over the root of "),
+        (2.0, "the square of "),
+        (-2.0, "1 over the square of "),
+    ];
+    for name in &names {
+        for (power, words) in powers {
+            let ratio =
+                |(number, f): &(f32, &Features)| Some(number / of(name, power, f)?);
+            let Some(ratios) = numbers.iter().map(ratio).collect::<Option<Vec<f32>>>()
+            else {
+                continue;
+            };
+            if ratios.iter().all(|ratio| ratio.is_finite() && close(*ratio, ratios[0]))
+            {
+                let ratio = if close(ratios[0], 1.0) {
+                    String::new()
+                } else {
+                    format!("{} times ", rounded(ratios[0]))
+                };
+                return Some(format!("{ratio}{words}{name}"));
+            }
+        }
+    }
+    if distinct.len() < 3 {
+        return None;
+    }
+    for (at, one) in names.iter().enumerate() {
+        for two in &names[at + 1..] {
+            for (power, words) in &powers[..4] {
+                for (other, other_words) in &powers[..4] {
+                    let fits = |(number, f): &(f32, &Features)| {
+                        let product = of(one, *power, f).zip(of(two, *other, f));
+                        product.is_some_and(|(a, b)| close(*number, a * b))
+                    };
+                    if numbers.iter().all(fits) {
+                        return Some(format!("{words}{one} times {other_words}{two}"));
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+fn rounded(number: f32) -> String {
+    let text = format!("{number:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WrongCase, seen};
+    use crate::{
+        Answer, Value,
+        features::Features,
+        outcome::{Outcome, outcome},
+    };
+    use nalgebra::DMatrix;
+
+    /// What is seen if `wrong` answers in place of `x`.
+    fn told(part: &str, wrong: fn(&DMatrix<f32>) -> Value) -> String {
+        let given: Vec<Vec<(String, Value)>> = (1..12)
+            .map(|seed| {
+                let (rows, columns) = (1 + seed % 3, 1 + seed % 4);
+                let number = |i, j| ((7 * i + 3 * j + seed) % 5) as f32 + 1.0;
+                let x = DMatrix::from_fn(rows, columns, number);
+                vec![("x".to_owned(), Value::from(x))]
+            })
+            .collect();
+        let x = |given: &[(String, Value)]| match &given[0].1 {
+            Value::Numbers(x) => x.clone(),
+            _ => unreachable!("all given values are numbers"),
+        };
+        let features: Vec<Features> = given.iter().map(|g| Features::of(g)).collect();
+        let right: Vec<Outcome> =
+            given.iter().map(|g| outcome(|| Answer::of(part, x(g) * 2.0))).collect();
+        let mine: Vec<Outcome> =
+            given.iter().map(|g| outcome(|| Answer::of(part, wrong(&x(g))))).collect();
+        let cases = (0..given.len()).map(|at| WrongCase {
+            given: &given[at],
+            features: &features[at],
+            mine: &mine[at],
+            right: &right[at],
+        });
+        seen(&cases.collect::<Vec<_>>()).join(" ")
+    }
+
+    #[test]
+    fn what_holds_of_every_case_is_told() {
+        for (wrong, words) in [
+            ((|x| Value::from(x)) as fn(&DMatrix<f32>) -> Value, "is `x`, as it came"),
+            (|x| Value::from(x * -2.0), "with the other sign"),
+            (|x| Value::from(x.transpose() * 2.0), "transposed"),
+            (|x| Value::from(x * 6.0), "times 3"),
+            (|x| Value::from((x * 2.0).add_scalar(1.0)), "too large by 1"),
+            (
+                |x| Value::from(x * 2.0 * (x.ncols() as f32).sqrt()),
+                "times the root of the width of `x`",
+            ),
+            (|x| Value::from((x * 2.0).insert_row(0, 0.0)), "1 row too many"),
+            (|x| Value::from(x * f32::NAN), "hold NaN"),
+            (|_| Value::Refused("no".to_owned()), "your function gives an error"),
+        ] {
+            let told = told("y", wrong);
+            assert!(told.contains(words), "{words:?} is not in {told:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_that_does_not_hold() {
+        let told = told("y", |x| Value::from(x.map(|x| x * x + 0.25)));
+        assert_eq!(told, "");
+    }
+}
