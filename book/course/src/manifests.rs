@@ -197,6 +197,8 @@ pub(crate) fn mine(
     let library = manifest.entry("lib").or_insert_with(|| Value::Table(Table::new()));
     if let Some(library) = library.as_table_mut() {
         library.insert("name".to_owned(), Value::String(ident(&chapter.name)));
+        // The chapter has none in its library; a reader may write some.
+        library.remove("test");
     }
     if let Some(needed) =
         manifest.get_mut("dev-dependencies").and_then(Value::as_table_mut)
