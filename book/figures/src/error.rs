@@ -6,7 +6,7 @@ pub enum FigureError {
     /// Names become file names and ids.
     #[error("figure name {0:?}: expected lower-case letters, digits and hyphens")]
     Name(String),
-    /// One of the [`Words`] is empty.
+    /// One of the [`Words`](crate::Words) is empty.
     #[error("figure {figure}: its {part} is empty")]
     Words {
         /// The figure's name.
