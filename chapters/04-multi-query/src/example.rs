@@ -166,11 +166,13 @@ pub fn hidden_widths() -> Result<String> {
 /// # Errors
 /// When the model's slices cannot be read.
 pub fn losses() -> Result<String> {
-    let mut text = String::from("layer   one key  one value  both\n");
-    for (layer, Loss { keys, values, both }) in
-        experiments::losses()?.iter().enumerate()
-    {
-        writeln!(text, "{layer:>5} {keys:>9.2} {values:>10.2} {both:>5.2}")?;
+    let mut text = String::from("layer  one key  one value   both  aligned\n");
+    for (layer, loss) in experiments::losses()?.iter().enumerate() {
+        let Loss { keys, values, both, aligned } = loss;
+        writeln!(
+            text,
+            "{layer:>5} {keys:>8.2} {values:>10.2} {both:>6.2} {aligned:>8.2}"
+        )?;
     }
     Ok(text)
 }
@@ -328,6 +330,11 @@ pub fn facts() -> Result<String> {
     };
     fact("least_error", format!("{:.2}", both(f32::min)))?;
     fact("most_error", format!("{:.2}", both(f32::max)))?;
+    let aligned = |pick: fn(f32, f32) -> f32| {
+        losses.iter().map(|l| l.aligned).reduce(pick).unwrap_or_default()
+    };
+    fact("least_aligned", format!("{:.2}", aligned(f32::min)))?;
+    fact("most_aligned", format!("{:.2}", aligned(f32::max)))?;
 
     let layer = Layer::load(3)?;
     for (name, projection) in [("key", &layer.k_proj), ("value", &layer.v_proj)] {

@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod alignment;
 pub mod example;
 pub mod experiments;
 pub mod figures;

@@ -1,13 +1,16 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p grouped-query` shows the first of them and the errors of conversion.
 
-use crate::experiments::{self, HEADS, KV_HEADS, LAYERS, Llama, METHODS, Recorded};
+use crate::experiments::{
+    self, Aligned, HEADS, KV_HEADS, LAYERS, Llama, METHODS, Recorded,
+};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
 use anyhow::Result;
 use attention::example::grouped as thousands;
 use attention::{Linear, Mask, attend};
 use minilm::models;
 use multi_head::Projected;
+use multi_query::alignment::{Freedom, turn_heads, turns};
 use nalgebra::{DMatrix, dmatrix};
 use std::fmt::Write;
 
@@ -149,6 +152,72 @@ pub fn errors() -> Result<String> {
     Ok(text)
 }
 
+/// One head in two bases: its mean with itself, before and after the second is turned back.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn two_bases() -> Result<String> {
+    let heads = dmatrix![3.0, 1.0, 1.0, -3.0; 0.0, 2.0, 2.0, 0.0; 1.0, 0.0, 0.0, -1.0];
+    let mean = |heads| -> Result<DMatrix<f32>> {
+        let linear = Linear::new(heads, None)?;
+        let mut pool = Pool::new(Groups::new(2, 1)?, Pooling::Mean);
+        Ok(pool.linear("k_proj", &linear)?.weight().clone())
+    };
+    let turns = turns(&heads, 2, Freedom::Any)?;
+    // Only how the heads lie to each other counts, so head 0 may stay where it is.
+    let back = (&turns[1] * turns[0].transpose()).map(|x| x.round() + 0.0);
+    let turns = [DMatrix::identity(2, 2), back];
+    let turned = turn_heads(&heads, &turns)?;
+    Ok([
+        table("W_K: head 0 | head 1", &[""; 3], &heads, 0),
+        table("mean as they are", &[""; 3], &mean(heads.clone())?, 1),
+        table("R: what head 1 is multiplied with", &[""; 2], &turns[1], 0),
+        table("head 0 | head 1 R", &[""; 3], &turned, 0),
+        table("mean after turning", &[""; 3], &mean(turned)?, 0),
+    ]
+    .join("\n"))
+}
+
+/// What conversion costs when the heads are turned first, on average over all layers.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn aligned() -> Result<String> {
+    let mut text = String::from("          as they  values  and keys  and keys\n");
+    text += "kv heads      are  turned  in pairs    freely\n";
+    for row in experiments::aligned()? {
+        let Aligned { kv_heads, mean, values, pairs, all } = row;
+        writeln!(
+            text,
+            "{kv_heads:>8} {mean:>8.2} {values:>7.2} {pairs:>9.2} {all:>9.2}"
+        )?;
+    }
+    Ok(text)
+}
+
+/// Numbers per token and layer on each device, when the cache of a layer of 32 heads is
+/// divided.
+///
+/// # Errors
+/// When a `String` cannot be written to.
+pub fn devices() -> Result<String> {
+    let devices = [1, 2, 4, 8];
+    let mut text = String::from("          on each of so many devices\nkv heads");
+    for count in devices {
+        write!(text, " {count:>6}")?;
+    }
+    text.push('\n');
+    for kv_heads in [32, 8, 4, 1] {
+        write!(text, "{kv_heads:>8}")?;
+        for count in devices {
+            let numbers = experiments::per_device(kv_heads, Llama::HEAD_DIM, count);
+            write!(text, " {:>6}", thousands(numbers as u64))?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
 /// The error when only keys or only values are pooled.
 ///
 /// # Errors
@@ -259,6 +328,29 @@ pub fn facts() -> Result<String> {
     for kv_heads in KV_HEADS {
         let weight = experiments::it_animal(kv_heads)?;
         fact(&format!("it_animal_{kv_heads}"), format!("{weight:.2}"))?;
+    }
+    let layer = minilm::Layer::load(5)?;
+    for &kv_heads in &KV_HEADS[1..] {
+        let value = experiments::aligned_error(&layer, kv_heads, Freedom::Any)?;
+        fact(&format!("aligned_{kv_heads}"), format!("{value:.2}"))?;
+    }
+    for row in experiments::aligned()? {
+        let Aligned { kv_heads, mean, values, pairs, all } = *row;
+        for (name, value) in
+            [("mean", mean), ("values", values), ("pairs", pairs), ("all", all)]
+        {
+            fact(&format!("long_{name}_{kv_heads}"), format!("{value:.2}"))?;
+        }
+    }
+    let [before, after] = experiments::cosines()?;
+    for (name, cosines) in [("before", before), ("after", after)] {
+        let [diagonal, all] = experiments::likeness(&cosines);
+        fact(&format!("diagonal_{name}"), format!("{diagonal:.2}"))?;
+        fact(&format!("cosine_{name}"), format!("{all:.2}"))?;
+    }
+    for (name, kv_heads) in [("multi_head", 32), ("8", 8), ("1", 1)] {
+        let numbers = experiments::per_device(kv_heads, Llama::HEAD_DIM, 8);
+        fact(&format!("device_{name}"), thousands(numbers as u64))?;
     }
     let [keys, values] = experiments::keys_or_values(6)?;
     fact("keys_6", format!("{keys:.2}"))?;

@@ -17,6 +17,8 @@
 //! # Ok::<(), grouped_query::GroupError>(())
 //! ```
 
+mod aligning;
+pub mod alignment;
 pub mod convert;
 pub mod example;
 pub mod experiments;
