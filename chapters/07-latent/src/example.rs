@@ -3,7 +3,7 @@
 
 use crate::experiments::{
     self, BEFORE, CACHED, CHUNKS, DEEPSEEK, KV_HEADS, LARGE_MHA, LowRank, Machine,
-    Mistake, RANKS, SCALED, V2, V2_LITE, Work, small,
+    Mistake, PARTS_OF, RANKS, SCALED, V2, V2_LITE, Work, small,
 };
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::Result;
@@ -373,6 +373,17 @@ pub fn facts() -> Result<String> {
     fact("crossing_before", format!("{:.0}", SCALED.crossing_after(BEFORE)))?;
     fact("crossing_measured", format!("{:.0}", experiments::measured_crossing()?))?;
     fact("before", count(BEFORE))?;
+    fact("parts_of", count(PARTS_OF))?;
+    for part in ["expand", "scores", "softmax", "average"] {
+        let case = format!("part_{part}");
+        let ms = experiments::recorded()?.milliseconds(&case, PARTS_OF)?;
+        fact(&case, format!("{ms:.1}"))?;
+    }
+    for form in ["naive", "absorbed"] {
+        let case = format!("chunk_{form}");
+        let ms = experiments::recorded()?.milliseconds(&case, PARTS_OF)?;
+        fact(&format!("parts_{form}"), format!("{ms:.1}"))?;
+    }
     let machine = Machine::recorded()?;
     fact("machine_adds", format!("{:.0}", machine.multiply_adds / 1e9))?;
     fact("machine_reads", format!("{:.1}", machine.numbers / 1e9))?;

@@ -380,5 +380,9 @@ pub fn facts() -> Result<String> {
     fact("per_token_1024", per_token(1024)?)?;
     fact("per_token_8192", per_token(8192)?)?;
     fact("per_token_32768", per_token(32_768)?)?;
+    for n in [1024, 32_768] {
+        let share = 1e3 * recorded.milliseconds("condense", n)? / n as f64;
+        fact(&format!("condense_per_token_{n}"), format!("{share:.1}"))?;
+    }
     Ok(text)
 }
