@@ -355,6 +355,7 @@ pub fn facts() -> Result<String> {
     fact("softmax_share", format!("{:.0} %", 100.0 * share))?;
     fact("doubling_256", ratio(("attend", 512), ("attend", 256))?)?;
     fact("doubling_2048", ratio(("attend", 4096), ("attend", 2048))?)?;
+    fact("doubling_softmax", ratio(("softmax", 4096), ("softmax", 2048))?)?;
     Ok(text)
 }
 

@@ -117,6 +117,9 @@ fn attend_all(q: &DMatrix<f32>, cache: &KvCache, mask: &Mask) {
     black_box((0..WIDE.1).into_par_iter().map(one).collect::<Vec<_>>());
 }
 
+/// Attention of queries to keys and values.
+type Version = fn([DMatrixView<f32>; 3]);
+
 /// One query over a long cache: as chapter 1 has it, in the plain way that copies nothing,
 /// and in the way of decoding.
 fn one_query(turns: &mut Turns) {
@@ -128,7 +131,7 @@ fn one_query(turns: &mut Turns) {
         ]);
         let keys = Rc::clone(&all);
         turns.add("transpose", n, move || timed(|| keys[1].transpose()));
-        let versions: [(&str, fn([DMatrixView<f32>; 3])); 3] = [
+        let versions: [(&str, Version); 3] = [
             ("attend", |[q, k, v]| {
                 black_box(attend(q, k, v, &Mask::None)).expect("the shapes fit");
             }),

@@ -59,7 +59,7 @@ fn step(turns: &mut Turns, tokens: usize) -> Result<()> {
         Rc::new([2, 3].map(|seed| normal(tokens, BENCH_HEADS * BENCH_HEAD_DIM, seed)));
     let same = Rc::clone(&as_much);
     turns.add("read", tokens, move || {
-        timed(|| sum_on_all_cores(&same.each_ref().map(|all| all.as_slice())))
+        timed(|| sum_on_all_cores(&same.each_ref().map(DMatrix::as_slice)))
     });
     turns.add("read_alone", tokens, move || {
         timed(|| as_much.each_ref().map(|all| sum(all.as_slice())))

@@ -81,12 +81,12 @@ fn chunk<'a>(
         [("chunk_naive", Form::Naive), ("chunk_absorbed", Form::Absorbed)]
     {
         let (q, kept) = (Rc::clone(&q), Rc::clone(&kept));
-        turns.add(name, new, move || match new {
-            1 => tried(|| layer.attend_one(&q, kept.as_view(), form)),
-            _ => {
-                let causal = Mask::Causal { offset: BEFORE };
-                tried(|| layer.attend(&q, kept.as_view(), &causal, form))
+        turns.add(name, new, move || {
+            if new == 1 {
+                return tried(|| layer.attend_one(&q, kept.as_view(), form));
             }
+            let causal = Mask::Causal { offset: BEFORE };
+            tried(|| layer.attend(&q, kept.as_view(), &causal, form))
         });
     }
     Ok(())

@@ -220,6 +220,16 @@ pub struct Speedup {
     pub predicted: f64,
 }
 
+impl Speedup {
+    /// How much larger the larger is, as a share of the smaller: 0 where both agree, 1
+    /// where one is twice the other.
+    #[must_use]
+    pub fn off(self) -> f64 {
+        let ratio = self.measured / self.predicted;
+        ratio.max(1.0 / ratio) - 1.0
+    }
+}
+
 /// Where the recorded times of both forms cross, in new tokens: between two sizes of
 /// chunk, on a straight line in the logarithms.
 ///

@@ -12,6 +12,7 @@ use attention::{Mask, attend};
 use chapter_cli::bench::{Bench, Roofs, Turns, timed, tried};
 use linformer::attend_condensed;
 use linformer::experiments::{BENCH_HEAD_DIM, BENCH_K, normal, random};
+use nalgebra::DMatrix;
 use std::rc::Rc;
 
 const SIZES: [usize; 10] = [256, 384, 512, 640, 768, 1024, 1536, 2048, 4096, 8192];
@@ -45,7 +46,7 @@ fn one_head(turns: &mut Turns, n: usize) -> Result<()> {
     });
     if SIZES.contains(&n) {
         turns.add("attention", n, move || {
-            let [q, k, v] = all.each_ref().map(|all| all.as_view());
+            let [q, k, v] = all.each_ref().map(DMatrix::as_view);
             tried(|| attend(q, k, v, &Mask::None))
         });
     }

@@ -359,6 +359,12 @@ pub fn facts() -> Result<String> {
     fact("leaks_own_stretch", future(Causal::OwnStretch)?.to_string())?;
     fact("leaks_past_stretches", future(Causal::PastStretches)?.to_string())?;
 
+    timed_facts(&mut fact)?;
+    Ok(text)
+}
+
+/// The numbers that come from the recording.
+fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
     let recorded = experiments::recorded()?;
     let attention = recorded.milliseconds("attention", 8192)?;
     let linformer = recorded.milliseconds("linformer", 8192)?;
@@ -384,5 +390,5 @@ pub fn facts() -> Result<String> {
         let share = 1e3 * recorded.milliseconds("condense", n)? / n as f64;
         fact(&format!("condense_per_token_{n}"), format!("{share:.1}"))?;
     }
-    Ok(text)
+    Ok(())
 }

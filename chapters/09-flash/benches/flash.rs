@@ -120,12 +120,12 @@ fn decoding(turns: &mut Turns) -> Result<()> {
         for (name, step) in steps {
             let (q, cache) = (Rc::clone(&q), Rc::clone(&cache));
             turns.add(name, kv_heads, move || {
-                let [k, v] = cache.each_ref().map(|all| all.as_view());
+                let [k, v] = cache.each_ref().map(DMatrix::as_view);
                 timed(|| step(&q, k, v, groups))
             });
         }
         turns.add("read_cache", kv_heads, move || {
-            let [k, v] = cache.each_ref().map(|all| all.as_slice());
+            let [k, v] = cache.each_ref().map(DMatrix::as_slice);
             timed(|| sum_on_all_cores(&[k, v]))
         });
         let mut appending = Appending::new(CACHED, kv_heads * 128)?;
@@ -150,11 +150,11 @@ fn beside_linformer(turns: &mut Turns) -> Result<()> {
         });
         let same = Rc::clone(&all);
         turns.add("one_head_matrix", n, move || {
-            let [q, k, v] = same.each_ref().map(|all| all.as_view());
+            let [q, k, v] = same.each_ref().map(DMatrix::as_view);
             tried(|| attend(q, k, v, &Mask::None))
         });
         turns.add("linformer", n, move || {
-            let ([q, k, v], [e, f]) = (all.each_ref().map(|all| all.as_view()), &along);
+            let ([q, k, v], [e, f]) = (all.each_ref().map(DMatrix::as_view), &along);
             tried(|| attend_condensed(q, k, v, e, f))
         });
     }

@@ -284,6 +284,24 @@ pub fn facts() -> Result<String> {
     let first = experiments::highest_at_first_key()?;
     fact("highest_at_first_key", format!("{:.0} %", 100.0 * first))?;
 
+    facts_of_versions(&mut fact)?;
+    facts_of_comparisons(&mut fact)?;
+    let memory = experiments::memory()?;
+    for n in [8192, 16384] {
+        for case in ["flash", "matrix"] {
+            let mib = memory.mebibytes(case, n)?;
+            fact(&format!("memory_{case}_{n}"), rounded(mib))?;
+        }
+    }
+    fact("score_matrix_mib", thousands((16384_u64.pow(2) * 4) >> 20))?;
+    fact("score_matrix_over_answer", (16384 / 64).to_string())?;
+    Ok(text)
+}
+
+/// What the recording holds of the versions and of tiles.
+fn facts_of_versions(
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
     let recorded = experiments::recorded()?;
     let ms = |case: &str| recorded.milliseconds(case, TIMED);
     fact("timed", thousands(TIMED as u64))?;
@@ -313,7 +331,14 @@ pub fn facts() -> Result<String> {
     let best = best.into_iter().fold(f64::MAX, f64::min);
     fact("tile_16_over_best", format!("{:.2}", tile(16)? / best))?;
     fact("tile_2048_over_best", format!("{:.2}", tile(2048)? / best))?;
+    Ok(())
+}
 
+/// What it holds of decoding, of Linformer, and beside PyTorch.
+fn facts_of_comparisons(
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let recorded = experiments::recorded()?;
     for n in BESIDE {
         for case in ["full", "causal"] {
             let ratio = experiments::ratio(case, n)?.median;
@@ -367,15 +392,5 @@ pub fn facts() -> Result<String> {
             fact(&format!("pytorch_{side}_{kv_heads}"), format!("{ms:.1}"))?;
         }
     }
-
-    let memory = experiments::memory()?;
-    for n in [8192, 16384] {
-        for case in ["flash", "matrix"] {
-            let mib = memory.mebibytes(case, n)?;
-            fact(&format!("memory_{case}_{n}"), rounded(mib))?;
-        }
-    }
-    fact("score_matrix_mib", thousands((16384_u64.pow(2) * 4) >> 20))?;
-    fact("score_matrix_over_answer", (16384 / 64).to_string())?;
-    Ok(text)
+    Ok(())
 }

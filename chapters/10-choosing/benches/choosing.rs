@@ -43,11 +43,11 @@ fn decoding(turns: &mut Turns) -> Result<()> {
         if kv_heads == HEADS {
             let cache = Rc::clone(&cache);
             turns.add("read_cache", READ_MIB, move || {
-                timed(|| sum_on_all_cores(&cache.each_ref().map(|all| all.as_slice())))
+                timed(|| sum_on_all_cores(&cache.each_ref().map(DMatrix::as_slice)))
             });
         }
         turns.add(&format!("decode_{kv_heads}"), CACHED, move || {
-            let [k, v] = cache.each_ref().map(|all| all.as_view());
+            let [k, v] = cache.each_ref().map(DMatrix::as_view);
             tried(|| flash::decode(&q, k, v, groups))
         });
     }

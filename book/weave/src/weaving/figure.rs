@@ -117,7 +117,7 @@ fn measured(metadata: &Metadata) -> Result<String, Flaw> {
 /// Whether a column of data holds times, by the unit in its head. Nothing in the book knows
 /// a time but by measuring it.
 fn is_a_time(column: &str) -> bool {
-    let units = ["s", "ms", "µs", "ns", "seconds", "milliseconds", "GB/s"];
+    let units = ["ms", "µs", "ns", "seconds", "milliseconds", "GB/s"];
     column
         .split(|letter: char| !letter.is_alphanumeric() && letter != '/')
         .any(|word| units.contains(&word))
