@@ -116,45 +116,40 @@ const OF_FEATURES: &[Dial] = &[
         ),
         (
             "halves-first-in-the-second",
-            "The first feature of a half-split pair is in the \
-                                        first half.",
+            "The first feature of a half-split pair is in the first half.",
         ),
     ]),
     dial(&[
         (
             "halves-second-next",
-            "The second feature of a half-split pair is i + pairs, not \
-                                i + 1.",
+            "The second feature of a half-split pair is i + pairs, not i + 1.",
         ),
         (
             "halves-second-by-half",
-            "The second feature of a half-split pair is i + pairs, \
-                                   not i + pairs / 2.",
+            "The second feature of a half-split pair is i + pairs, not i + pairs / 2.",
         ),
         (
             "halves-second-one-less",
-            "The second feature of a half-split pair is i + pairs, \
-                                    and yours is one less.",
+            "The second feature of a half-split pair is i + pairs, and yours is one \
+             less.",
         ),
         (
             "halves-second-one-on",
-            "The second feature of a half-split pair is i + pairs, \
-                                  and yours is one more.",
+            "The second feature of a half-split pair is i + pairs, and yours is one \
+             more.",
         ),
         (
             "halves-second-by-head",
-            "The second feature of a half-split pair is i + pairs, \
-                                   not i + 2 · pairs.",
+            "The second feature of a half-split pair is i + pairs, not i + 2 · pairs.",
         ),
         (
             "halves-second-from-the-end",
-            "The second feature of a half-split pair is \
-                                        i + pairs: yours counts from the end.",
+            "The second feature of a half-split pair is i + pairs: yours counts from \
+             the end.",
         ),
         (
             "halves-second-product",
-            "The second feature of a half-split pair is i + pairs, \
-                                   not i · pairs.",
+            "The second feature of a half-split pair is i + pairs, not i · pairs.",
         ),
         ("halves-second-same", "Both features of a half-split pair are the same one."),
     ]),
@@ -167,8 +162,7 @@ const OF_FEATURES: &[Dial] = &[
     dial(&[
         (
             "neighbors-second-not-doubled",
-            "The second of two neighbors is 2i + 1, not \
-                                          i + 1.",
+            "The second of two neighbors is 2i + 1, not i + 1.",
         ),
         (
             "neighbors-second-two-on",
@@ -176,8 +170,7 @@ const OF_FEATURES: &[Dial] = &[
         ),
         (
             "neighbors-second-by-pairs",
-            "The second of two neighbors is 2i + 1, not \
-                                       2i + pairs.",
+            "The second of two neighbors is 2i + 1, not 2i + pairs.",
         ),
         (
             "neighbors-second-half",
@@ -324,34 +317,31 @@ const OF_FREQUENCIES: &[Dial] = &[
         ("i-over-width", "Your exponent is i / head_dim: it is 2i / head_dim."),
         (
             "two-i-over-pairs",
-            "Your exponent is 2i over the number of pairs: it is 2i over \
-                              head_dim.",
+            "Your exponent is 2i over the number of pairs: it is 2i over head_dim.",
         ),
         (
             "faster-and-faster",
-            "Your exponent has the opposite sign: later pairs turn \
-                               faster, and should turn slower.",
+            "Your exponent has the opposite sign: later pairs turn faster, and should \
+             turn slower.",
         ),
         (
             "integer-division",
-            "Your exponent is a division of whole numbers, which is 0 \
-                              for every pair.",
+            "Your exponent is a division of whole numbers, which is 0 for every pair.",
         ),
         ("one-exponent-for-all", "Your exponent is the same for every pair."),
         (
             "from-one",
-            "Your exponent begins with the second pair's: pairs are counted from \
-                      0.",
+            "Your exponent begins with the second pair's: pairs are counted from 0.",
         ),
         (
             "two-less",
             "Your exponent is 2i / (head_dim - 2), so that the last pair has the \
-                      exponent 1.",
+             exponent 1.",
         ),
         (
             "one-less",
-            "Your exponent is i / (pairs - 1), so that the last pair has the \
-                      exponent 1.",
+            "Your exponent is i / (pairs - 1), so that the last pair has the exponent \
+             1.",
         ),
         ("i-alone", "Your exponent is i, and is not divided."),
         ("two-i-alone", "Your exponent is 2i, and is not divided."),
@@ -374,12 +364,12 @@ const OF_FREQUENCIES: &[Dial] = &[
         (
             "turns",
             "Your frequencies are multiplied by 2π: they are radians per token, not \
-                   turns.",
+             turns.",
         ),
         (
             "over-a-turn",
-            "Your frequencies are divided by 2π: they are radians per token, \
-                         not turns.",
+            "Your frequencies are divided by 2π: they are radians per token, not \
+             turns.",
         ),
         ("doubled", "Your frequencies are twice what they should be."),
         ("halved", "Your frequencies are half of what they should be."),
@@ -388,8 +378,7 @@ const OF_FREQUENCIES: &[Dial] = &[
     dial(&[
         (
             "one-a-feature",
-            "There is a frequency for each feature: there is one for each \
-                           pair.",
+            "There is a frequency for each feature: there is one for each pair.",
         ),
         ("one-pair-less", "The last pair has no frequency."),
         ("first-pair-missing", "The first pair has no frequency."),
@@ -574,18 +563,15 @@ const OF_TURN: &[Dial] = &[
     dial(&[
         (
             "first-minus-b-cos",
-            "The second term of your first number has b cos: it is \
-                               b sin.",
+            "The second term of your first number has b cos: it is b sin.",
         ),
         (
             "first-minus-a-sin",
-            "The second term of your first number has a sin: it is \
-                               b sin.",
+            "The second term of your first number has a sin: it is b sin.",
         ),
         (
             "first-minus-a-cos",
-            "The second term of your first number has a cos: it is \
-                               b sin.",
+            "The second term of your first number has a cos: it is b sin.",
         ),
         ("first-minus-lost", "The term b sin is missing from your first number."),
     ]),
@@ -605,23 +591,19 @@ const OF_TURN: &[Dial] = &[
     dial(&[
         (
             "second-plus-b-sin",
-            "The second term of your second number is b sin: it is \
-                               b cos.",
+            "The second term of your second number is b sin: it is b cos.",
         ),
         (
             "second-plus-a-cos",
-            "The second term of your second number is a cos: it is \
-                               b cos.",
+            "The second term of your second number is a cos: it is b cos.",
         ),
         (
             "second-plus-a-sin",
-            "The second term of your second number is a sin: it is \
-                               b cos.",
+            "The second term of your second number is a sin: it is b cos.",
         ),
         (
             "second-plus-b",
-            "The second term of your second number is b alone: it is b \
-                           cos.",
+            "The second term of your second number is b alone: it is b cos.",
         ),
         ("second-plus-lost", "The term b cos is missing from your second number."),
     ]),
@@ -635,13 +617,13 @@ const OF_TURN: &[Dial] = &[
     dial(&[
         (
             "overwritten",
-            "The second number is computed from the first that was just \
-                         written: read both before you write.",
+            "The second number is computed from the first that was just written: read \
+             both before you write.",
         ),
         (
             "overwritten-second",
-            "The first number is computed from the second that was just \
-                                written: read both before you write.",
+            "The first number is computed from the second that was just written: read \
+             both before you write.",
         ),
         ("results-swapped", "The two results have changed places."),
         ("added-on", "The results are added to what was there, and do not replace it."),
@@ -938,16 +920,15 @@ const OF_PROJECT: &[Dial] = &[
         ("queries-left", "Your queries are not turned."),
         (
             "queries-at-zero",
-            "Your queries are turned from position 0, and not from \
-                             `start`.",
+            "Your queries are turned from position 0, and not from `start`.",
         ),
         ("queries-from-one", "Your queries are turned one position too far."),
         ("queries-twice", "Your queries are turned twice."),
         ("queries-backwards", "Your queries are turned the other way."),
         (
             "queries-all-at-start",
-            "All of your queries are turned by `start`: the next \
-                                  token stands one further.",
+            "All of your queries are turned by `start`: the next token stands one \
+             further.",
         ),
         (
             "queries-along-the-heads",
@@ -957,13 +938,11 @@ const OF_PROJECT: &[Dial] = &[
         ("queries-one-back", "Your queries are turned one position too little."),
         (
             "queries-by-twice-the-start",
-            "`start` counts twice in the positions of your \
-                                        queries.",
+            "`start` counts twice in the positions of your queries.",
         ),
         (
             "queries-reversed",
-            "The positions of your queries are counted from the last \
-                              token.",
+            "The positions of your queries are counted from the last token.",
         ),
     ]),
     dial(&[
@@ -974,8 +953,8 @@ const OF_PROJECT: &[Dial] = &[
         ("keys-backwards", "Your keys are turned the other way."),
         (
             "keys-all-at-start",
-            "All of your keys are turned by `start`: the next token \
-                               stands one further.",
+            "All of your keys are turned by `start`: the next token stands one \
+             further.",
         ),
         ("keys-along-the-heads", "Your keys are turned by the number of the head."),
         ("keys-other-pairing", "Your keys are turned in the other pairing."),
@@ -1001,8 +980,7 @@ const OF_PROJECT: &[Dial] = &[
         ("positions-from-one", "Everything is turned one position too far."),
         (
             "all-at-start",
-            "All tokens are turned by `start`: the next one stands one \
-                          further.",
+            "All tokens are turned by `start`: the next one stands one further.",
         ),
         ("other-pairing", "Everything is turned in the other pairing."),
         ("backwards", "Everything is turned the other way."),
@@ -1153,8 +1131,8 @@ const OF_PREFILL: &[Dial] = &[
         ("queries-one-too-far", "Your queries are turned one position too far."),
         (
             "queries-behind-the-chunk",
-            "Your queries are turned from the length after the \
-                                      append, which counts the chunk as well.",
+            "Your queries are turned from the length after the append, which counts \
+             the chunk as well.",
         ),
         ("queries-left", "Your queries are not turned."),
     ]),
@@ -1163,16 +1141,15 @@ const OF_PREFILL: &[Dial] = &[
         ("keys-one-too-far", "Your keys are turned one position too far."),
         (
             "keys-behind-the-chunk",
-            "Your keys are turned from the length after the append, \
-                                   which counts the chunk as well.",
+            "Your keys are turned from the length after the append, which counts the \
+             chunk as well.",
         ),
         ("keys-left", "Your keys are not turned."),
     ]),
     dial(&[
         (
             "kept-unturned",
-            "The keys in the cache are not turned, although yours look at \
-                           turned ones.",
+            "The keys in the cache are not turned, although yours look at turned ones.",
         ),
         ("values-kept-as-keys", "The cache keeps values where keys belong."),
     ]),
@@ -1183,8 +1160,7 @@ const OF_PREFILL: &[Dial] = &[
     dial(&[
         (
             "mask-from-zero",
-            "The offset of your mask stays 0: it has to count the tokens in \
-                            the cache.",
+            "The offset of your mask stays 0: it has to count the tokens in the cache.",
         ),
         (
             "one-future-token",
@@ -1192,8 +1168,8 @@ const OF_PREFILL: &[Dial] = &[
         ),
         (
             "no-mask",
-            "Every query of a chunk sees all of it: there is no mask, or its offset \
-                     is read after the append.",
+            "Every query of a chunk sees all of it: there is no mask, or its offset is \
+             read after the append.",
         ),
         (
             "one-key-short",
@@ -1201,15 +1177,15 @@ const OF_PREFILL: &[Dial] = &[
         ),
         (
             "offset-of-the-chunk",
-            "The offset of your mask is the length of the chunk: it \
-                                 has to count the tokens that were there before.",
+            "The offset of your mask is the length of the chunk: it has to count the \
+             tokens that were there before.",
         ),
     ]),
     dial(&[
         (
             "all-behind-the-chunk",
-            "Positions are counted from the length after the append, \
-                                  which counts the chunk as well.",
+            "Positions are counted from the length after the append, which counts the \
+             chunk as well.",
         ),
         ("all-at-zero", "The positions of every chunk begin at 0."),
     ]),
@@ -1354,13 +1330,11 @@ const OF_PERMUTATION: &[Dial] = &[
         ("the-way-back", "`from` and `to` have changed places."),
         (
             "always-to-neighbors",
-            "Your order is the way from halves to neighbors, whatever \
-                                 is asked.",
+            "Your order is the way from halves to neighbors, whatever is asked.",
         ),
         (
             "always-to-halves",
-            "Your order is the way from neighbors to halves, whatever is \
-                              asked.",
+            "Your order is the way from neighbors to halves, whatever is asked.",
         ),
         ("from-for-both", "Both pairings are `from`: nothing moves."),
     ]),
@@ -1372,18 +1346,16 @@ const OF_PERMUTATION: &[Dial] = &[
         ),
         (
             "first-the-other-way",
-            "For the first feature, the place and what goes there have \
-                                 changed places.",
+            "For the first feature, the place and what goes there have changed places.",
         ),
         (
             "first-is-the-pair",
-            "For the first feature, the number of the pair is written, \
-                               and not the feature.",
+            "For the first feature, the number of the pair is written, and not the \
+             feature.",
         ),
         (
             "first-is-new",
-            "For the first feature, its new place is written, and not its old \
-                          one.",
+            "For the first feature, its new place is written, and not its old one.",
         ),
     ]),
     dial(&[
@@ -1394,18 +1366,17 @@ const OF_PERMUTATION: &[Dial] = &[
         ),
         (
             "second-the-other-way",
-            "For the second feature, the place and what goes there \
-                                  have changed places.",
+            "For the second feature, the place and what goes there have changed \
+             places.",
         ),
         (
             "second-is-the-pair",
-            "For the second feature, the number of the pair is written, \
-                                and not the feature.",
+            "For the second feature, the number of the pair is written, and not the \
+             feature.",
         ),
         (
             "second-is-new",
-            "For the second feature, its new place is written, and not its \
-                           old one.",
+            "For the second feature, its new place is written, and not its old one.",
         ),
     ]),
     dial(&[

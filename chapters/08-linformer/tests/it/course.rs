@@ -133,8 +133,7 @@ const OF_CUT: &[Dial] = &[
         ("over-n-max", "The sums are divided by `n_max`."),
         (
             "made-up-for",
-            "The sums are multiplied by n_max / n, to make up for what is \
-                         missing.",
+            "The sums are multiplied by n_max / n, to make up for what is missing.",
         ),
         ("over-rows", "The sums are divided by the number of rows of E."),
         ("over-the-weights", "The sums are divided by the weights' sum."),
@@ -143,13 +142,13 @@ const OF_CUT: &[Dial] = &[
     dial(&[
         (
             "one-refused-too-early",
-            "A text that is exactly as long as E is wide is refused: n \
-                                   may be equal to `n_max`.",
+            "A text that is exactly as long as E is wide is refused: n may be equal to \
+             `n_max`.",
         ),
         (
             "shorter-refused",
-            "A text that is shorter than E is wide is refused: only longer \
-                             ones do not fit.",
+            "A text that is shorter than E is wide is refused: only longer ones do not \
+             fit.",
         ),
         ("none-refused", "A text without tokens is refused: it gives zeros."),
     ]),
@@ -636,14 +635,13 @@ const OF_CONDENSE: &[Dial] = &[
         ),
         (
             "one-column-on",
-            "Each head's columns begin one after those of the head before: \
-                           head h begins at column h times the width of a head.",
+            "Each head's columns begin one after those of the head before: head h \
+             begins at column h times the width of a head.",
         ),
         ("columns-reversed", "The heads' columns are counted from the last head."),
         (
             "every-so-many",
-            "Columns are dealt out to the heads in turn: a head has a run of \
-                           them.",
+            "Columns are dealt out to the heads in turn: a head has a run of them.",
         ),
         (
             "last-columns-for-all",
@@ -654,8 +652,8 @@ const OF_CONDENSE: &[Dial] = &[
         ("one-place", "All heads write into the first head's place: the rest stays 0."),
         (
             "places-one-column-on",
-            "What each head gives begins one column after that of the \
-                                  head before, and writes over it.",
+            "What each head gives begins one column after that of the head before, and \
+             writes over it.",
         ),
         ("places-reversed", "What the heads give lies in the opposite order."),
         ("places-in-turns", "What the heads give is dealt out by column."),
@@ -827,23 +825,21 @@ const OF_SHARING: &[Dial] = &[
     dial(&[
         (
             "none-is-headwise",
-            "`None` shares one E and one F among the heads of a layer: \
-                              every head has its own.",
+            "`None` shares one E and one F among the heads of a layer: every head has \
+             its own.",
         ),
         (
             "none-is-key-value",
-            "`None` shares one matrix in a layer: every head has its own \
-                               E and its own F.",
+            "`None` shares one matrix in a layer: every head has its own E and its own \
+             F.",
         ),
         (
             "none-is-layerwise",
-            "`None` shares one matrix in the whole model: every head has \
-                               its own.",
+            "`None` shares one matrix in the whole model: every head has its own.",
         ),
         (
             "none-shares-e-and-f",
-            "`None` takes one matrix for each head, for E and F: they \
-                                 are two.",
+            "`None` takes one matrix for each head, for E and F: they are two.",
         ),
     ]),
     dial(&[
@@ -872,13 +868,11 @@ const OF_SHARING: &[Dial] = &[
         ),
         (
             "layerwise-is-headwise",
-            "`Layerwise` has an E and an F for each layer: the model \
-                                   has one matrix.",
+            "`Layerwise` has an E and an F for each layer: the model has one matrix.",
         ),
         (
             "layerwise-is-key-value",
-            "`Layerwise` has a matrix for each layer: the model has \
-                                    one.",
+            "`Layerwise` has a matrix for each layer: the model has one.",
         ),
     ]),
 ];
