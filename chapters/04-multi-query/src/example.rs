@@ -279,6 +279,20 @@ pub fn wide_cache() -> Result<String> {
     Ok(text)
 }
 
+/// The least and the most of the layers' errors.
+fn loss_facts() -> Result<Vec<(String, String)>> {
+    let losses = experiments::losses()?;
+    let ends = |name: &str, of: fn(&Loss) -> f32| {
+        let all: Vec<f32> = losses.iter().map(of).collect();
+        let least = all.iter().copied().fold(f32::MAX, f32::min);
+        let most = all.iter().copied().fold(0.0, f32::max);
+        [("least", least), ("most", most)]
+            .map(|(end, error)| (format!("{end}_{name}"), format!("{error:.2}")))
+    };
+    let all = [ends("error", |l| l.both), ends("aligned", |l| l.aligned)];
+    Ok(all.concat())
+}
+
 /// Every single number that the prose quotes.
 ///
 /// # Errors
@@ -324,18 +338,9 @@ pub fn facts() -> Result<String> {
     fact("parameters_freed", grouped(before - after))?;
     fact("given_back", grouped(18 * (before - after) / (12 * 2 * d)))?;
 
-    let losses = experiments::losses()?;
-    let both = |pick: fn(f32, f32) -> f32| {
-        losses.iter().map(|l| l.both).reduce(pick).unwrap_or_default()
-    };
-    fact("least_error", format!("{:.2}", both(f32::min)))?;
-    fact("most_error", format!("{:.2}", both(f32::max)))?;
-    let aligned = |pick: fn(f32, f32) -> f32| {
-        losses.iter().map(|l| l.aligned).reduce(pick).unwrap_or_default()
-    };
-    fact("least_aligned", format!("{:.2}", aligned(f32::min)))?;
-    fact("most_aligned", format!("{:.2}", aligned(f32::max)))?;
-
+    for (key, value) in loss_facts()? {
+        fact(&key, value)?;
+    }
     let layer = Layer::load(3)?;
     for (name, projection) in [("key", &layer.k_proj), ("value", &layer.v_proj)] {
         let size = experiments::size_of_the_mean(&projection.weight, layer.heads)?;

@@ -1,13 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p grouped-query` shows the first of them and the errors of conversion.
 
-<<<<<<< HEAD
-use crate::experiments::{
-    self, Aligned, HEADS, KV_HEADS, LAYERS, Llama, METHODS, Recorded,
-};
-=======
-use crate::experiments::{self, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
->>>>>>> main
+use crate::experiments::{self, Aligned, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
 use anyhow::Result;
 use attention::example::grouped as thousands;
