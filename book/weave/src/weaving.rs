@@ -9,4 +9,5 @@ pub(crate) mod listing;
 pub(crate) mod maths;
 pub(crate) mod output;
 pub(crate) mod symbols;
+pub(crate) mod term;
 pub(crate) mod weaver;

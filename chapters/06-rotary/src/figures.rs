@@ -63,7 +63,7 @@ pub fn distance_at(turn: f64) -> Result<Figure> {
         caption: format!(
             "The angle from key to query depends on how far apart they stand, and not on \
              where. One pair of features of a query (ring at the tip) and of a key (cross), \
-             turned by {turned} a token. Along a row both move on, and the angle between them \
+             turned by {turned} per token. Along a row both move on, and the angle between them \
              keeps its {} degrees where the query is one token further than the key, and \
              its {} where it is two.",
             angle(1),
@@ -94,7 +94,7 @@ pub fn dials() -> Result<Figure> {
     let words = Words {
         title: "Fast hands tell neighbors apart, slow hands tell regions".into(),
         caption: "A head of four pairs shows its position like a clock with four hands. The \
-                  first pair turns by one radian a token and is anywhere after a few; the \
+                  first pair turns by one radian per token and is anywhere after a few; the \
                   last turns by a thousandth and has hardly moved at position 200. Each pair \
                   turns ten times slower than the one above it, since the head has 8 features \
                   and θ is 10,000."
@@ -171,7 +171,7 @@ pub fn scores() -> Result<Figure> {
         line.iter().find(|point| point.0 >= distance).map_or(f64::NAN, |point| point.1)
     };
     let words = Words {
-        title: "What agrees scores less from afar".into(),
+        title: "An equal query and key score less from afar".into(),
         caption: format!(
             "A query and a key that are equal score lower the further apart they stand, and \
              a larger θ stretches the fall. The score of two equal vectors of 128 features, \
@@ -271,7 +271,7 @@ pub fn scaling() -> Result<Figure> {
         (original_context / high_freq_factor, original_context / low_freq_factor);
     let (shortest, longest) = (thousands(short as u64), thousands(long as u64));
     let words = Words {
-        title: "Pairs that hardly came around are slowed down".into(),
+        title: "NTK by parts: pairs that hardly came around are slowed down".into(),
         caption: format!(
             "Llama 3.1 leaves its fast pairs as they were trained and makes the slow ones \
              {factor} times slower. Each mark is one of the 64 pairs. The {kept} whose \

@@ -2,8 +2,8 @@
 //! `cargo run -p latent` shows the first of them and the caches.
 
 use crate::experiments::{
-    self, BEFORE, CACHED, CHUNKS, DEEPSEEK, KV_HEADS, LARGE_MHA, LowRank, Machine,
-    Mistake, RANKS, SCALED, V2, V2_LITE, Work, small,
+    self, BEFORE, CACHED, CHUNKS, DEEPSEEK, Intensity, KV_HEADS, LARGE_MHA, LowRank,
+    Machine, Mistake, RANKS, SCALED, V2, V2_LITE, Work, small,
 };
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::Result;
@@ -110,7 +110,7 @@ pub fn two_orders() -> Result<String> {
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn cache_table() -> Result<String> {
-    let mut text = String::from("values a token         a layer  60 layers\n");
+    let mut text = String::from("values per token         layer  60 layers\n");
     let eager = DEEPSEEK.sizes.heads * (DEEPSEEK.sizes.qk_dim() + DEEPSEEK.sizes.v_dim);
     let rows = [
         ("keys, values expanded", eager * V2.layers),
@@ -177,6 +177,47 @@ pub fn per_cached() -> Result<String> {
         let (adds, read) = (thousands(adds as u64), thousands(read as u64));
         writeln!(text, "{name:<18} {adds:>14} {read:>6}")?;
     }
+    Ok(text)
+}
+
+/// Operations per byte of cache that decoding does, beside what machines can do.
+///
+/// # Errors
+/// When the recording does not hold what the machine can do.
+pub fn intensity() -> Result<String> {
+    let mut text = String::from("operations per byte       f32   bf16\n");
+    let rows = [
+        ("multi-head", Intensity::shared(1, 128)),
+        ("grouped, 8 heads on 1", Intensity::shared(8, 128)),
+        ("absorbed, 16 heads", Intensity::absorbed(SCALED)),
+        ("absorbed, 128 heads", Intensity::absorbed(DEEPSEEK)),
+    ];
+    for (name, of) in rows {
+        let [f32, bf16] = [4, 2].map(|bytes| of.per_byte(bytes));
+        writeln!(text, "{name:<21} {f32:>7.1} {bf16:>6.1}")?;
+    }
+    let roof = Machine::recorded()?.roof();
+    writeln!(text, "this machine          {roof:>7.1}")?;
+    writeln!(text, "H100                          {:>6.1}", experiments::H100)?;
+    Ok(text)
+}
+
+/// Numbers per token, layer and device when heads are divided among devices.
+///
+/// # Errors
+/// When a `String` cannot be written to.
+pub fn devices() -> Result<String> {
+    let mut text = String::from("devices                  1     2     4     8\n");
+    let counts = [1, 2, 4, 8];
+    let heads = [("multi-head, 32 heads", 32), ("8 kv heads", 8), ("1 kv head", 1)];
+    let mut row = |name: &str, numbers: [usize; 4]| {
+        let numbers = numbers.map(|n| format!("{:>6}", thousands(n as u64)));
+        writeln!(text, "{name:<20}{}", numbers.concat())
+    };
+    for (name, kv_heads) in heads {
+        row(name, counts.map(|n| experiments::per_device(kv_heads, 128, n)))?;
+    }
+    row("latent, 512 + 64", [DEEPSEEK.kept(); 4])?;
     Ok(text)
 }
 
@@ -314,7 +355,7 @@ pub fn wrong_cut() -> Result<String> {
     mistakes(&rows, experiments::cut_once)
 }
 
-/// Turning halves in place of neighbors, where it shows and where it does not.
+/// Turning halves instead of neighbors, where it shows and where it does not.
 ///
 /// # Errors
 /// None that can happen: the shapes fit.
@@ -428,6 +469,26 @@ pub fn facts() -> Result<String> {
     let (x, _, layer) = toy()?;
     let found = layer.forward(&x, &Mask::None, Form::Absorbed)?;
     fact("both_head_0", format!("{:.2}", found.output[(2, 0)]))?;
+    Ok(text + &machines()?)
+}
+
+/// What the prose quotes of processors and devices, and of `DeepSeek`'s scale.
+fn machines() -> Result<String> {
+    let mut text = String::new();
+    let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
+    let absorbed = Intensity::absorbed(DEEPSEEK);
+    for (key, of) in [("absorbed", absorbed), ("multi_head", Intensity::shared(1, 128))]
+    {
+        fact(&format!("intensity_{key}_f32"), format!("{:.1}", of.per_byte(4)))?;
+        fact(&format!("intensity_{key}"), format!("{:.0}", of.per_byte(2)))?;
+    }
+    fact("roof", format!("{:.0}", Machine::recorded()?.roof()))?;
+    fact("roof_h100", format!("{:.0}", experiments::H100))?;
+    fact("per_device_grouped", experiments::per_device(8, 128, 8).to_string())?;
+    for (key, mscale) in [("v2", 0.707), ("v3", 1.0)] {
+        let square = experiments::yarn_temperature(40.0, mscale).powi(2);
+        fact(&format!("mscale_{key}"), format!("{square:.2}"))?;
+    }
     Ok(text)
 }
 

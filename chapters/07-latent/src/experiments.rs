@@ -26,7 +26,7 @@ pub const DEEPSEEK: Shape = Shape {
     lora_rank: 512,
 };
 
-/// The same with 16 heads in place of 128: what the benchmark runs.
+/// The same with 16 heads instead of 128: what the benchmark runs.
 pub const SCALED: Shape =
     Shape { sizes: Sizes { heads: 16, ..DEEPSEEK.sizes }, lora_rank: 512 };
 
@@ -161,9 +161,9 @@ impl Shape {
 /// What the machine can do at best, as the benchmark recorded it.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine {
-    /// Multiply-adds a second in a large square product.
+    /// Multiply-adds per second in a large square product.
     pub multiply_adds: f64,
-    /// Numbers a second that are read.
+    /// Numbers per second that are read.
     pub numbers: f64,
 }
 
@@ -180,6 +180,12 @@ impl Machine {
             multiply_adds: (PRODUCT as f64).powi(3) / seconds("product", PRODUCT)?,
             numbers: (READ_MIB << 18) as f64 / seconds("read", READ_MIB)?,
         })
+    }
+
+    /// Operations, two for each multiply-add, that it can do while it reads one byte.
+    #[must_use]
+    pub fn roof(self) -> f64 {
+        2.0 * self.multiply_adds / (4.0 * self.numbers)
     }
 
     /// Milliseconds that `work` takes if nothing is computed while memory is read. A
@@ -241,6 +247,58 @@ pub fn measured_crossing() -> Result<f64> {
         unreachable!("windows of two");
     };
     Ok((x0 - y0 * (x1 - x0) / (y1 - y0)).exp())
+}
+
+/// Operations, two for each multiply-add, that decoding does per byte of the cache that it
+/// reads: the arithmetic intensity of attention over a long cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Intensity {
+    /// Query heads that look at the same cached numbers.
+    pub heads: usize,
+    /// Multiply-adds of one head for one cached token.
+    pub pair: usize,
+    /// Numbers per cached token, each read once for all of these heads.
+    pub numbers: usize,
+}
+
+impl Intensity {
+    /// A key and a value of `width` features that `sharing` query heads look at.
+    #[must_use]
+    pub fn shared(sharing: usize, width: usize) -> Self {
+        Intensity { heads: sharing, pair: 2 * width, numbers: 2 * width }
+    }
+
+    /// All heads of a latent layer, absorbed, over the latents as they are kept.
+    #[must_use]
+    pub fn absorbed(shape: Shape) -> Self {
+        let (heads, pair) = (shape.sizes.heads, shape.pair(Form::Absorbed));
+        Intensity { heads, pair, numbers: shape.kept() }
+    }
+
+    /// Operations per byte where a number takes so many `bytes`.
+    #[must_use]
+    pub fn per_byte(self, bytes: usize) -> f64 {
+        (2 * self.heads * self.pair) as f64 / (self.numbers * bytes) as f64
+    }
+}
+
+/// Operations that an H100 (SXM) can do on bf16 while it reads one byte: 989.4 teraFLOPS
+/// without sparsity and 3.35 TB/s, by NVIDIA's data sheet.
+pub const H100: f64 = 989.4e12 / 3.35e12;
+
+/// Numbers that each of so many devices caches per token and layer when the heads are
+/// divided among them. A kv head lies on every device that has a query head of its group.
+#[must_use]
+pub fn per_device(kv_heads: usize, head_dim: usize, devices: usize) -> usize {
+    2 * head_dim * kv_heads.div_ceil(devices)
+}
+
+/// What `YaRN` multiplies queries and keys with, 0.1 · mscale · ln(factor) + 1 (Peng et al.
+/// 2023, §3.4). `DeepSeek`'s layers multiply their scale with the square of it, where
+/// mscale is `mscale_all_dim` of their `config.json`.
+#[must_use]
+pub fn yarn_temperature(factor: f64, mscale: f64) -> f64 {
+    0.1 * mscale * factor.ln() + 1.0
 }
 
 /// Values that one token leaves in a cache of all layers, as table 1 of DeepSeek-V2 has
@@ -399,7 +457,7 @@ pub fn scaled_by_nope(mut p: Projections, sizes: Sizes) -> Result<Projections> {
     Ok(p)
 }
 
-/// `kv_b_proj` cut once, all keys and then all values, in place of head by head.
+/// `kv_b_proj` cut once, all keys and then all values, instead of head by head.
 ///
 /// # Errors
 /// None that can happen: the shapes stay.
@@ -412,7 +470,7 @@ pub fn cut_once(mut p: Projections, sizes: Sizes) -> Result<Projections> {
     Ok(p)
 }
 
-/// Feature `i` turned with feature `i + rope / 2`, in place of its neighbor.
+/// Feature `i` turned with feature `i + rope / 2`, instead of its neighbor.
 ///
 /// # Errors
 /// None that can happen: the shapes stay.

@@ -30,6 +30,8 @@ pub(crate) enum Directive {
     Exercise(CratePath),
     /// All exercises of all chapters.
     Course,
+    /// All words of the field.
+    Glossary,
     /// The name of a chapter, as a link to its page.
     Chapter(Mention),
 }
@@ -56,9 +58,9 @@ pub(crate) enum Form {
     Number,
 }
 
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 12] = [
     "code", "diff", "output", "value", "figure", "rest", "exercise", "course",
-    "chapter", "Chapter", "number",
+    "glossary", "chapter", "Chapter", "number",
 ];
 
 impl Directive {
@@ -80,6 +82,7 @@ impl Directive {
             ("figure", [name]) => crate_path(name).map(Directive::Figure),
             ("exercise", [name]) => crate_path(name).map(Directive::Exercise),
             ("course", []) => Some(Directive::Course),
+            ("glossary", []) => Some(Directive::Glossary),
             ("chapter", [name]) => mention(name, Form::Inside),
             ("Chapter", [name]) => mention(name, Form::Start),
             ("number", [name]) => mention(name, Form::Number),
@@ -108,6 +111,7 @@ impl Directive {
             Directive::Rest(_) => "rest",
             Directive::Exercise(_) => "exercise",
             Directive::Course => "course",
+            Directive::Glossary => "glossary",
             Directive::Chapter(mention) => match mention.form {
                 Form::Inside => "chapter",
                 Form::Start => "Chapter",
@@ -127,6 +131,7 @@ fn form(word: &str) -> Option<&'static str> {
         "rest" => Some("{{#rest crate}}"),
         "exercise" => Some("{{#exercise crate::exercise}}"),
         "course" => Some("{{#course}}"),
+        "glossary" => Some("{{#glossary}}"),
         "chapter" => Some("{{#chapter crate}}"),
         "Chapter" => Some("{{#Chapter crate}}"),
         "number" => Some("{{#number crate}}"),

@@ -31,6 +31,8 @@ pub(crate) enum What {
     IndexPage,
     /// An id for a heading whose formula would spoil the one that mdBook makes.
     HeadingId(String),
+    /// HTML that is finished already.
+    Html(String),
 }
 
 /// Where a directive stands.
@@ -49,8 +51,21 @@ pub(crate) enum Place {
 pub(crate) struct Page {
     /// In the order of the page, none inside another.
     pub parts: Vec<Part>,
+    /// Where sentences stand that may link to something: in no heading, link or code.
+    pub prose: Vec<Range<usize>>,
+    /// What stands in bold.
+    pub bold: Vec<Bold>,
     /// What is wrong with the Markdown, and at which byte.
     pub faults: Vec<(usize, String)>,
+}
+
+/// Words in bold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bold {
+    /// In bytes of the page, with the stars.
+    pub range: Range<usize>,
+    /// Without them.
+    pub words: String,
 }
 
 /// Finds the parts and the faults of a page.
@@ -60,6 +75,7 @@ pub(crate) fn scan(text: &str) -> Page {
     let settled = settle_prices(text);
     let mut events = Parser::new_ext(&settled, options()).into_offset_iter();
     while let Some((event, range)) = events.next() {
+        page.prose(text, &event, &range, &mut reader.quiet);
         match event {
             Event::Start(Tag::CodeBlock(kind)) => {
                 reader.literal.push(range.clone());
@@ -169,9 +185,47 @@ struct Reader {
     literal: Vec<Range<usize>>,
     /// With whether the author gave an id.
     headings: Vec<(Range<usize>, bool)>,
+    /// How many headings, links and bold words it is in.
+    quiet: usize,
 }
 
 impl Page {
+    /// Sentences grow from line to line; what a mark-up interrupts is a sentence of its own.
+    fn prose(
+        &mut self,
+        text: &str,
+        event: &Event,
+        range: &Range<usize>,
+        quiet: &mut usize,
+    ) {
+        match event {
+            Event::Start(Tag::Heading { .. } | Tag::Link { .. }) => *quiet += 1,
+            Event::End(TagEnd::Heading(_) | TagEnd::Link | TagEnd::Strong) => {
+                *quiet -= 1;
+            }
+            Event::Start(Tag::Strong) => {
+                *quiet += 1;
+                self.bold.push(Bold { range: range.clone(), words: String::new() });
+            }
+            Event::Text(words) if *quiet > 0 => self.embolden(words, range),
+            Event::SoftBreak if *quiet > 0 => self.embolden(" ", range),
+            Event::Text(_) => match self.prose.last_mut() {
+                Some(last) if is_line_break(&text[last.end..range.start]) => {
+                    last.end = range.end;
+                }
+                _ => self.prose.push(range.clone()),
+            },
+            _ => {}
+        }
+    }
+
+    fn embolden(&mut self, words: &str, range: &Range<usize>) {
+        let last = self.bold.last_mut();
+        if let Some(bold) = last.filter(|bold| bold.range.contains(&range.start)) {
+            bold.words.push_str(words);
+        }
+    }
+
     fn code_block(&mut self, kind: &CodeBlockKind, range: Range<usize>, code: String) {
         let language = match kind {
             CodeBlockKind::Fenced(info) => {
@@ -330,6 +384,10 @@ fn is_alone(text: &str, range: &Range<usize>) -> bool {
     let before = text[..range.start].rsplit('\n').next().unwrap_or_default();
     let after = text[range.end..].lines().next().unwrap_or_default();
     before.chars().all(|c| c == ' ' || c == '>') && after.trim().is_empty()
+}
+
+fn is_line_break(gap: &str) -> bool {
+    gap.trim().is_empty() && gap.matches('\n').count() == 1
 }
 
 fn is_paragraph(event: &Event) -> bool {

@@ -223,6 +223,11 @@ impl Workspace {
             .map_err(|e| Fault::Here(format!("cannot read {}: {e}", path.display())))
     }
 
+    /// Whether there is such a file.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.root.join(path).is_file()
+    }
+
     /// The files of a folder that end in `extension`, sorted; none if there is no folder.
     pub(crate) fn files(&self, folder: &Path, extension: &str) -> Vec<PathBuf> {
         entries(&self.root.join(folder))

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     reading::{
         directive::Directive,
+        glossary::{self, Glossary},
         snapshots,
         workspace::{Crate, Workspace},
     },
@@ -22,6 +23,16 @@ pub(crate) struct Use {
     pub line: usize,
     /// What it asks for.
     pub directive: Directive,
+}
+
+/// A term of the glossary that stands in bold, and where.
+pub(crate) struct Introduction {
+    /// The page, relative to the book's root.
+    pub page: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// As the glossary lists it.
+    pub term: String,
 }
 
 /// What the chapters behind `pages` leave out or tell twice.
@@ -40,6 +51,53 @@ pub(crate) fn check(
         problems.extend(never_told(workspace, &told, krate, page));
         problems.extend(unused(workspace, &used, krate, &chapter.folder));
         problems.extend(exercises(workspace, &told, chapter, page));
+    }
+    problems
+}
+
+/// Each term is introduced once, in the chapter that the glossary names, and listed.
+pub(crate) fn terms(
+    workspace: &Workspace,
+    glossary: &Glossary,
+    introduced: &[Introduction],
+    uses: &[Use],
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for term in &glossary.terms {
+        let name = term.name();
+        let is_home = |one: &&Introduction| {
+            workspace.told_on(&one.page).is_some_and(|told| told.name == term.chapter)
+        };
+        let all = introduced.iter().filter(|one| one.term == name);
+        let (home, others): (Vec<_>, Vec<_>) = all.partition(is_home);
+        if home.is_empty() {
+            let message = format!(
+                "`{name}` is not introduced in `{}`: write **{name}** there, once",
+                term.chapter
+            );
+            problems.push(term.problem(workspace, message));
+        }
+        for again in home.iter().skip(1).chain(&others) {
+            let message = format!(
+                "`{name}` stands in bold where it is introduced, in `{}`, and nowhere else",
+                term.chapter
+            );
+            problems.push(Problem {
+                file: again.page.clone(),
+                line: again.line,
+                message,
+            });
+        }
+    }
+    let is_listed = |one: &Use| {
+        one.directive == Directive::Glossary && one.page.ends_with(glossary::PAGE)
+    };
+    if let (Some(first), false) = (glossary.terms.first(), uses.iter().any(is_listed)) {
+        let message = format!(
+            "no page shows this list: `{{{{#glossary}}}}` belongs in {}",
+            glossary::PAGE
+        );
+        problems.push(first.problem(workspace, message));
     }
     problems
 }
@@ -196,6 +254,7 @@ fn used_files(workspace: &Workspace, uses: &[Use]) -> HashSet<PathBuf> {
             | Directive::Rest(_)
             | Directive::Exercise(_)
             | Directive::Course
+            | Directive::Glossary
             | Directive::Chapter(_) => None,
         })
     };

@@ -16,15 +16,17 @@ use rayon::prelude::*;
 
 use super::{
     chapter,
-    coverage::{self, Use},
+    coverage::{self, Introduction, Use},
     exercise, figure, highlight, listing, maths, output,
     symbols::{self, Symbols},
+    term,
 };
 use crate::{
     html,
     live::Live,
     reading::{
         directive::{CratePath, Directive},
+        glossary::Glossary,
         markdown::{self, Part, Place, What},
         snapshots,
         workspace::Workspace,
@@ -76,6 +78,10 @@ fn weave(
 ) -> anyhow::Result<Woven> {
     let repository = config.html_config().and_then(|html| html.git_repository_url);
     let workspace = Workspace::open(root, repository)?;
+    let glossary = match Glossary::open(&workspace) {
+        Ok(glossary) => glossary,
+        Err(problems) => return Err(Report::check(problems).unwrap_err().into()),
+    };
     let chapters: Vec<(PathBuf, &Chapter)> = book
         .chapters()
         .filter_map(|chapter| {
@@ -85,7 +91,7 @@ fn weave(
         .collect();
     let woven: Vec<WovenPage> = chapters
         .par_iter()
-        .map(|(file, chapter)| weave_page(&workspace, live, file, chapter))
+        .map(|(file, chapter)| weave_page(&workspace, &glossary, live, file, chapter))
         .collect();
     let misnumbered: Vec<Problem> = chapters
         .iter()
@@ -96,15 +102,18 @@ fn weave(
     let pages: Vec<PathBuf> = chapters.into_iter().map(|(file, _)| file).collect();
     let mut texts = HashMap::new();
     let mut uses = Vec::new();
+    let mut introduced = Vec::new();
     let mut formulas = 0;
     let mut problems = misnumbered;
     for (file, page) in pages.iter().zip(woven) {
         texts.insert(file, page.markdown);
         uses.extend(page.uses);
+        introduced.extend(page.introduced);
         formulas += page.formulas;
         problems.extend(page.problems);
     }
     problems.extend(coverage::check(&workspace, &uses, &pages));
+    problems.extend(coverage::terms(&workspace, &glossary, &introduced, &uses));
     Report::check_in(problems, &pages)?;
     book.for_each_chapter_mut(|chapter| {
         let Some(source) = &chapter.source_path else { return };
@@ -140,6 +149,7 @@ fn summary(pages: usize, uses: &[Use], formulas: usize) -> String {
 /// A page on its way through the weaver.
 struct Page<'a> {
     workspace: &'a Workspace,
+    glossary: &'a Glossary,
     live: Option<&'a Live>,
     /// Relative to the book's root.
     file: &'a Path,
@@ -155,23 +165,47 @@ struct Page<'a> {
 struct WovenPage {
     markdown: String,
     uses: Vec<Use>,
+    /// The terms that stand in bold.
+    introduced: Vec<Introduction>,
     formulas: usize,
     problems: Vec<Problem>,
 }
 
 fn weave_page(
     workspace: &Workspace,
+    glossary: &Glossary,
     live: Option<&Live>,
     file: &Path,
     chapter: &Chapter,
 ) -> WovenPage {
     let text = &chapter.content;
     let line = |at| line_at(text, at);
-    let markdown::Page { parts, faults } = markdown::scan(text);
+    let markdown::Page { mut parts, prose, bold, faults } = markdown::scan(text);
+    let mut introduced = Vec::new();
+    if let Some(told) = workspace.told_on(file) {
+        let marks = term::marks(glossary, &told.name, text, &prose, &bold, &parts);
+        for mark in marks {
+            let (html, line) = (mark.html(text), line(mark.range.start));
+            if mark.bold {
+                let (page, term) = (file.to_owned(), mark.term.name().to_owned());
+                introduced.push(Introduction { page, line, term });
+            }
+            parts.push(Part { range: mark.range, what: What::Html(html) });
+        }
+        parts.sort_by_key(|part| (part.range.start, part.range.end));
+    }
     let section = chapter.number.as_ref().map(ToString::to_string);
     let symbols = Symbols::of(text, section.as_deref().unwrap_or("0."));
-    let mut page =
-        Page { workspace, live, file, section, uses: Vec::new(), figures: 0, symbols };
+    let mut page = Page {
+        workspace,
+        glossary,
+        live,
+        file,
+        section,
+        uses: Vec::new(),
+        figures: 0,
+        symbols,
+    };
     for part in &parts {
         if let What::Directive { directive, .. } = &part.what {
             page.note(directive, line(part.range.start));
@@ -195,7 +229,7 @@ fn weave_page(
     markdown += &text[done..];
     let is_formula = |part: &&Part| matches!(part.what, What::Formula { .. });
     let formulas = parts.iter().filter(is_formula).count();
-    WovenPage { markdown, uses: page.uses, formulas, problems }
+    WovenPage { markdown, uses: page.uses, introduced, formulas, problems }
 }
 
 impl Page<'_> {
@@ -250,6 +284,7 @@ impl Page<'_> {
                 None => text[part.range.clone()].to_owned(),
             }),
             What::IndexPage => Ok("index.md".to_owned()),
+            What::Html(html) => Ok(html.clone()),
             What::HeadingId(id) => Ok(format!(" {{#{id}}}")),
         }
     }
@@ -269,6 +304,7 @@ impl Page<'_> {
             Directive::Output(path) => output::snapshot(workspace, path),
             Directive::Exercise(path) => exercise::head(workspace, path),
             Directive::Course => exercise::list(workspace),
+            Directive::Glossary => term::list(workspace, self.glossary),
             Directive::Figure(path) => {
                 self.figures += 1;
                 let figure = self.figures;

@@ -338,3 +338,36 @@ fn a_chapter_that_moves_keeps_its_address_and_changes_its_number() {
     assert!(preface.contains(r#"<a href="softmax.html">chapter 2</a>"#), "{preface}");
     assert!(book.page("softmax.html").contains("Figure 2.1: "));
 }
+
+#[test]
+fn terms_are_bold_where_introduced_and_linked_where_another_page_first_uses_them() {
+    let book = Fixture::new();
+    book.with_glossary();
+    let page = "book/src/softmax.md";
+    book.replace(page, "A function:", "What a **soft\nmax** is, a **part**, a share.");
+    let page = "book/src/scaled-softmax.md";
+    let prose = "[A soft max](softmax.md), `soft max`, $s$oft and softmaxing. A Soft\nmax, the \
+                 shares. The soft maxes.\n\n### Soft max";
+    book.replace(page, "## The difference", &format!("{prose}\n\n## The difference"));
+    book.weave_well();
+    let home = book.page("softmax.html");
+    let wanted = "<strong id=\"term-soft-max\"><a class=\"term\" \
+                  href=\"glossary.html#soft-max\" title=\"Shares, by exp.\">soft max</a></strong> is, \
+                  a <strong id=\"term-part\">";
+    assert!(home.contains(wanted), "{home}");
+    let other = book.page("scaled-softmax.html");
+    let wanted = "and softmaxing. A <a class=\"term\" href=\"glossary.html#soft-max\" \
+                  title=\"Shares, by exp.\">Soft max</a>, the \
+                  <a class=\"term\" href=\"glossary.html#part\" title=\"One of many.\">shares</a>. \
+                  The soft maxes.";
+    assert!(other.contains(wanted), "{other}");
+    assert_eq!(other.matches("class=\"term\"").count(), 2);
+    let list = book.page("glossary.html");
+    for wanted in [
+        r#"<dt id="part">part</dt>"#,
+        r#"<dd>One of many. <span class="introduced"><a href="softmax.html#term-part">Chapter 1"#,
+        r"<dd>Shares, by <code>exp</code>. <span",
+    ] {
+        assert!(list.contains(wanted), "{wanted}");
+    }
+}

@@ -42,6 +42,79 @@ fn an_unknown_method() {
     );
 }
 
+const GLOSSARY: &str = "book/glossary.toml";
+
+#[test]
+fn a_term_that_no_page_introduces_or_two_do() {
+    check(
+        |book| {
+            book.with_glossary();
+            book.replace(NEXT_PAGE, "## The whole", "A **Soft max** again.");
+        },
+        &[
+            "book/src/scaled-softmax.md:10: `soft max` stands in bold where it is \
+             introduced, in `softmax`, and nowhere else",
+            "book/glossary.toml:2: `soft max` is not introduced in `softmax`: write \
+             **soft max** there, once",
+            "book/glossary.toml:8: `part` is not introduced in `softmax`: write **part** \
+             there, once",
+        ],
+    );
+}
+
+#[test]
+fn a_glossary_that_no_page_shows() {
+    check(
+        |book| {
+            book.with_glossary();
+            book.replace(PAGE, FREE, "A **soft max** and a **part**.");
+            book.replace("book/src/glossary.md", "{{#glossary}}", "Nothing.");
+        },
+        &["book/glossary.toml:2: no page shows this list: `{{#glossary}}` belongs in \
+             glossary.md"],
+    );
+}
+
+#[test]
+fn a_glossary_of_unknown_chapters_and_of_words_with_two_meanings() {
+    check(
+        |book| {
+            book.with_glossary();
+            book.replace(
+                GLOSSARY,
+                "\"shares\"]\nchapter = \"softmax\"",
+                "\"Soft max\"]\nchapter = \"softmix\"",
+            );
+        },
+        &[
+            "book/glossary.toml:8: `soft max` stands for `soft max` already",
+            "book/glossary.toml:8: no chapter `softmix` in chapters/; did you mean `softmax`?",
+        ],
+    );
+}
+
+#[test]
+fn a_glossary_with_a_formula_or_a_key_too_many() {
+    check(
+        |book| {
+            book.with_glossary();
+            book.replace(PAGE, FREE, "A **soft max** and a **part**.");
+            book.replace(GLOSSARY, "`exp`", "$e^x$");
+        },
+        &["book/src/glossary.md:5: a line of the glossary is text"],
+    );
+    check(
+        |book| {
+            book.with_glossary();
+            book.replace(GLOSSARY, "says = \"One", "page = \"x\"\nsays = \"One");
+        },
+        &[
+            "book/glossary.toml:11: unknown field `page`, expected one of `name`, `also`, \
+             `chapter`, `says`",
+        ],
+    );
+}
+
 const COURSE: &str = "chapters/01-softmax/course.toml";
 const EXERCISE: &str = r#"
 [[exercise]]

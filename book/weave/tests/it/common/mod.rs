@@ -41,6 +41,24 @@ impl Fixture {
         self.write(path, text.replace(old, new));
     }
 
+    #[allow(dead_code, reason = "not every test file speaks of terms")]
+    /// A glossary of two terms, which the pages do not introduce yet.
+    pub(crate) fn with_glossary(&self) {
+        let softmax =
+            "name = \"soft max\"\nalso = [\"soft maxes\"]\nchapter = \"softmax\"";
+        let part =
+            "name = \"part\"\nalso = [\"share\", \"shares\"]\nchapter = \"softmax\"";
+        let list = format!(
+            "[[term]]\n{softmax}\nsays = \"Shares, by `exp`.\"\n\n\
+             [[term]]\n{part}\nsays = \"One of many.\"\n"
+        );
+        self.write("book/glossary.toml", list);
+        self.write("book/src/glossary.md", "# Glossary\n\nTerms.\n\n{{#glossary}}\n");
+        let last = "- [Scaled](scaled-softmax.md)";
+        let summary = format!("{last}\n\n---\n\n[Glossary](glossary.md)");
+        self.replace("book/src/SUMMARY.md", last, &summary);
+    }
+
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command.arg("--root").arg(self.root());
