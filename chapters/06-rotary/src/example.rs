@@ -315,6 +315,8 @@ pub fn facts() -> Result<String> {
         fact(&format!("table_{n}"), format!("{:.2}", ms("table")?))?;
         fact(&format!("rotate_{n}"), format!("{:.2}", ms("rotate")?))?;
         fact(&format!("project_{n}"), format!("{:.1}", ms("project")?))?;
+        fact(&format!("scale_{n}"), format!("{:.2}", ms("scale")?))?;
+        fact(&format!("sines_{n}"), format!("{:.2}", ms("sines")?))?;
         let share = 100.0 * turning / ms("whole")?;
         fact(&format!("share_{n}"), format!("{share:.1} %"))?;
     }

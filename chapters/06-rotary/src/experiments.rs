@@ -2,9 +2,8 @@
 
 use crate::{Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, prefill};
 use anyhow::{Context, Result, ensure};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask, attend};
-use chapter_cli::{LinearTensors, Tensors};
+use chapter_cli::{LinearTensors, Recorded, Tensors};
 use decoding::KvCache;
 use decoding::experiments::normal;
 use grouped_query::experiments::{heads_of, projections, relative_error};
@@ -609,5 +608,5 @@ pub fn timed_layer() -> Result<RotaryAttention> {
 /// When it cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
-        .context("chapters/06-rotary")
+        .context("chapters/06-rotary/benches/recorded.csv")
 }

@@ -346,9 +346,7 @@ pub fn rounded() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn time() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let line = |case| -> Vec<(f64, f64)> {
-        recorded.points(case).map(|(n, ms)| (n as f64, ms)).collect()
-    };
+    let line = |case| recorded.line(case).collect::<Vec<_>>();
     let at = |case, n| recorded.milliseconds(case, n);
     let share = |n| -> Result<f64> {
         Ok(100.0 * (at("table", n)? + at("rotate", n)?) / at("whole", n)?)
@@ -358,7 +356,7 @@ pub fn time() -> Result<Figure> {
         caption: format!(
             "Angles and rotation together take {:.1} percent of a causal layer at 128 tokens \
              and {:.1} percent at 2,048. A layer of 16 heads of 64 on 4 kv heads and \
-             1,024 features, recorded by the chapter’s benchmark on two cores. The table of \
+             1,024 features, on all cores but for angles and rotation. The table of \
              cosines and sines takes longer than the rotation itself, and a model makes it \
              once for all of its layers.",
             share(128)?,
@@ -379,9 +377,9 @@ pub fn time() -> Result<Figure> {
         ),
     };
     let plot = Chart::new(Axis::log2("tokens"), Axis::log("time, ms"))
-        .line("layer", Hue::GroupedQuery, line("whole"))
-        .line("projections", Hue::Muted, line("project"))
-        .line("table", Hue::Accent, line("table"))
-        .line("rotation", Hue::Rotary, line("rotate"));
-    Ok(Figure::draw("time", words, &plot)?)
+        .measured("layer", Hue::GroupedQuery, line("whole"))
+        .measured("projections", Hue::Muted, line("project"))
+        .measured("table", Hue::Accent, line("table"))
+        .measured("rotation", Hue::Rotary, line("rotate"));
+    Ok(Figure::measured("time", words, &recorded.measured(), 1, &[&plot])?)
 }

@@ -3,7 +3,7 @@
 
 use crate::experiments::{
     self, BEFORE, CACHED, CHUNKS, DEEPSEEK, Intensity, KV_HEADS, LARGE_MHA, LowRank,
-    Machine, Mistake, RANKS, SCALED, V2, V2_LITE, Work, small,
+    Machine, Mistake, PARTS_OF, RANKS, SCALED, V2, V2_LITE, Work, small,
 };
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::Result;
@@ -414,46 +414,7 @@ pub fn facts() -> Result<String> {
     fact("crossing_before", format!("{:.0}", SCALED.crossing_after(BEFORE)))?;
     fact("crossing_measured", format!("{:.0}", experiments::measured_crossing()?))?;
     fact("before", count(BEFORE))?;
-    let machine = Machine::recorded()?;
-    fact("machine_adds", format!("{:.0}", machine.multiply_adds / 1e9))?;
-    fact("machine_reads", format!("{:.1}", machine.numbers / 1e9))?;
-    let longest = CACHED[CACHED.len() - 1];
-    fact("longest", count(longest))?;
-    let speedup = experiments::speedup(longest)?;
-    fact("speedup", format!("{:.0}", speedup.measured))?;
-    fact("speedup_predicted", format!("{:.0}", speedup.predicted))?;
-    for form in [Form::Naive, Form::Absorbed] {
-        let work = SCALED.work(form, 1, longest);
-        let name = if form == Form::Naive { "naive" } else { "absorbed" };
-        let adds = (work.multiply_adds / 1e6).round() as u64;
-        fact(&format!("adds_{name}"), thousands(adds))?;
-        fact(&format!("numbers_{name}"), format!("{:.1}", work.numbers / 1e6))?;
-        fact(&format!("ms_{name}"), format!("{:.1}", machine.milliseconds(work)))?;
-        let ms = experiments::recorded()?.milliseconds(name, longest)?;
-        fact(&format!("measured_{name}"), format!("{ms:.1}"))?;
-    }
-    let arithmetic = SCALED.work(Form::Naive, 1, longest).multiply_adds
-        / SCALED.work(Form::Absorbed, 1, longest).multiply_adds;
-    fact("arithmetic", format!("{arithmetic:.0}"))?;
-    let absorbed = SCALED.work(Form::Absorbed, 1, longest);
-    let computing = absorbed.multiply_adds / machine.multiply_adds * 1e3;
-    let reading = absorbed.numbers / machine.numbers * 1e3;
-    fact("ms_absorbed_computing", format!("{computing:.1}"))?;
-    fact("ms_absorbed_reading", format!("{reading:.1}"))?;
-    let latents = (longest * SCALED.lora_rank) as f64;
-    let once = Work { numbers: absorbed.numbers - latents, ..absorbed };
-    let [once, naive] = [once, SCALED.work(Form::Naive, 1, longest)]
-        .map(|work| machine.milliseconds(work));
-    fact("ms_absorbed_once", format!("{once:.1}"))?;
-    fact("speedup_once", format!("{:.0}", naive / once))?;
-    let recorded = experiments::recorded()?;
-    let grouped = recorded.milliseconds("absorbed", longest)?
-        / recorded.milliseconds("grouped", longest)?;
-    fact("grouped_faster", format!("{grouped:.0}"))?;
-    for case in ["grouped", "expanded", "multi_head"] {
-        let ms = experiments::recorded()?.milliseconds(case, longest)?;
-        fact(&format!("measured_{case}"), format!("{ms:.1}"))?;
-    }
+    timed_facts(&mut fact)?;
     let away = experiments::turned_away(9)?;
     for distance in [1, 2, 8] {
         fact(&format!("away_{distance}"), format!("{:.2}", away[distance]))?;
@@ -490,6 +451,65 @@ fn machines() -> Result<String> {
         fact(&format!("mscale_{key}"), format!("{square:.2}"))?;
     }
     Ok(text)
+}
+
+/// The numbers that come from the recording.
+fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
+    let recorded = experiments::recorded()?;
+    fact("parts_of", thousands(PARTS_OF as u64))?;
+    for part in ["expand", "scores", "softmax", "average"] {
+        let case = format!("part_{part}");
+        let ms = recorded.milliseconds(&case, PARTS_OF)?;
+        fact(&case, format!("{ms:.1}"))?;
+    }
+    for form in ["naive", "absorbed"] {
+        let case = format!("chunk_{form}");
+        let ms = recorded.milliseconds(&case, PARTS_OF)?;
+        fact(&format!("parts_{form}"), format!("{ms:.1}"))?;
+    }
+    let machine = Machine::recorded()?;
+    fact("machine_adds", format!("{:.0}", machine.multiply_adds / 1e9))?;
+    fact("machine_reads", format!("{:.1}", machine.numbers / 1e9))?;
+    let longest = CACHED[CACHED.len() - 1];
+    fact("longest", thousands(longest as u64))?;
+    let speedup = experiments::speedup(longest)?;
+    fact("speedup", format!("{:.0}", speedup.measured))?;
+    let off = CACHED.into_iter().map(|cached| Ok(experiments::speedup(cached)?.off()));
+    let off = off.collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, f64::max);
+    fact("speedup_off", format!("{:.0} %", 100.0 * off))?;
+    fact("speedup_predicted", format!("{:.0}", speedup.predicted))?;
+    for form in [Form::Naive, Form::Absorbed] {
+        let work = SCALED.work(form, 1, longest);
+        let name = if form == Form::Naive { "naive" } else { "absorbed" };
+        let adds = (work.multiply_adds / 1e6).round() as u64;
+        fact(&format!("adds_{name}"), thousands(adds))?;
+        fact(&format!("numbers_{name}"), format!("{:.1}", work.numbers / 1e6))?;
+        fact(&format!("ms_{name}"), format!("{:.1}", machine.milliseconds(work)))?;
+        let ms = recorded.milliseconds(name, longest)?;
+        fact(&format!("measured_{name}"), format!("{ms:.1}"))?;
+    }
+    let arithmetic = SCALED.work(Form::Naive, 1, longest).multiply_adds
+        / SCALED.work(Form::Absorbed, 1, longest).multiply_adds;
+    fact("arithmetic", format!("{arithmetic:.0}"))?;
+    let absorbed = SCALED.work(Form::Absorbed, 1, longest);
+    let computing = absorbed.multiply_adds / machine.multiply_adds * 1e3;
+    let reading = absorbed.numbers / machine.numbers * 1e3;
+    fact("ms_absorbed_computing", format!("{computing:.1}"))?;
+    fact("ms_absorbed_reading", format!("{reading:.1}"))?;
+    let latents = (longest * SCALED.lora_rank) as f64;
+    let once = Work { numbers: absorbed.numbers - latents, ..absorbed };
+    let [once, naive] = [once, SCALED.work(Form::Naive, 1, longest)]
+        .map(|work| machine.milliseconds(work));
+    fact("ms_absorbed_once", format!("{once:.1}"))?;
+    fact("speedup_once", format!("{:.0}", naive / once))?;
+    let grouped = recorded.milliseconds("absorbed", longest)?
+        / recorded.milliseconds("grouped", longest)?;
+    fact("grouped_faster", format!("{grouped:.0}"))?;
+    for case in ["grouped", "expanded", "multi_head"] {
+        let ms = recorded.milliseconds(case, longest)?;
+        fact(&format!("measured_{case}"), format!("{ms:.1}"))?;
+    }
+    Ok(())
 }
 
 /// A titled matrix, one row a line.

@@ -2,8 +2,8 @@
 
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask};
+use chapter_cli::{Recorded, Roof};
 use decoding::experiments::normal;
 use grouped_query::experiments::{grouped, heads_of, relative_error};
 use grouped_query::{Pooling, attend_groups};
@@ -42,11 +42,8 @@ pub const BEFORE: usize = 2048;
 /// Key/value heads of the grouped layer beside: its cache is about that of the latent.
 pub const KV_HEADS: usize = 2;
 
-/// Side of the square product, and size of the memory that is read, which say what the
-/// machine can do.
-pub const PRODUCT: usize = 2048;
-/// Megabytes (MiB).
-pub const READ_MIB: usize = 512;
+/// The chunk whose parts are timed: near the crossing.
+pub const PARTS_OF: usize = 128;
 
 /// A layer of [`SCALED`] with random weights, on few features: the projections from and
 /// to the tokens are the same in both forms and not timed.
@@ -173,12 +170,11 @@ impl Machine {
     /// # Errors
     /// When it does not hold them.
     pub fn recorded() -> Result<Self> {
-        let recorded = recorded()?;
-        let seconds =
-            |case, n| Ok::<_, anyhow::Error>(recorded.milliseconds(case, n)? / 1e3);
+        let Roof { bytes_per_second, multiply_adds_per_second } =
+            recorded()?.roofs()?;
         Ok(Machine {
-            multiply_adds: (PRODUCT as f64).powi(3) / seconds("product", PRODUCT)?,
-            numbers: (READ_MIB << 18) as f64 / seconds("read", READ_MIB)?,
+            multiply_adds: multiply_adds_per_second,
+            numbers: bytes_per_second / size_of::<f32>() as f64,
         })
     }
 
@@ -203,6 +199,7 @@ impl Machine {
 /// When it cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/07-latent/benches/recorded.csv")
 }
 
 /// How many times longer the naive form takes for one token over so many cached ones:
@@ -227,6 +224,16 @@ pub struct Speedup {
     pub measured: f64,
     /// By the counted work.
     pub predicted: f64,
+}
+
+impl Speedup {
+    /// How much larger the larger is, as a share of the smaller: 0 where both agree, 1
+    /// where one is twice the other.
+    #[must_use]
+    pub fn off(self) -> f64 {
+        let ratio = self.measured / self.predicted;
+        ratio.max(1.0 / ratio) - 1.0
+    }
 }
 
 /// Where the recorded times of both forms cross, in new tokens: between two sizes of

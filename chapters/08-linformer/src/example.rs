@@ -359,6 +359,12 @@ pub fn facts() -> Result<String> {
     fact("leaks_own_stretch", future(Causal::OwnStretch)?.to_string())?;
     fact("leaks_past_stretches", future(Causal::PastStretches)?.to_string())?;
 
+    timed_facts(&mut fact)?;
+    Ok(text)
+}
+
+/// The numbers that come from the recording.
+fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
     let recorded = experiments::recorded()?;
     let attention = recorded.milliseconds("attention", 8192)?;
     let linformer = recorded.milliseconds("linformer", 8192)?;
@@ -380,5 +386,9 @@ pub fn facts() -> Result<String> {
     fact("per_token_1024", per_token(1024)?)?;
     fact("per_token_8192", per_token(8192)?)?;
     fact("per_token_32768", per_token(32_768)?)?;
-    Ok(text)
+    for n in [1024, 32_768] {
+        let share = 1e3 * recorded.milliseconds("condense", n)? / n as f64;
+        fact(&format!("condense_per_token_{n}"), format!("{share:.1}"))?;
+    }
+    Ok(())
 }

@@ -3,9 +3,8 @@
 use crate::{LinformerError, Projections, SequenceProjection};
 use crate::{Sharing, attend_condensed, condense};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
-use chapter_cli::LinearTensors;
+use chapter_cli::{LinearTensors, Recorded};
 use grouped_query::{Groups, attend_groups};
 use minilm::Layer;
 use nalgebra::{DMatrix, DMatrixView, DVector};
@@ -175,9 +174,10 @@ pub const BENCH_K: usize = 256;
 /// What `cargo bench -p linformer -- --record` wrote down last.
 ///
 /// # Errors
-/// When a line is not `case,n,milliseconds`.
+/// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/08-linformer/benches/recorded.csv")
 }
 
 /// Where two recorded lines cross: between the last size at which attention is faster and

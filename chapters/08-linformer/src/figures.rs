@@ -332,10 +332,7 @@ pub fn theorem() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn time() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let line = |case: &str| {
-        let points = recorded.points(case).map(|(n, ms)| (n as f64, ms));
-        points.collect::<Vec<_>>()
-    };
+    let line = |case: &str| recorded.line(case).collect::<Vec<_>>();
     let (attention, linformer) = (line("attention"), line("linformer"));
     let last = linformer.last().context("recorded.csv is empty")?;
     let [slow, fast] =
@@ -349,11 +346,11 @@ pub fn time() -> Result<Figure> {
         title: format!("{:.0} times faster at 8,192 tokens", slow / fast),
         caption: format!(
             "With 256 rows left, the time grows with n and not with its square. One head \
-             of width 64, E K and F V included, recorded by the chapter’s benchmark on two \
-             cores. Above, log scales: the lines cross near {crossing:.0} tokens, and at \
+             of width 64, E K and F V included, beside attention that keeps its weights, as \
+             in the first chapter. Above, log scales: the lines cross near {crossing:.0} tokens, and at \
              8,192 they are at {slow:.0} and {fast:.0} ms; attention was timed no further. \
              Below, Linformer on plain scales: \
-             {:.2} µs a token at 1,024 tokens, {:.2} at 8,192, {:.2} at 16,384. At 32,768, \
+             {:.2} µs per token at 1,024 tokens, {:.2} at 8,192, {:.2} at 16,384. At 32,768, \
              above only, it is {:.2}.",
             per_token(1024)?,
             per_token(8192)?,
@@ -364,24 +361,26 @@ pub fn time() -> Result<Figure> {
             "Two charts. Above, attention rises from {:.2} ms at 256 tokens to {slow:.0} ms \
              at 8,192; Linformer from {:.2} to {fast:.0} ms, and to {:.0} ms at {}. Below, \
              Linformer alone up to 16,384: a straight line.",
-            attention[0].1,
-            linformer[0].1,
-            last.1,
+            attention[0].1.median,
+            linformer[0].1.median,
+            last.1.median,
             grouped(last.0 as u64),
         ),
     };
     let both = Chart::new(Axis::log2("tokens n"), Axis::log("time, ms"))
         .title("beside attention")
-        .line("attention", Hue::Attention, attention)
-        .line("Linformer", Hue::Linformer, linformer.clone())
+        .measured("attention", Hue::Attention, attention)
+        .measured("Linformer", Hue::Linformer, linformer.clone())
         .vertical(crossing, &format!("{crossing:.0}"));
     let alone = Chart::new(
         Axis::linear("tokens n").range(0.0, 17_000.0),
-        Axis::linear("time, ms").range(0.0, 27.0),
+        Axis::linear("time, ms")
+            .range(0.0, 1.2 * recorded.spread("linformer", 16_384)?.high),
     )
     .title("Linformer alone, plain scales")
-    .line("", Hue::Linformer, linformer);
-    Ok(Figure::panels("time", words, 1, &[&both, &alone])?)
+    .measured("", Hue::Linformer, linformer);
+    let measured = recorded.measured();
+    Ok(Figure::measured("time", words, &measured, 1, &[&both, &alone])?)
 }
 
 /// Who is moved by whom, in four tries to keep the future out.
