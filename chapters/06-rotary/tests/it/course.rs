@@ -8,7 +8,7 @@ use exercises::{
 };
 use grouped_query::{GroupedQueryAttention, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
-use rotary::experiments::{THETA, llama, toy, turning_within};
+use rotary::experiments::{HEAD_DIM, THETA, llama, ntk_aware, toy, turning_within};
 use rotary::{Pairing, Rotary, RotaryAttention, permutation, prefill};
 use std::f64::consts::TAU;
 
@@ -21,7 +21,7 @@ fn the_exercises_keep_their_promises() {
 /// In the order of `course.toml`.
 pub fn exercises() -> Exercises {
     Exercises::new()
-        .with(last_sun())
+        .with(fourth_token())
         .with(features())
         .with(frequencies())
         .with(turn())
@@ -33,40 +33,53 @@ pub fn exercises() -> Exercises {
 
 const PAIRINGS: [Pairing; 2] = [Pairing::Halves, Pairing::Neighbors];
 
-// By hand: the last `sun`.
+// By hand: a fourth token.
 
-fn last_sun() -> Exercise<()> {
-    Exercise::by_hand("by-hand", |()| finds(2, &toy_scores()))
-        .mistake("first-sun", |()| finds(0, &toy_scores()))
+fn fourth_token() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| finds(&four_scores(3)))
+        .mistake("position-four", |()| finds(&four_scores(4)))
         .mistake("not-turned", |()| {
-            let x = toy().unwrap().0;
-            finds(2, &(&x * x.transpose() / 2.0_f32.sqrt()))
+            let x = four();
+            finds(&(&x * x.transpose() / 2.0_f32.sqrt()))
         })
-        .mistake("unscaled", |()| finds(2, &(toy_scores() * 2.0_f32.sqrt())))
+        .mistake("unscaled", |()| finds(&(four_scores(3) * 2.0_f32.sqrt())))
         .mistake("key-turned-back", |()| {
             // The query is turned by its own position, and by the key's once more.
             let angle = |row: usize, x: &[f32; 2]| {
                 let (sin, cos) = (row as f32).sin_cos();
                 [x[0] * cos - x[1] * sin, x[0] * sin + x[1] * cos]
             };
-            let tokens = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
+            let tokens = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]];
             let score = |q: usize, k: usize| {
                 let [a, b] = angle(q + k, &tokens[q]);
                 a * tokens[k][0] + b * tokens[k][1]
             };
-            finds(2, &(DMatrix::from_fn(3, 3, score) / 2.0_f32.sqrt()))
+            finds(&(DMatrix::from_fn(4, 4, score) / 2.0_f32.sqrt()))
         })
 }
 
-fn toy_scores() -> DMatrix<f32> {
-    let (x, layer) = toy().unwrap();
-    let projected = layer.project(&x, 0).unwrap();
-    projected.q * projected.k.transpose() / 2.0_f32.sqrt()
+/// The worked example, and `both` after it.
+fn four() -> DMatrix<f32> {
+    toy().unwrap().0.resize_vertically(4, 1.0)
 }
 
-fn finds(token: usize, scores: &DMatrix<f32>) -> Answer {
-    let values = toy().unwrap().0 * 10.0;
-    let weights = softmax(scores.rows(token, 1).into_owned());
+/// Scores of the four tokens, the last of which stands at this position.
+fn four_scores(last: usize) -> DMatrix<f32> {
+    let (x, layer) = (four(), toy().unwrap().1);
+    let [first, fourth] = [(0, 0, 3), (3, last, 1)].map(|(row, at, count)| {
+        layer.project(&x.rows(row, count).into_owned(), at).unwrap().q
+    });
+    let turned = DMatrix::from_fn(4, 2, |row, feature| match row {
+        3 => fourth[feature],
+        _ => first[(row, feature)],
+    });
+    &turned * turned.transpose() / 2.0_f32.sqrt()
+}
+
+/// What the last token finds.
+fn finds(scores: &DMatrix<f32>) -> Answer {
+    let values = four() * 10.0;
+    let weights = softmax(scores.rows(3, 1).into_owned());
     let output = &weights * values;
     Answer::of("weights", &weights).and("output", &output)
 }
@@ -1468,12 +1481,17 @@ const OLD: f64 = 4096.0;
 const LONG: f64 = 32_768.0;
 
 fn stretch() -> Exercise<()> {
-    Exercise::investigate("stretch", |()| stretched(left(), theta(TAU)))
-        .mistake("counted-the-others", |()| stretched(64 - left(), theta(TAU)))
+    Exercise::investigate("stretch", |()| stretched(left(), theta()))
+        .mistake("counted-the-others", |()| stretched(64 - left(), theta()))
         .mistake("in-proportion", |()| stretched(left(), THETA * LONG / OLD))
+        .mistake("same-count", |()| {
+            // `ln(L / 2π) / ln θ` stays as it was.
+            let same = THETA.powf((LONG / TAU).ln() / (OLD / TAU).ln());
+            stretched(left(), same)
+        })
         .mistake("radians", |()| {
-            let never = turning_within(&llama(THETA).unwrap(), OLD * TAU);
-            stretched(64 - never, theta(1.0))
+            let turning = turning_within(&llama(THETA).unwrap(), OLD * TAU);
+            stretched(64 - turning, theta())
         })
 }
 
@@ -1482,9 +1500,8 @@ fn left() -> usize {
     64 - turning_within(&llama(THETA).unwrap(), OLD)
 }
 
-/// The base that keeps `ln(L / turn) / ln θ` as it was.
-fn theta(turn: f64) -> f64 {
-    THETA.powf((LONG / turn).ln() / (OLD / turn).ln())
+fn theta() -> f64 {
+    ntk_aware(THETA, LONG / OLD, HEAD_DIM)
 }
 
 fn stretched(left: usize, theta: f64) -> Answer {

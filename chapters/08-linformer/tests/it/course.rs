@@ -71,7 +71,7 @@ fn softmaxed(scores: &DMatrix<f32>) -> DMatrix<f32> {
 // Implement: the product with a projection that is cut.
 
 struct Tokens {
-    /// (k, `n_max`).
+    /// (r, `n_max`).
     e: DMatrix<f32>,
     /// (n, width).
     tokens: DMatrix<f32>,
@@ -79,14 +79,14 @@ struct Tokens {
 
 impl Tokens {
     fn draw(draw: &mut Draw) -> Self {
-        let [k, n] = [draw.size(1..=3), draw.tokens(4)];
+        let [r, n] = [draw.size(1..=3), draw.tokens(4)];
         let more = draw.pick(&[0, 0, 1, 2]);
         let too_many = draw.rarely();
         let width = draw.size(1..=4);
         let n_max = (n + more).max(1);
         let tokens = if too_many == 1 { n_max + 1 } else { n };
         Tokens {
-            e: draw.matrix("E", k, n_max),
+            e: draw.matrix("E", r, n_max),
             tokens: draw.matrix("tokens", tokens, width),
         }
     }
@@ -288,7 +288,7 @@ struct Head {
     q: DMatrix<f32>,
     k: DMatrix<f32>,
     v: DMatrix<f32>,
-    /// (k, `n_max`).
+    /// (r, `n_max`).
     e: DMatrix<f32>,
     f: DMatrix<f32>,
 }
@@ -297,7 +297,7 @@ impl Head {
     fn draw(draw: &mut Draw) -> Self {
         let [queries, n] = [draw.tokens(3), draw.size(1..=4)];
         let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=3)];
-        let k = draw.size(1..=3);
+        let r = draw.size(1..=3);
         let more = draw.rarely();
         let too_many = draw.rarely();
         let tokens = n + too_many * (more + 1);
@@ -309,8 +309,8 @@ impl Head {
             q,
             k: draw.matrix("k", tokens, d_k),
             v: draw.matrix("v", tokens, d_v),
-            e: draw.matrix("E", k, n + more),
-            f: draw.matrix("F", k, n + more),
+            e: draw.matrix("E", r, n + more),
+            f: draw.matrix("F", r, n + more),
         }
     }
 
@@ -554,13 +554,13 @@ struct Layer {
 impl Layer {
     fn draw(draw: &mut Draw) -> Self {
         let [heads, width, n] = [draw.size(1..=3), draw.size(1..=3), draw.size(1..=4)];
-        let k = draw.size(1..=3);
+        let r = draw.size(1..=3);
         let more = draw.pick(&[0, 0, 0, 1, 2]);
         let own = if draw.pick(&[true, true, false]) { heads } else { 1 };
         draw.show("heads", heads);
         let x = draw.matrix("x = q = k = v, all heads", n, heads * width);
         let mut each = |name: &str| {
-            let one = |h| draw.matrix(&format!("{name} {h}"), k, n + more);
+            let one = |h| draw.matrix(&format!("{name} {h}"), r, n + more);
             (0..own).map(one).collect()
         };
         Layer { heads, x, e: each("E"), f: each("F") }
@@ -943,11 +943,11 @@ fn leaks([four, twelve]: [usize; 2]) -> Answer {
     Answer::of("four", four).and("twelve", twelve)
 }
 
-/// Pairs of an output and a later token that moves it, with `k` stretches of 12 tokens.
-fn leaking(k: usize) -> usize {
+/// Pairs of an output and a later token that moves it, with `r` stretches of 12 tokens.
+fn leaking(r: usize) -> usize {
     let n = 12;
-    let e = SequenceProjection::mean_pooling(k, n).unwrap();
-    let seen = DMatrix::from_fn(n, k, |token, row| row <= token / (n / k));
+    let e = SequenceProjection::mean_pooling(r, n).unwrap();
+    let seen = DMatrix::from_fn(n, r, |token, row| row <= token / (n / r));
     let mask = Mask::Allowed(seen);
     let moved = influence(&normal(n, 4, 5), |x| {
         let condensed = e.forward(x.as_view())?;
