@@ -1,13 +1,16 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
 use decoding::KvCache;
 use grouped_query::GroupedQueryAttention;
 use multi_head::{MultiHeadAttended, Projected};
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 use rotary::experiments::ntk_aware;
 use rotary::{
     Llama3Scaling, Pairing, Rotary, RotaryAttention, decode, permutation, permuted,
@@ -299,39 +302,10 @@ fn a_token_alone_is_grouped_query(#[strategy = case()] case: Case) {
     prop_assert_eq!(layer.forward(&one, &Mask::None).unwrap(), expected);
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
     #[strategy = prop::collection::vec(any::<bool>(), 256)] allowed: Vec<bool>,
 ) {
     let (layer, n) = (case.layer(), case.x.nrows());
@@ -341,14 +315,16 @@ fn a_hidden_token_may_hold_anything(
     for mask in [Mask::Causal { offset: 0 }, Mask::Allowed(allowed)] {
         let clean = layer.forward(&case.x, &mask).unwrap().output;
         let found = layer.forward(&x, &mask).unwrap().output;
-        spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+        assert_spoils_whoever_sees(token, &found, &clean, |query| {
+            mask.sees(query, token)
+        });
     }
 }
 
 #[property_test]
 fn what_comes_later_in_a_chunk_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let (layer, n) = (case.layer(), case.x.nrows());
     let (token, (key, value)) = (token % n, layer.layer().kv_widths());
@@ -359,7 +335,7 @@ fn what_comes_later_in_a_chunk_may_hold_anything(
     };
     let clean = prefilled(&case.x);
     let found = prefilled(&spoilt(&case.x, token, odd));
-    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+    assert_spoils_whoever_sees(token, &found, &clean, |query| query > token);
 }
 
 #[property_test]

@@ -1,7 +1,9 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
 use grouped_query::{GroupedQueryAttention, attend_groups};
 use latent::{
     Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm, Sizes,
@@ -11,6 +13,7 @@ use multi_head::MultiHeadAttended;
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Weights are at most 1 and widths at most 8, so that scores stay below about 100 and
 /// outputs below about 20; both sides add in f32, in another order.
@@ -201,39 +204,10 @@ fn a_norm_does_not_see_how_long_a_row_is(
     }
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..12_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..12_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let Case { layer, x, .. } = case;
     let token = token % x.nrows();
@@ -242,7 +216,9 @@ fn a_hidden_token_may_hold_anything(
         for form in [Form::Naive, Form::Absorbed] {
             let clean = layer.forward(&x, &mask, form).unwrap().output;
             let found = layer.forward(&spoilt, &mask, form).unwrap().output;
-            spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+            assert_spoils_whoever_sees(token, &found, &clean, |query| {
+                mask.sees(query, token)
+            });
         }
     }
 }
@@ -250,7 +226,11 @@ fn a_hidden_token_may_hold_anything(
 #[property_test]
 fn a_hidden_latent_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..12_usize, 0..16_usize, odd())] spot: (usize, usize, f32),
+    #[strategy = (0..12_usize, 0..16_usize, select(NOT_FINITE))] spot: (
+        usize,
+        usize,
+        f32,
+    ),
     #[strategy = form()] form: Form,
 ) {
     let Case { layer, x, .. } = case;

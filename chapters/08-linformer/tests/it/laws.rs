@@ -1,7 +1,7 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask, attend};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{NOT_FINITE, assert_close, spoilt};
 use grouped_query::{GroupedQueryAttention, Groups};
 use linformer::experiments::{self, Causal, LEAK, by_prefix, leak, who_uses_which};
 use linformer::{LinformerAttention, Projections, SequenceProjection, Sharing};
@@ -10,6 +10,7 @@ use multi_head::{MultiHeadAttended, MultiHeadAttention};
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 use std::sync::Arc;
 
 /// Sums of up to 12 products of sums of up to 12 products, in f32.
@@ -393,11 +394,6 @@ fn attention_is_permuted_and_linformer_is_not() {
     assert!(moved(&run) > 0.1);
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
 /// Of a sequence nothing is hidden; of a row, whatever its projection does not read.
 #[property_test]
 fn a_token_reaches_the_rows_that_read_it(
@@ -405,12 +401,11 @@ fn a_token_reaches_the_rows_that_read_it(
         usize,
         DMatrix<f32>,
     ),
-    #[strategy = (0..12_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..12_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let means = SequenceProjection::mean_pooling(k, tokens.nrows()).unwrap();
     let token = token % tokens.nrows();
-    let mut spoilt = tokens.clone();
-    spoilt.row_mut(token).fill(odd);
+    let spoilt = spoilt(&tokens, token, odd);
     let clean = means.forward(tokens.as_view()).unwrap();
     let found = means.forward(spoilt.as_view()).unwrap();
     let mut only = DMatrix::zeros(tokens.nrows(), 1);
@@ -429,7 +424,7 @@ fn a_token_reaches_the_rows_that_read_it(
 fn what_a_shorter_sequence_does_not_meet_may_hold_anything(
     #[strategy = case()] case: Case,
     #[strategy = mode()] sharing: Sharing,
-    #[strategy = odd()] odd: f32,
+    #[strategy = select(NOT_FINITE)] odd: f32,
 ) {
     let n = case.x.nrows();
     let clean = case.layer(case.projections(sharing)).forward(&case.x).unwrap();
