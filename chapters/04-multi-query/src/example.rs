@@ -46,7 +46,8 @@ fn part(all: &DMatrix<f32>, h: usize) -> DMatrix<f32> {
     all.columns(h * width, width).into_owned()
 }
 
-/// The worked example: every intermediate of one small forward pass.
+/// The worked example: the intermediates of one small forward pass, but for the row that is
+/// an exercise.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -71,14 +72,20 @@ pub fn three_tokens() -> Result<String> {
     for (h, weights) in weights.iter().enumerate() {
         let q = part(&q, h);
         let s = scores(q.as_view(), k.as_view())?;
+        // What head 1 makes of `moon` is an exercise.
+        let shown: &[usize] = if h == 1 { &[0, 2] } else { &[0, 1, 2] };
+        let names: Vec<&str> = shown.iter().map(|&row| TOY[row]).collect();
+        let rows = |all: &DMatrix<f32>| all.select_rows(shown);
+        let found = rows(&part(&context, h));
         parts.extend([
             table(&format!("q of head {h}"), &TOY, &[], &q, 0),
-            table(&format!("scores of head {h}"), &TOY, &TOY, &s, 0),
-            table(&format!("weights of head {h}"), &TOY, &TOY, weights, 3),
-            table(&format!("head {h}"), &TOY, &[], &part(&context, h), 2),
+            table(&format!("scores of head {h}"), &names, &TOY, &rows(&s), 0),
+            table(&format!("weights of head {h}"), &names, &TOY, &rows(weights), 3),
+            table(&format!("head {h}"), &names, &[], &found, 2),
         ]);
     }
-    parts.push(table("output = [head 0 | head 1] W_O", &TOY, &[], &output, 2));
+    let (names, output) = ([TOY[0], TOY[2]], output.select_rows(&[0, 2]));
+    parts.push(table("output = [head 0 | head 1] W_O", &names, &[], &output, 2));
     Ok(parts.join("\n"))
 }
 
@@ -99,7 +106,7 @@ pub fn decoded() -> Result<String> {
     let heads = ["h 0", "h 1"];
     Ok([
         table("keys in the cache", &TOY, &[], &cache.keys().into_owned(), 0),
-        table("q of `both`, a row a head", &heads, &[], &stacked, 0),
+        table("q of `both`, one row per head", &heads, &[], &stacked, 0),
         table("weights, one call for all", &heads, &TOY, &weights, 3),
         table("output", &["both"], &[], &output, 2),
     ]
@@ -177,7 +184,7 @@ pub fn losses() -> Result<String> {
     Ok(text)
 }
 
-/// What one token adds to the caches of real models, in KiB at two bytes a number: with a
+/// What one token adds to the caches of real models, in KiB at two bytes per number: with a
 /// key and value for each of their heads, and with one for all. A star marks how they
 /// were built.
 ///
@@ -260,7 +267,7 @@ pub fn wrong_scale() -> Result<String> {
         + &table("hidden: three equal products", &names, &TOY, &hidden, 3))
 }
 
-/// What a cache says that was made for a key a head.
+/// What a cache says that was made for one key per head.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.

@@ -29,12 +29,12 @@ pub fn one_key() -> Result<Figure> {
     let words = Words {
         title: "Many queries, one set of keys and values".into(),
         caption: "Every head asks with its own query and looks at the same keys and \
-                  values. A token is projected to one query a head, and to one key and one \
+                  values. A token is projected to one query per head, and to one key and one \
                   value, which are all that the cache keeps of it. What the heads find is \
                   put side by side and mixed by the output projection, as in chapter 2."
             .into(),
         alt: "Boxes and arrows: a token leads to the queries of two heads and to a cache \
-              with one key and one value a token. Each head takes its query and looks at \
+              with one key and one value per token. Each head takes its query and looks at \
               that cache. Both heads lead through the output projection to the output."
             .into(),
     };
@@ -46,7 +46,7 @@ pub fn one_key() -> Result<Figure> {
         .node(
             "kv",
             at(2, 1),
-            &["cache", "one key, one", "value a token"],
+            &["cache", "one key, one", "value per token"],
             Hue::Decoding,
         )
         .node("h0", at(0, 2), &["head 0", "looks"], Hue::MultiQuery)
@@ -286,7 +286,7 @@ pub fn decode_time() -> Result<Figure> {
         caption: format!(
             "One shared key cuts the bytes by the number of heads, and the time by less. \
              Above, what the cache of one layer holds, with {BENCH_HEADS} heads of \
-             {BENCH_HEAD_DIM} in four bytes a number. Below, the attention of one decoding \
+             {BENCH_HEAD_DIM} at four bytes per number. Below, the attention of one decoding \
              step over it, the new token already appended, one call after the other: at \
              {written} tokens {slow:.1} ms in {BENCH_HEADS} calls with a key for each head, \
              and {fast:.1} ms in one call with a key for all.",

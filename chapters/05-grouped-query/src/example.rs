@@ -29,7 +29,8 @@ pub fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
     Ok((x, GroupedQueryAttention::new(q_proj, k_proj, v_proj, o_proj, 4, 2)?))
 }
 
-/// The worked example: every intermediate of one small forward pass.
+/// The worked example: the intermediates of one small forward pass, but for the row that is
+/// an exercise.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -47,9 +48,9 @@ pub fn three_tokens() -> Result<String> {
     let learned = learned.map(|(title, map)| table(title, &[""; 4], map.weight(), 0));
     let steps = [
         ("x: three tokens, two features", &x, 0),
-        ("q = x W_Q: a column a head", &q, 0),
-        ("k = x W_K: a column a group", &k, 0),
-        ("v = x W_V: a column a group", &v, 0),
+        ("q = x W_Q: one column per head", &q, 0),
+        ("k = x W_K: one column per group", &k, 0),
+        ("v = x W_V: one column per group", &v, 0),
     ];
     let steps = steps.map(|(title, m, digits)| table(title, &TOY, m, digits));
     let mut text = [&learned[..], &steps[..]].concat().join("\n");
@@ -60,9 +61,12 @@ pub fn three_tokens() -> Result<String> {
         writeln!(text, "  {h} → {g} {:>7.3} {:>7.3} {:>7.3}", row[0], row[1], row[2])?;
     }
     text += "\n";
-    text += &table("heads side by side", &TOY, &context, 2);
+    // What is found for `moon` is an exercise.
+    let (names, shown) = ([TOY[0], TOY[2]], [0, 2]);
+    text += &table("heads side by side", &names, &context.select_rows(&shown), 2);
     text += "\n";
-    text += &table("output = heads W_O", &TOY, &attended.output, 2);
+    let output = attended.output.select_rows(&shown);
+    text += &table("output = heads W_O", &names, &output, 2);
     Ok(text)
 }
 
@@ -113,9 +117,12 @@ pub fn interleaved() -> Result<String> {
             attend(q.columns(h, 1), k.columns(g, 1), v.columns(g, 1), &Mask::None)?;
         wrong.columns_mut(h, 1).copy_from(&found.output);
     }
-    let mut text = table("heads side by side, right", &TOY, &right, 2);
+    // What is found for `moon` is an exercise.
+    let names = [TOY[0], TOY[2]];
+    let shown = |found: &DMatrix<f32>| found.select_rows(&[0, 2]);
+    let mut text = table("heads side by side, right", &names, &shown(&right), 2);
     text += "\n";
-    text += &table("heads side by side, h % 2", &TOY, &wrong, 2);
+    text += &table("heads side by side, h % 2", &names, &shown(&wrong), 2);
     Ok(text)
 }
 
@@ -258,7 +265,7 @@ pub fn cost() -> Result<String> {
     Ok(text)
 }
 
-/// The caches of real models whose heads share, at two bytes a number.
+/// The caches of real models whose heads share, at two bytes per number.
 ///
 /// # Errors
 /// When the list of models cannot be read.
@@ -398,7 +405,7 @@ pub fn facts() -> Result<String> {
     Ok(text)
 }
 
-/// A titled matrix, one row a line: four columns fit a phone.
+/// A titled matrix, one row per line: four columns fit a phone.
 fn table(title: &str, rows: &[&str], matrix: &DMatrix<f32>, digits: usize) -> String {
     let mut text = format!("{title}\n");
     for (label, row) in rows.iter().zip(matrix.row_iter()) {

@@ -376,7 +376,7 @@ impl Llama {
         queries_and_output + 2 * Self::MODEL_DIM * kv_heads * Self::HEAD_DIM
     }
 
-    /// Bytes that one token leaves in the cache of one layer, at two bytes a number.
+    /// Bytes that one token leaves in the cache of one layer, at two bytes per number.
     #[must_use]
     pub fn cache_bytes(kv_heads: usize) -> usize {
         2 * kv_heads * Self::HEAD_DIM * 2

@@ -101,7 +101,7 @@ pub fn groups_of(heads: usize, kv_heads: usize) -> Result<Figure> {
         title: title.into(),
         caption: format!(
             "{message} Of {heads} query heads, each with queries of its own, head h asks \
-             key/value head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} a token where \
+             key/value head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} per token where \
              multi-head attention keeps {heads}: {percent} %. {between}",
         ),
         alt: format!(
