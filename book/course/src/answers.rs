@@ -54,3 +54,56 @@ pub(crate) fn filled(
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use syllabus::{Blank, Exercise, Kind};
+
+    use super::{filled, left_blank, sheet};
+
+    fn exercise() -> Exercise {
+        let blank = |name: &str, shape, prediction| {
+            let (name, ask) = (name.to_owned(), "a number".to_owned());
+            Blank { name, ask, shape, within: 0.01, prediction }
+        };
+        Exercise {
+            name: "moon".to_owned(),
+            kind: Kind::ByHand,
+            title: "The row of moon".to_owned(),
+            section: "by-hand".to_owned(),
+            body: None,
+            blank: vec![
+                blank("guess", [1, 1], true),
+                blank("row", [1, 3], false),
+                blank("table", [2, 2], false),
+            ],
+            hints: Vec::new(),
+            mistake: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_sheet_is_blank_until_it_is_filled_in() {
+        let exercise = exercise();
+        let blank = sheet("attention/moon", &exercise);
+        assert_eq!(left_blank(&blank, &exercise), ["guess", "row", "table"]);
+        let half = filled("attention/moon", &exercise, |blank, row, column| {
+            let number = format!("{row}.{column}");
+            if blank.name == "row" && column == 1 { "nan".to_owned() } else { number }
+        });
+        assert_eq!(left_blank(&half, &exercise), ["row"]);
+    }
+
+    #[test]
+    fn damaged_sheets_are_read_without_a_panic() {
+        let exercise = exercise();
+        let blank = sheet("attention/moon", &exercise);
+        let full = filled("attention/moon", &exercise, |_, r, c| format!("{r}.{c}"));
+        let good = [blank.as_bytes(), full.as_bytes()];
+        proptest!(hostile::cases(), |(bytes in hostile::damaged(&good))| {
+            let left = left_blank(&String::from_utf8_lossy(&bytes), &exercise);
+            prop_assert!(left.len() <= exercise.blank.len());
+        });
+    }
+}

@@ -139,11 +139,12 @@ fn root(course: &Course, begun: &[&Chapter]) -> Result<String> {
 fn profiles(course: &Course, manifest: &Table, begun: &[&Chapter]) -> Result<Value> {
     let mut profile = table(manifest, &["profile"]).cloned().unwrap_or_default();
     let used = used_packages(course, begun)?;
-    if let Some(packages) = profile
-        .get_mut("dev")
-        .and_then(|dev| dev.get_mut("package"))
-        .and_then(Value::as_table_mut)
-    {
+    for name in ["dev", "test"] {
+        let packages = profile
+            .get_mut(name)
+            .and_then(|profile| profile.get_mut("package"))
+            .and_then(Value::as_table_mut);
+        let Some(packages) = packages else { continue };
         packages.retain(|name, _| used.contains(name));
         for chapter in begun {
             let mut level = Table::new();

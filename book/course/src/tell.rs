@@ -1,11 +1,11 @@
 //! Says in words what was found.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use syllabus::{
     Chapter,
-    verdict::{Example, Finding, Known, Pair, Shown, Stopped, Verdict},
+    verdict::{Example, Finding, Known, ONLY_SOMETIMES, Pair, Shown, Stopped, Verdict},
 };
 
 use crate::{
@@ -188,8 +188,8 @@ pub(crate) fn verdict(
                 show(example);
             }
         }
-        Finding::Mistaken { mistakes, example } => {
-            tell_mistakes(course, chosen, mistakes)?;
+        Finding::Mistaken { mistakes, says, example } => {
+            tell_mistakes(course, chosen, mistakes, says)?;
             tell_smallest(course, chosen, example);
         }
         Finding::Wrong { known: Known { cases: 1, .. }, example } => {
@@ -217,13 +217,25 @@ pub(crate) fn verdict(
 }
 
 /// What was done, and where to read.
-fn tell_mistakes(course: &Course, chosen: Chosen, mistakes: &[String]) -> Result<()> {
+fn tell_mistakes(
+    course: &Course,
+    chosen: Chosen,
+    mistakes: &[String],
+    of_any: &BTreeMap<String, String>,
+) -> Result<()> {
     let told = |name: &String| chosen.exercise.mistake(name);
     let says = |name: &String| {
-        told(name).map_or_else(|| name.clone(), |told| told.says.clone())
+        let own = of_any.get(name).or_else(|| told(name).map(|told| &told.says));
+        own.unwrap_or(name).clone()
     };
     if let [one] = mistakes {
         anstream::println!("{}", wrapped(&says(one), 2));
+    } else if let [one, sometimes] = mistakes
+        && sometimes == ONLY_SOMETIMES
+    {
+        for name in [one, sometimes] {
+            anstream::println!("{}", wrapped(&says(name), 2));
+        }
     } else {
         let text = "Several things at once, which together explain every case:";
         anstream::println!("{}", wrapped(text, 2));

@@ -1,18 +1,22 @@
 //! Two answers to one exercise, compared on many cases.
 
+use std::collections::BTreeMap;
+
 use syllabus::verdict::{
-    Example, Finding, Known, Pair, Partly, Shown, Stopped, Verdict,
+    Example, Finding, Known, ONLY_SOMETIMES, Pair, Partly, Shown, Stopped, Verdict,
 };
 
 use crate::{
     answer::{Value, same, tables},
     draw::{Choices, shrink},
     features::{Features, where_wrong},
+    made::Made,
+    oracle::Oracle,
     outcome::Outcome,
     panic::{Panic, traced},
-    relations::{WrongCase, seen},
+    relations::{Seen, WrongCase, seen},
     task::Task,
-    trial::{Cause, Oracle, Trial},
+    trial::{Cause, Trial},
 };
 
 /// What the answers of `mine` are worth, by those of `oracle`.
@@ -37,6 +41,9 @@ pub(crate) fn given(oracle: &dyn Task, case: &[u32]) -> Vec<Shown> {
     };
     oracle.given(case).into_iter().map(shown).collect()
 }
+
+/// Wrong cases, before a mistake is called one that is made only sometimes.
+const ENOUGH: usize = 3;
 
 struct Judge<'a> {
     mine: &'a dyn Task,
@@ -64,19 +71,153 @@ impl Judge<'_> {
                 && self.still_shows(&cause, case, &mine)
         });
         let example = self.example(&smallest);
-        let finding = match cause {
-            Cause::Mistakes(made) => {
-                let names = oracle.task.mistakes();
-                let mistakes =
-                    made.iter().map(|which| names[*which].to_owned()).collect();
-                Finding::Mistaken { mistakes, example }
+        let named = match &cause {
+            Cause::Mistakes(made) => Some(self.catalogued(made)),
+            Cause::Slips(ways) => Some(Named::slips(ways)),
+            Cause::Right | Cause::Partly(_) => self.explained(&wrong),
+        };
+        let finding = match named {
+            Some(Named { mistakes, says }) => {
+                Finding::Mistaken { mistakes, says, example }
             }
-            Cause::Right | Cause::Partly(_) => {
-                let known = self.known(&cause, &wrong);
-                Finding::Wrong { known, example }
-            }
+            None => Finding::Wrong { known: self.known(&cause, &wrong), example },
         };
         (finding, Some(smallest))
+    }
+
+    fn catalogued(&self, made: &[usize]) -> Named {
+        let names = self.trial.oracle.task.mistakes();
+        let mistakes = made.iter().map(|which| names[*which].to_owned()).collect();
+        Named { mistakes, says: BTreeMap::new() }
+    }
+
+    /// What explains every wrong case, although no catalogued mistake does: what should be
+    /// refused is not, or the reverse, and numbers come from the right ones in one way.
+    fn explained(&self, wrong: &[usize]) -> Option<Named> {
+        let Trial { oracle, answers, right, .. } = self.trial;
+        let let_through = |case: &usize| self.trial.is_let_through(*case);
+        let strict = |case: &usize| {
+            !oracle.right[*case].is_refused() && answers[*case].is_refused()
+        };
+        let panics = |case: &usize| answers[*case].panic().is_some();
+        let (unrefused, others): (Vec<usize>, Vec<usize>) =
+            wrong.iter().copied().partition(let_through);
+        let mut named = match &others[..] {
+            [] => Named::default(),
+            others if others.iter().all(strict) => self.too_strict(others),
+            others if others.iter().all(panics) => self.stops(others)?,
+            others => {
+                let all = (0..right.len()).filter(|case| !let_through(case));
+                self.of_answers(others, &all.collect::<Vec<_>>())?
+            }
+        };
+        if !unrefused.is_empty() {
+            named.add("check-missing", &self.check_missing(&unrefused));
+        }
+        Some(named)
+    }
+
+    /// The one cause of wrong answers, where an answer is expected: a catalogued mistake,
+    /// slips of attention, or what has become of the right numbers.
+    fn of_answers(&self, wrong: &[usize], answered: &[usize]) -> Option<Named> {
+        let gives = &self.trial.gives;
+        let all = |one: &usize| answered.iter().all(|case| gives[*one][*case]);
+        if let Some(one) = (0..gives.len()).find(all) {
+            return Some(self.catalogued(&[one]));
+        }
+        let slips = || (1..=2).find_map(|at_once| self.trial.slips_made(at_once));
+        if let Some(ways) = slips() {
+            return Some(Named::slips(&ways));
+        }
+        self.sometimes(wrong).or_else(|| self.changed(wrong))
+    }
+
+    /// The mistake that gives the answer wherever it is wrong, and is not made elsewhere:
+    /// if it is known where, or if it is made more often than not.
+    fn sometimes(&self, wrong: &[usize]) -> Option<Named> {
+        let Trial { oracle, answers, right, gives } = self.trial;
+        if wrong.len() < ENOUGH {
+            return None;
+        }
+        let spared = |which: &usize| self.trial.spared_by(*which);
+        let all = |one: &usize| wrong.iter().all(|case| gives[*one][*case]);
+        let known = (0..gives.len()).filter(all).min_by_key(spared);
+        let known = known.map(|one| (self.catalogued(&[one]), spared(&one)));
+        let slip = || {
+            let gives = |made: &Made, case: &usize| {
+                made.gives(oracle, &oracle.cases[*case], &answers[*case])
+            };
+            let made = Made::all(oracle, 1)
+                .find(|made| wrong.iter().rev().all(|case| gives(made, case)))?;
+            let spared = (0..right.len())
+                .filter(|case| right[*case] && !gives(&made, case))
+                .count();
+            Some((Named::slips(&[made]), spared))
+        };
+        let (mut named, spared) = known.or_else(slip)?;
+        let place = self.where_wrong(wrong).unwrap_or_default();
+        if spared > wrong.len() && !place.contains("exactly where") {
+            return None;
+        }
+        let says = format!(
+            "It is made only sometimes: in {spared} other cases it would be wrong, too, and \
+             yours is right. {place}"
+        );
+        named.add(ONLY_SOMETIMES, &says);
+        Some(named)
+    }
+
+    /// What has become of the right numbers, if it is the same in every wrong case.
+    fn changed(&self, wrong: &[usize]) -> Option<Named> {
+        let Seen { told, whole } = self.seen(wrong);
+        let place = self.where_wrong(wrong).into_iter();
+        let mut named = Named::default();
+        let says: Vec<String> = told.into_iter().chain(place).collect();
+        let (some, all) = (wrong.len(), self.trial.right.len());
+        let says = format!(
+            "This holds in each of the {some} cases, of {all}, that are wrong: {}",
+            says.join(" ")
+        );
+        named.add(whole?, &says);
+        Some(named)
+    }
+
+    fn check_missing(&self, cases: &[usize]) -> String {
+        let panics = |case: &&usize| self.trial.answers[**case].panic().is_some();
+        let what = match cases.iter().filter(panics).count() {
+            0 => "your function gives an answer",
+            all if all == cases.len() => "your function panics",
+            _ => "your function panics, or gives an answer",
+        };
+        let place = self.where_wrong(cases).unwrap_or_default();
+        format!(
+            "In {} cases an error is expected, and {what}: a check is missing, or it asks \
+             for something else, or it comes too late. {place}",
+            cases.len()
+        )
+    }
+
+    /// Panics, where it can be said when: those of every case have another cause.
+    fn stops(&self, cases: &[usize]) -> Option<Named> {
+        let place = self.where_wrong(cases)?;
+        let says = format!(
+            "In {} cases an answer is expected, and your function panics. {place}",
+            cases.len()
+        );
+        let mut named = Named::default();
+        named.add("panics", &says);
+        Some(named)
+    }
+
+    fn too_strict(&self, cases: &[usize]) -> Named {
+        let place = self.where_wrong(cases).unwrap_or_default();
+        let says = format!(
+            "In {} cases an answer is expected, and your function gives an error. {place}",
+            cases.len()
+        );
+        let mut named = Named::default();
+        named.add("too-strict", &says);
+        named
     }
 
     /// What is wanted, where something is still to be written.
@@ -106,7 +247,7 @@ impl Judge<'_> {
                     |case: &usize| some.iter().any(|one| self.trial.gives[*one][*case]);
                 cases.find(|case| !given(case))
             }
-            Cause::Right => None,
+            Cause::Slips(_) | Cause::Right => None,
         };
         found.unwrap_or(wrong[0])
     }
@@ -119,6 +260,7 @@ impl Judge<'_> {
         match cause {
             Cause::Right => true,
             Cause::Mistakes(made) => gives(made[0]),
+            Cause::Slips(ways) => ways[0].gives(oracle, case, mine),
             Cause::Partly(some) if self.all_given(some) => {
                 some.iter().any(|one| gives(*one))
             }
@@ -132,22 +274,43 @@ impl Judge<'_> {
         !some.is_empty() && self.trial.wrong().all(given)
     }
 
-    fn known(&self, cause: &Cause, wrong: &[usize]) -> Known {
-        let Trial { oracle, answers, right, .. } = self.trial;
+    fn features(&self) -> Vec<Features> {
+        let Oracle { cases, task, .. } = self.trial.oracle;
+        cases.iter().map(|case| Features::of(&task.given(case))).collect()
+    }
+
+    /// Where these cases are among all, if there is a word for it.
+    fn where_wrong(&self, cases: &[usize]) -> Option<String> {
+        let others = (0..self.trial.right.len()).map(|case| !cases.contains(&case));
+        where_wrong(&self.features(), &others.collect::<Vec<_>>())
+    }
+
+    /// What holds of these wrong cases.
+    fn seen(&self, wrong: &[usize]) -> Seen {
+        let Trial { oracle, answers, .. } = self.trial;
+        let features = self.features();
         let given: Vec<Vec<(String, Value)>> =
-            oracle.cases.iter().map(|case| oracle.task.given(case)).collect();
-        let features: Vec<Features> =
-            given.iter().map(|given| Features::of(given)).collect();
-        let cases = wrong.iter().map(|at| WrongCase {
-            given: &given[*at],
+            wrong.iter().map(|at| self.given_and_steps(&oracle.cases[*at])).collect();
+        let cases = wrong.iter().zip(&given).map(|(at, given)| WrongCase {
+            given,
             features: &features[*at],
             mine: &answers[*at],
             right: &oracle.right[*at],
         });
-        let seen = where_wrong(&features, right)
-            .into_iter()
-            .chain(seen(&cases.collect::<Vec<_>>()))
-            .collect();
+        seen(&cases.collect::<Vec<_>>())
+    }
+
+    fn given_and_steps(&self, case: &[u32]) -> Vec<(String, Value)> {
+        let task = self.trial.oracle.task;
+        let steps = task.steps(case).into_iter();
+        let steps = steps.flat_map(|(_, step)| step.parts().to_vec());
+        task.given(case).into_iter().chain(steps).collect()
+    }
+
+    fn known(&self, cause: &Cause, wrong: &[usize]) -> Known {
+        let oracle = self.trial.oracle;
+        let seen = self.where_wrong(wrong).into_iter();
+        let seen = seen.chain(self.seen(wrong).told).collect();
         let partly = match cause {
             Cause::Partly(some) => some.iter().map(|which| Partly {
                 mistake: oracle.task.mistakes()[*which].to_owned(),
@@ -217,12 +380,47 @@ impl Judge<'_> {
     }
 }
 
+/// Mistakes by name, with what is said of those that `course.toml` does not have.
+#[derive(Default)]
+struct Named {
+    mistakes: Vec<String>,
+    says: BTreeMap<String, String>,
+}
+
+impl Named {
+    fn add(&mut self, name: &str, says: &str) {
+        self.mistakes.push(name.to_owned());
+        self.says.insert(name.to_owned(), says.trim().to_owned());
+    }
+
+    /// Where several ways lead to the same numbers, all of them are told.
+    fn slips(ways: &[Made]) -> Named {
+        let mut named = Named::default();
+        if let [Made { names, says, .. }] = ways {
+            for (name, says) in names.iter().zip(says) {
+                named.add(name, says);
+            }
+            return named;
+        }
+        let joined = |of: &dyn Fn(&Made) -> String, by: &str| {
+            ways.iter().map(of).collect::<Vec<_>>().join(by)
+        };
+        let names = |made: &Made| made.names.join(" and ");
+        let says = |made: &Made| made.says.join(" And: ");
+        named.add(
+            &joined(&names, " or "),
+            &joined(&says, " Or, with the same numbers: "),
+        );
+        named
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::judge;
-    use crate::{Answer, Draw, Exercise, Value};
+    use crate::{Answer, Dial, Draw, Exercise, Value, dial};
     use nalgebra::DMatrix;
-    use syllabus::verdict::Finding;
+    use syllabus::verdict::{Finding, ONLY_SOMETIMES};
 
     fn square(draw: &mut Draw) -> DMatrix<f32> {
         let n = draw.size(1..=4);
@@ -233,6 +431,7 @@ mod tests {
         Exercise::implement("transpose", square, answer)
             .mistake("left-alone", |x| Answer::of("y", x))
             .mistake("negated", |x| Answer::of("y", -x.transpose()))
+            .mistake("squared", |x| Answer::of("y", x.transpose().map(|x| x * x)))
     }
 
     fn finding(answer: fn(&DMatrix<f32>) -> Answer) -> Finding {
@@ -249,7 +448,7 @@ mod tests {
     #[test]
     fn a_catalogued_mistake_is_named_on_its_smallest_case() {
         let found = finding(|x| Answer::of("y", x));
-        let Finding::Mistaken { mistakes, example } = found else {
+        let Finding::Mistaken { mistakes, example, .. } = found else {
             panic!("{found:?}")
         };
         assert_eq!(mistakes, ["left-alone"]);
@@ -279,19 +478,15 @@ mod tests {
         let found = finding(|x| {
             Answer::of("y", if x.nrows() == 3 { x.clone() } else { x.transpose() })
         });
-        let Finding::Wrong { known, .. } = found else { panic!("{found:?}") };
-        let [partly] = &known.partly[..] else { panic!("{known:?}") };
-        assert_eq!(
-            (partly.mistake.as_str(), partly.gives),
-            ("left-alone", known.wrong)
-        );
-        assert!(partly.spared > 0);
-        let seen = known.seen.join(" ");
+        let Finding::Mistaken { mistakes, says, .. } = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(mistakes, ["left-alone", ONLY_SOMETIMES]);
+        let says = &says[ONLY_SOMETIMES];
         assert!(
-            seen.contains("exactly where the number of rows of `x` is 3"),
-            "{seen}"
+            says.contains("exactly where the number of rows of `x` is 3"),
+            "{says}"
         );
-        assert!(seen.contains("`y` is the right one transposed"), "{seen}");
     }
 
     #[test]
@@ -319,9 +514,10 @@ mod tests {
 
     #[test]
     fn a_mistake_that_would_have_done_more_harm_is_not_named() {
-        // Left alone where the first number is 4, which says little of the other cases.
+        // Squared where the first number is 4, which says little of the other cases.
         let found = finding(|x| {
-            Answer::of("y", if x[0] == 4.0 { x.clone() } else { x.transpose() })
+            let y = x.transpose();
+            Answer::of("y", if x[0] == 4.0 { y.map(|y| y * y) } else { y })
         });
         let Finding::Wrong { known, .. } = found else { panic!("{found:?}") };
         assert!(known.partly.iter().all(|partly| partly.spared > partly.gives));
@@ -351,6 +547,56 @@ mod tests {
         };
         assert!(!mine(|x| Value::from(x.sum())));
         assert!(mine(|x| Value::from(x.sum() + 1.0)));
+    }
+
+    /// `a` and `b` as one number, by the settings of two dials.
+    fn two_numbers(answer: fn(&[f32; 2]) -> Answer) -> Exercise<[f32; 2]> {
+        const DIALS: &[Dial] = &[
+            dial(&[("b-first", "b is taken for a."), ("a-doubled", "a is doubled.")]),
+            dial(&[("b-squared", "b is squared."), ("b-lost", "b is missing.")]),
+        ];
+        let draw = |draw: &mut Draw| [0, 1].map(|_| draw.numbers(1, 1)[0]);
+        Exercise::implement("a-b", draw, answer).dials(DIALS, |[a, b], set| {
+            let first = [*a, *b, 2.0 * a][set[0]];
+            Answer::of("a - b", first - [*b, b * b, 0.0][set[1]])
+        })
+    }
+
+    #[test]
+    fn a_slip_of_a_step_is_named_and_so_are_two() {
+        let named = |answer: fn(&[f32; 2]) -> Answer| {
+            let right = two_numbers(|[a, b]| Answer::of("a - b", a - b));
+            match judge(&two_numbers(answer), &right).finding {
+                Finding::Mistaken { mistakes, says, .. } => {
+                    assert!(mistakes.iter().all(|name| says.contains_key(name)));
+                    mistakes
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(named(|[a, b]| Answer::of("a - b", a - b * b)), ["b-squared"]);
+        assert_eq!(
+            named(|[a, b]| Answer::of("a - b", 2.0 * a - b * b)),
+            ["a-doubled", "b-squared"]
+        );
+    }
+
+    #[test]
+    fn what_should_be_refused_and_is_not_is_told_beside_the_rest() {
+        let one = |draw: &mut Draw| draw.numbers(1, 1)[0];
+        let right = Exercise::implement("root", one, |x| {
+            let root = if *x < 0.0 { Err("negative") } else { Ok(x.sqrt()) };
+            Answer::of("y", root)
+        });
+        let mine =
+            Exercise::implement("root", one, |x| Answer::of("y", x.abs().sqrt() * 2.0));
+        let found = judge(&mine, &right).finding;
+        let Finding::Mistaken { mistakes, says, .. } = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(mistakes, ["multiplied", "check-missing"]);
+        assert!(says["multiplied"].contains("times 2"), "{says:?}");
+        assert!(says["check-missing"].contains("an error is expected"), "{says:?}");
     }
 
     #[test]

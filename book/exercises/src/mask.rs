@@ -75,8 +75,10 @@ impl Draw {
     /// infinite or nothing. A feature that all keys share does it: it changes no weight. `q`
     /// (queries, heads · width), `k` (keys, kv heads · width). Two hundred and fifty is
     /// enough for that, and little enough for numbers that were rounded in another order.
+    /// Sixty is not enough: who takes scores for hidden that are merely low is wrong there.
     pub fn lift(&mut self, q: &mut DMatrix<f32>, k: &mut DMatrix<f32>, width: usize) {
-        self.lift_by(250.0, q, k, width);
+        let lift = self.pick(&[250.0, 250.0, 60.0]);
+        self.lift_by(lift, q, k, width);
     }
 
     /// The same by so much.

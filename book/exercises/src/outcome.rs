@@ -33,6 +33,11 @@ impl Outcome {
         }
     }
 
+    /// Whether it is an error, or has one among its parts.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.parts().iter().any(|(_, part)| matches!(part, Value::Refused(_)))
+    }
+
     /// The parts of an answer; none where it stopped.
     pub(crate) fn parts(&self) -> &[(String, Value)] {
         match self {

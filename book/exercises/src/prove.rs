@@ -9,10 +9,12 @@ use crate::{
     answer::{Answer, Tolerance, Value},
     draw::Choices,
     judge::judge,
+    made::Made,
+    oracle::Oracle,
     outcome::{Outcome, agree, outcome},
     sheet::Judged,
     task::{Exercises, Task},
-    trial::{Cause, Oracle, Trial},
+    trial::{Cause, Trial},
 };
 
 /// What a chapter has at least.
@@ -92,6 +94,7 @@ pub fn prove(folder: impl AsRef<Path>, exercises: &Exercises) -> Result<Proof> {
             subject.blanks(),
             subject.passes(),
             subject.starter_fails(),
+            subject.slips(),
             subject.mistakes(),
         ];
         wrong.extend(complaints.concat().into_iter().map(|why| format!("{id}: {why}")));
@@ -177,6 +180,35 @@ impl Subject<'_> {
         passed.then(|| "a `todo!()` is not seen".to_owned()).into_iter().collect()
     }
 
+    /// Without a slip, and with every dial at 0, the answer is right; each wrong setting
+    /// changes it somewhere, by itself or beside another.
+    fn slips(&self) -> Vec<String> {
+        let Oracle { cases, right, .. } = self.oracle;
+        let none = Made::none(self.task.dials());
+        let is_right = |made: &Made| {
+            let mut pairs = cases.iter().zip(right);
+            pairs.all(|(case, right)| made.gives(self.oracle, case, right))
+        };
+        let attends = none.iter().filter(|made| !is_right(made));
+        let attends = attends.map(|_| "its steps, taken rightly, give another answer");
+        let idle = Made::dialed(self.task.dials(), 1).filter(is_right);
+        let idle = idle.filter(|made| !self.changes_beside_another(made));
+        let idle = idle.map(|made| format!("`{}` makes nothing wrong", made.names[0]));
+        attends.map(str::to_owned).chain(idle).collect()
+    }
+
+    fn changes_beside_another(&self, made: &Made) -> bool {
+        let dials = self.task.dials();
+        Made::dialed(dials, 1).any(|other| {
+            let both = made.beside(&other);
+            self.oracle.cases.iter().any(|case| {
+                let [one, two] =
+                    [&both, &other].map(|made| made.answer(self.oracle, case));
+                !self.oracle.agree(&one, &two)
+            })
+        })
+    }
+
     fn mistakes(&self) -> Vec<String> {
         let names = self.task.mistakes();
         let mut wrong = Vec::new();
@@ -212,7 +244,9 @@ impl Subject<'_> {
                 let taken = self.task.mistakes()[named[0]];
                 return Some(format!("is taken for `{taken}`"));
             }
-            Cause::Partly(_) => return Some("is not recognized".to_owned()),
+            Cause::Slips(_) | Cause::Partly(_) => {
+                return Some("is not recognized".to_owned());
+            }
         }
         match (&told.hidden_by, self.task.hidden(which)) {
             (None, None) => None,

@@ -13,6 +13,7 @@ use crate::{
 
 /// A case that is wrong.
 pub(crate) struct WrongCase<'a> {
+    /// What is given, and what happens on the way.
     pub given: &'a Given,
     pub features: &'a Features,
     pub mine: &'a Outcome,
@@ -22,8 +23,29 @@ pub(crate) struct WrongCase<'a> {
 /// Fewer cases say nothing.
 const ENOUGH: usize = 3;
 
+/// What holds of wrong cases.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// A sentence each.
+    pub told: Vec<String>,
+    /// What kind of change gives every wrong number from the right ones, if that is known.
+    pub whole: Option<&'static str>,
+}
+
+/// A sentence about a part, and what it is called if it says where each number comes from.
+struct Said {
+    kind: &'static str,
+    says: String,
+}
+
+impl Said {
+    fn of(kind: &'static str, says: String) -> Said {
+        Said { kind, says }
+    }
+}
+
 /// What holds of the wrong cases.
-pub(crate) fn seen(cases: &[WrongCase]) -> Vec<String> {
+pub(crate) fn seen(cases: &[WrongCase]) -> Seen {
     let mut told = refusals(cases);
     let numeric: Vec<&WrongCase> =
         cases.iter().filter(|case| is_numeric(case)).collect();
@@ -39,23 +61,29 @@ pub(crate) fn seen(cases: &[WrongCase]) -> Vec<String> {
             listed(&right)
         ));
     }
-    for name in wrong.iter().take(2) {
+    let mut kinds = Vec::new();
+    for name in &wrong {
         let differ = parts.iter().filter(|part| part.name == *name && part.differs());
-        told.extend(of_part(name, &differ.collect::<Vec<_>>()));
+        let (sentences, kind) = of_part(name, &differ.collect::<Vec<_>>());
+        kinds.push(kind);
+        if kinds.len() <= SAID_OF || kind.is_some() {
+            told.extend(sentences);
+        }
     }
-    told
+    let all_told = numeric.len() == cases.len() && kinds.iter().all(Option::is_some);
+    let whole = kinds.first().copied().flatten().filter(|_| all_told);
+    Seen { told, whole }
 }
+
+/// Parts of which more is told than where their numbers come from.
+const SAID_OF: usize = 2;
 
 fn listed(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
 }
 
-fn is_refused(outcome: &Outcome) -> bool {
-    outcome.parts().iter().any(|(_, part)| matches!(part, Value::Refused(_)))
-}
-
 fn is_numeric(case: &WrongCase) -> bool {
-    case.mine.panic().is_none() && is_refused(case.mine) == is_refused(case.right)
+    case.mine.panic().is_none() && case.mine.is_refused() == case.right.is_refused()
 }
 
 /// Errors where there should be none, and none where there should be one.
@@ -63,7 +91,7 @@ fn refusals(cases: &[WrongCase]) -> Vec<String> {
     let count =
         |is: &dyn Fn(&WrongCase) -> bool| cases.iter().filter(|c| is(c)).count();
     let panics = |case: &WrongCase| case.mine.panic().is_some();
-    let wanted = |case: &WrongCase| is_refused(case.right);
+    let wanted = |case: &WrongCase| case.right.is_refused();
     let told = [
         (
             count(&|c| panics(c) && wanted(c)),
@@ -74,11 +102,11 @@ fn refusals(cases: &[WrongCase]) -> Vec<String> {
             "an answer is expected, and your function panics",
         ),
         (
-            count(&|c| !panics(c) && wanted(c) && !is_refused(c.mine)),
+            count(&|c| !panics(c) && wanted(c) && !c.mine.is_refused()),
             "an error is expected, and your function gives an answer",
         ),
         (
-            count(&|c| !panics(c) && !wanted(c) && is_refused(c.mine)),
+            count(&|c| !panics(c) && !wanted(c) && c.mine.is_refused()),
             "an answer is expected, and your function gives an error",
         ),
     ];
@@ -135,17 +163,22 @@ fn same(a: &DMatrix<f32>, b: &DMatrix<f32>) -> bool {
     a.shape() == b.shape() && a.iter().zip(b).all(|(a, b)| near(*a, *b))
 }
 
-/// What holds of a part, wherever it differs.
-fn of_part(name: &str, parts: &[&Part]) -> Vec<String> {
+/// What holds of a part, wherever it differs; and the kind of change, if it is known where
+/// all of its numbers come from.
+fn of_part(name: &str, parts: &[&Part]) -> (Vec<String>, Option<&'static str>) {
     if parts.len() < ENOUGH {
-        return Vec::new();
+        return (Vec::new(), None);
     }
     let all = |is: &dyn Fn(&Part) -> bool| parts.iter().all(|part| is(part));
     if all(&|part| same(&part.mine.transpose(), part.right)) {
-        return vec![format!("Your `{name}` is the right one transposed.")];
+        let says = format!("Your `{name}` is the right one transposed.");
+        return (vec![says], Some("transposed"));
+    }
+    if let Some(Said { kind, says }) = as_it_came(name, parts) {
+        return (vec![says], Some(kind));
     }
     if all(&|part| part.mine.shape() != part.right.shape()) {
-        return vec![shapes(name, parts)];
+        return (vec![shapes(name, parts)], None);
     }
     let told: Vec<&Part> =
         parts.iter().copied().filter(|p| p.mine.shape() == p.right.shape()).collect();
@@ -156,14 +189,23 @@ fn of_part(name: &str, parts: &[&Part]) -> Vec<String> {
             .push(format!("`{name}` has another shape than it should {others} times."));
     }
     if told.len() < ENOUGH {
-        return sentences;
+        return (sentences, None);
     }
-    let whole = as_it_came(name, &told)
-        .or_else(|| rearranged(name, &told))
+    let whole = rearranged(name, &told)
         .or_else(|| shifted(name, &told))
-        .or_else(|| multiplied(name, &told));
+        .or_else(|| multiplied(name, &told))
+        .or_else(|| reordered(name, &told))
+        .or_else(|| not_written(name, &told))
+        .or_else(|| left_as_given(name, &told));
+    let kind = whole.as_ref().map(|said| said.kind);
+    let kind = kind.filter(|kind| told.len() == parts.len() && *kind != FACTORS);
     match whole {
-        Some(sentence) => sentences.push(sentence),
+        Some(Said { kind, says }) => {
+            sentences.push(says);
+            if kind == NOT_WRITTEN || kind == LEFT {
+                sentences.extend(placed(name, &told));
+            }
+        }
         None if name.contains("weights") => {
             sentences.extend(tempered(name, &told).or_else(|| shared(name, &told)));
             sentences.extend(hidden(name, &told));
@@ -171,9 +213,20 @@ fn of_part(name: &str, parts: &[&Part]) -> Vec<String> {
         }
         None => sentences.extend(placed(name, &told)),
     }
-    sentences.extend(not_numbers(name, &told));
-    sentences
+    if kind.is_none() {
+        sentences.extend(not_numbers(name, &told));
+    }
+    (sentences, kind)
 }
+
+/// A factor for each case, which says little of what was done.
+const FACTORS: &str = "factors";
+
+/// Numbers that are what was given.
+const LEFT: &str = "left-as-given";
+
+/// Numbers that are missing.
+const NOT_WRITTEN: &str = "not-written";
 
 fn shapes(name: &str, parts: &[&Part]) -> String {
     let more = |of: fn(&DMatrix<f32>) -> usize| {
@@ -194,8 +247,8 @@ fn shapes(name: &str, parts: &[&Part]) -> String {
     }
 }
 
-/// What was given, instead of an answer.
-fn as_it_came(name: &str, parts: &[&Part]) -> Option<String> {
+/// What was given, or came out on the way, or belongs elsewhere.
+fn as_it_came(name: &str, parts: &[&Part]) -> Option<Said> {
     let first = parts.first()?.case.given;
     let came = |part: &Part, given: &str| {
         part.case.given.iter().any(|(other, value)| {
@@ -203,11 +256,83 @@ fn as_it_came(name: &str, parts: &[&Part]) -> Option<String> {
         })
     };
     let mut names = first.iter().map(|(given, _)| given);
-    let given = names.find(|given| parts.iter().all(|part| came(part, given)))?;
-    Some(format!("Your `{name}` is `{given}`, as it came."))
+    if let Some(given) = names.find(|given| parts.iter().all(|part| came(part, given)))
+    {
+        let says = format!("Your `{name}` is `{given}`, as it came.");
+        return Some(Said::of("as-it-came", says));
+    }
+    let stands_in = |part: &Part, other: &str| {
+        part.case.right.parts().iter().any(|(found, value)| {
+            uncounted(found) == other
+                && matches!(value, Value::Numbers(m) if same(part.mine, m))
+        })
+    };
+    let others = parts.first()?.case.right.parts().iter();
+    let mut others = others.map(|(other, _)| uncounted(other)).filter(|o| o != name);
+    let other = others.find(|other| parts.iter().all(|part| stands_in(part, other)))?;
+    let says = format!("Your `{name}` is what `{other}` should be.");
+    Some(Said::of("another-part", says))
 }
 
-fn rearranged(name: &str, parts: &[&Part]) -> Option<String> {
+/// The right columns, or the right rows, in other places.
+fn reordered(name: &str, parts: &[&Part]) -> Option<Said> {
+    let columns = |m: &DMatrix<f32>| -> Vec<DMatrix<f32>> {
+        (0..m.ncols()).map(|j| m.columns(j, 1).into_owned()).collect()
+    };
+    let holds = |turn: fn(&DMatrix<f32>) -> DMatrix<f32>| {
+        parts.iter().all(|part| {
+            let mut right = columns(&turn(part.right));
+            columns(&turn(part.mine)).iter().all(|mine| {
+                let at = right.iter().position(|right| same(mine, right));
+                at.map(|at| right.swap_remove(at)).is_some()
+            })
+        })
+    };
+    let words =
+        [("columns", holds(DMatrix::clone)), ("rows", holds(DMatrix::transpose))];
+    let (words, _) = words.into_iter().find(|(_, holds)| *holds)?;
+    let says = format!("Your `{name}` has the right {words}, in another order.");
+    Some(Said::of("reordered", says))
+}
+
+/// Numbers that are right where they are not 0.
+fn not_written(name: &str, parts: &[&Part]) -> Option<Said> {
+    let holds = |part: &&Part| {
+        let mut pairs = part.mine.iter().zip(part.right);
+        pairs.all(|(mine, right)| *mine == 0.0 || near(*mine, *right))
+    };
+    parts.iter().all(holds).then(|| {
+        let says =
+            format!("Where your `{name}` is wrong it is 0, as if nothing came there.");
+        Said::of(NOT_WRITTEN, says)
+    })
+}
+
+/// Numbers that are right where they are not what was given in their place.
+fn left_as_given(name: &str, parts: &[&Part]) -> Option<Said> {
+    let left = |part: &Part, given: &str| {
+        part.case.given.iter().any(|(other, value)| match value {
+            Value::Numbers(came)
+                if other == given && came.shape() == part.mine.shape() =>
+            {
+                let mut all = part.mine.iter().zip(part.right).zip(came);
+                all.all(|((mine, right), came)| {
+                    near(*mine, *right) || near(*mine, *came)
+                })
+            }
+            _ => false,
+        })
+    };
+    let mut names = parts.first()?.case.given.iter().map(|(given, _)| given);
+    let given = names.find(|given| parts.iter().all(|part| left(part, given)))?;
+    let says = format!(
+        "Where your `{name}` is wrong it is `{given}` as it came, as if nothing was done \
+         there."
+    );
+    Some(Said::of(LEFT, says))
+}
+
+fn rearranged(name: &str, parts: &[&Part]) -> Option<Said> {
     type Arrange = fn(&DMatrix<f32>) -> DMatrix<f32>;
     let reversed_rows: Arrange =
         |m| DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(m.nrows() - 1 - i, j)]);
@@ -222,11 +347,11 @@ fn rearranged(name: &str, parts: &[&Part]) -> Option<String> {
     let holds =
         |arrange: Arrange| parts.iter().all(|p| same(p.mine, &arrange(p.right)));
     let (_, words) = ways.into_iter().find(|(arrange, _)| holds(*arrange))?;
-    Some(format!("Your `{name}` is {words}."))
+    Some(Said::of("rearranged", format!("Your `{name}` is {words}.")))
 }
 
 /// The same number too much everywhere.
-fn shifted(name: &str, parts: &[&Part]) -> Option<String> {
+fn shifted(name: &str, parts: &[&Part]) -> Option<Said> {
     let by = |part: &Part| {
         let by = part
             .mine
@@ -244,17 +369,17 @@ fn shifted(name: &str, parts: &[&Part]) -> Option<String> {
     let constant = by.iter().all(|(d, _)| near(*d, by[0].0));
     if constant {
         let (by, more) = (by[0].0.abs(), if by[0].0 > 0.0 { "large" } else { "small" });
-        return Some(format!(
-            "Every number of your `{name}` is too {more} by {}.",
-            rounded(by)
-        ));
+        let says =
+            format!("Every number of your `{name}` is too {more} by {}.", rounded(by));
+        return Some(Said::of("shifted", says));
     }
     let words = fitted(&by)?;
-    Some(format!("To every number of your `{name}` {words} was added."))
+    let says = format!("To every number of your `{name}` {words} was added.");
+    Some(Said::of("shifted", says))
 }
 
 /// A factor that a case has throughout.
-fn multiplied(name: &str, parts: &[&Part]) -> Option<String> {
+fn multiplied(name: &str, parts: &[&Part]) -> Option<Said> {
     let factor = |part: &Part| {
         let pairs = part.mine.iter().zip(part.right);
         let finite =
@@ -270,11 +395,18 @@ fn multiplied(name: &str, parts: &[&Part]) -> Option<String> {
         .collect::<Option<_>>()?;
     let one_number = parts.iter().all(|part| part.right.len() == 1);
     match fitted(&factors) {
-        Some(words) => Some(format!("Your `{name}` is the right one times {words}.")),
+        Some(words) => {
+            let says = format!("Your `{name}` is the right one times {words}.");
+            Some(Said::of("multiplied", says))
+        }
         None if one_number => None,
-        None => Some(format!(
-            "Your `{name}` is the right one times a number, which is another in each case."
-        )),
+        None => {
+            let says = format!(
+                "Your `{name}` is the right one times a number, which is another in \
+                 each case."
+            );
+            Some(Said::of(FACTORS, says))
+        }
     }
 }
 
@@ -512,7 +644,7 @@ mod tests {
             mine: &mine[at],
             right: &right[at],
         });
-        seen(&cases.collect::<Vec<_>>()).join(" ")
+        seen(&cases.collect::<Vec<_>>()).told.join(" ")
     }
 
     #[test]
@@ -530,6 +662,22 @@ mod tests {
             (|x| Value::from((x * 2.0).insert_row(0, 0.0)), "1 row too many"),
             (|x| Value::from(x * f32::NAN), "hold NaN"),
             (|_| Value::Refused("no".to_owned()), "your function gives an error"),
+            (
+                |x| {
+                    let (rows, columns) = x.shape();
+                    let turned = |i, j| 2.0 * x[(i, (j + 2) % columns)];
+                    Value::from(DMatrix::from_fn(rows, columns, turned))
+                },
+                "the right columns, in another order",
+            ),
+            (
+                |x| {
+                    let first =
+                        |i: usize, j: usize| if i == 0 { 0.0 } else { 2.0 * x[(i, j)] };
+                    Value::from(DMatrix::from_fn(x.nrows(), x.ncols(), first))
+                },
+                "is wrong it is 0",
+            ),
         ] {
             let told = told("y", wrong);
             assert!(told.contains(words), "{words:?} is not in {told:?}");

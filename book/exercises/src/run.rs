@@ -16,11 +16,11 @@ use syllabus::{
 use crate::{
     answer::{Answer, tables},
     judge::{given, judged},
+    oracle::Oracle,
     outcome::Outcome,
     prove::prove,
     sheet::judge_sheet,
     task::{Exercises, Task},
-    trial::Oracle,
 };
 
 /// Judges the reader's functions: the arguments are names of exercises. After `cases` and a

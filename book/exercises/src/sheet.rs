@@ -208,3 +208,71 @@ impl Task for Sheet<'_> {
         judged(Outcome::Gave(self.answer.clone()), self.blanks)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use syllabus::{
+        Blank,
+        verdict::{Finding, Verdict},
+    };
+
+    use super::judge_sheet;
+    use crate::{Answer, Exercise};
+
+    /// Filled in, left blank, and put in quotes or below each other.
+    const GOOD: [&[u8]; 3] = [
+        b"# moon\n\n# Predict first: its score\nguess = 2.0\nrow = [0.25, -1e-3, 3]\n\
+          table = [\n  [1.5, 2],\n  [\"3\", 4.0],\n]\n",
+        b"guess = nan\nrow = [nan, nan, nan]\ntable = [\n  [nan, nan],\n  [nan, nan],\n]\n",
+        b"guess = \"?\"\nrow = [\"0.25\", \" \", inf]\ntable = [[1, 2], [3, 4]]\n",
+    ];
+
+    fn blanks() -> Vec<Blank> {
+        let blank = |name: &str, shape, prediction| {
+            let (name, ask) = (name.to_owned(), "a number".to_owned());
+            Blank { name, ask, shape, within: 0.01, prediction }
+        };
+        vec![
+            blank("guess", [1, 1], true),
+            blank("row", [1, 3], false),
+            blank("table", [2, 2], false),
+        ]
+    }
+
+    fn judged(text: &str) -> Verdict {
+        let moon = Exercise::by_hand("moon", |()| {
+            let row = Answer::of("guess", 2.0).and("row", vec![0.25, 0.0, 3.0]);
+            row.and("table", nalgebra::dmatrix![1.5, 2.0; 3.0, 4.0])
+        })
+        .mistake("zeros", |()| {
+            let row = Answer::of("guess", 2.0).and("row", vec![0.0; 3]);
+            row.and("table", nalgebra::dmatrix![0.0, 0.0; 0.0, 0.0])
+        });
+        judge_sheet(text, &blanks(), &moon)
+    }
+
+    #[test]
+    fn what_is_filled_in_is_right_and_what_is_not_is_blank() {
+        let [filled, empty, half] = GOOD.map(|text| std::str::from_utf8(text).unwrap());
+        assert!(judged(filled).passed());
+        let left = |text| match judged(text).finding {
+            Finding::Blank { blanks } => blanks,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(left(empty), ["guess", "row", "table"]);
+        assert_eq!(left(half), ["guess", "row"]);
+    }
+
+    #[test]
+    fn damaged_sheets_get_a_verdict() {
+        proptest!(hostile::cases(), |(bytes in hostile::damaged(&GOOD))| {
+            let verdict = judged(&String::from_utf8_lossy(&bytes));
+            if let Finding::Illegible { message } = &verdict.finding {
+                prop_assert!(!message.trim().is_empty());
+            }
+            // It goes on as a line of JSON.
+            prop_assert!(!serde_json::to_string(&verdict).unwrap().contains('\n'));
+        });
+    }
+}

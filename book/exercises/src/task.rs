@@ -5,6 +5,7 @@ use syllabus::Kind;
 use crate::{
     answer::{Answer, Tolerance, Value},
     draw::{Choices, Draw},
+    heads::{Found, Headed, Way},
     outcome::{Outcome, outcome},
 };
 
@@ -48,7 +49,46 @@ pub struct Exercise<P> {
     answer: fn(&P) -> Answer,
     steps: Vec<Step<P>>,
     mistakes: Vec<Mistake<P>>,
+    heads: Option<Heads<P>>,
+    dialed: Option<Dialed<P>>,
     tolerance: f32,
+}
+
+/// Attention inside an exercise: what is looked at, and the answer that follows.
+struct Heads<P> {
+    given: fn(&P) -> Option<Vec<Headed>>,
+    answer: fn(&P, &[Found]) -> Answer,
+}
+
+/// One step of an answer, and the ways to take it: the right one first.
+#[derive(Debug)]
+pub struct Dial {
+    /// What each is called and what is said of it, from the second on.
+    pub wrong: &'static [(&'static str, &'static str)],
+}
+
+/// A dial with these wrong settings.
+#[must_use]
+pub const fn dial(wrong: &'static [(&'static str, &'static str)]) -> Dial {
+    Dial { wrong }
+}
+
+/// An answer step by step.
+struct Dialed<P> {
+    dials: &'static [Dial],
+    answer: fn(&P, &[usize]) -> Answer,
+    reading: Option<fn(Answer) -> Answer>,
+}
+
+/// What an answer becomes with slips of attention.
+#[derive(Debug, Clone)]
+pub enum Slipped {
+    /// Nothing is looked at in this case, so it is as it should be.
+    Untouched,
+    /// The sizes do not fit: an error or a panic.
+    Misfit,
+    /// That.
+    Gave(Outcome),
 }
 
 struct Step<P> {
@@ -81,8 +121,17 @@ impl<P> Exercise<P> {
         draw: fn(&mut Draw) -> P,
         answer: fn(&P) -> Answer,
     ) -> Exercise<P> {
-        let (steps, mistakes) = (Vec::new(), Vec::new());
-        Exercise { name, kind, draw, answer, steps, mistakes, tolerance: TOLERANCE }
+        Exercise {
+            name,
+            kind,
+            draw,
+            answer,
+            steps: Vec::new(),
+            mistakes: Vec::new(),
+            heads: None,
+            dialed: None,
+            tolerance: TOLERANCE,
+        }
     }
 
     /// Something that happens on the way, in order. It is shown and not judged.
@@ -121,6 +170,44 @@ impl<P> Exercise<P> {
         let mistake = self.mistakes.last_mut();
         mistake.expect("a mistake before another reading of it").reading =
             Some(reading);
+        self
+    }
+
+    /// Says what heads look at in a case, one after the other, or that none do since the
+    /// case is refused; and what answer follows from what they find. The slips that people
+    /// make in attention are then known without being catalogued, and two at once.
+    #[must_use]
+    pub fn attending(
+        mut self,
+        given: fn(&P) -> Option<Vec<Headed>>,
+        answer: fn(&P, &[Found]) -> Answer,
+    ) -> Self {
+        self.heads = Some(Heads { given, answer });
+        self
+    }
+
+    /// Says how the answer is made step by step, each of which may be taken wrongly: what
+    /// comes of the setting of each dial, where 0 is right. Every wrong setting, and every
+    /// two of different dials, are then known without being catalogued.
+    #[must_use]
+    pub fn dials(
+        mut self,
+        dials: &'static [Dial],
+        answer: fn(&P, &[usize]) -> Answer,
+    ) -> Self {
+        self.dialed = Some(Dialed { dials, answer, reading: None });
+        self
+    }
+
+    /// What other answers come from the settings of dials: those that `reading` turns into
+    /// the one that they give.
+    ///
+    /// # Panics
+    /// When there are no dials yet.
+    #[must_use]
+    pub fn dials_reading(mut self, reading: fn(Answer) -> Answer) -> Self {
+        let dialed = self.dialed.as_mut().expect("dials before a reading of them");
+        dialed.reading = Some(reading);
         self
     }
 
@@ -181,6 +268,26 @@ pub trait Task {
     fn read(&self, _which: usize, answer: &Outcome) -> Outcome {
         answer.clone()
     }
+    /// How many heads there are at most in this case, if attention is part of it.
+    fn heads(&self, _case: &[u32]) -> Option<usize> {
+        None
+    }
+    /// What becomes of the answer if attention goes that way.
+    fn slipped(&self, _case: &[u32], _way: &Way) -> Slipped {
+        Slipped::Untouched
+    }
+    /// The steps that may be taken wrongly.
+    fn dials(&self) -> &'static [Dial] {
+        &[]
+    }
+    /// An answer as the dials read it.
+    fn read_dialed(&self, answer: &Outcome) -> Outcome {
+        answer.clone()
+    }
+    /// What comes of the settings of the dials.
+    fn dialed(&self, case: &[u32], _settings: &[usize]) -> Outcome {
+        self.answer(case)
+    }
     /// The right answer and a mistake's where it is hidden, if there is such a case.
     fn hidden(&self, _which: usize) -> Option<[Outcome; 2]> {
         None
@@ -237,6 +344,49 @@ impl<P> Task for Exercise<P> {
         match (self.mistakes[which].reading, answer.clone()) {
             (Some(reading), Outcome::Gave(answer)) => Outcome::Gave(reading(answer)),
             (_, answer) => answer,
+        }
+    }
+
+    fn heads(&self, case: &[u32]) -> Option<usize> {
+        let heads = self.heads.as_ref()?;
+        let given = (heads.given)(&(self.draw)(&mut Draw::again(case)));
+        let most = given.iter().flatten().map(|given| given.heads).max();
+        Some(most.unwrap_or(0))
+    }
+
+    fn slipped(&self, case: &[u32], way: &Way) -> Slipped {
+        let case = (self.draw)(&mut Draw::again(case));
+        let Some(Heads { given, answer }) = &self.heads else {
+            return Slipped::Untouched;
+        };
+        let Some(given) = given(&case) else { return Slipped::Untouched };
+        let found = given.iter().map(|given| given.found(way));
+        match found.collect::<Option<Vec<_>>>() {
+            Some(found) => Slipped::Gave(outcome(|| answer(&case, &found))),
+            None => Slipped::Misfit,
+        }
+    }
+
+    fn dials(&self) -> &'static [Dial] {
+        self.dialed.as_ref().map_or(&[], |dialed| dialed.dials)
+    }
+
+    fn read_dialed(&self, answer: &Outcome) -> Outcome {
+        let reading = self.dialed.as_ref().and_then(|dialed| dialed.reading);
+        match (reading, answer) {
+            (Some(reading), Outcome::Gave(answer)) => {
+                Outcome::Gave(reading(answer.clone()))
+            }
+            _ => answer.clone(),
+        }
+    }
+
+    fn dialed(&self, case: &[u32], settings: &[usize]) -> Outcome {
+        match &self.dialed {
+            Some(Dialed { answer, .. }) => {
+                outcome(|| answer(&(self.draw)(&mut Draw::again(case)), settings))
+            }
+            None => self.answer(case),
         }
     }
 

@@ -1,69 +1,6 @@
-//! The cases of an exercise, with the right answer to each and what every mistake gives.
+//! A reader's answers to every case, and what they are made of.
 
-use crate::{
-    draw::Choices,
-    outcome::{Outcome, agree},
-    task::Task,
-};
-
-/// Cases that are tried, from small to large.
-const CASES: u64 = 300;
-
-/// An exercise whose answers are known.
-pub(crate) struct Oracle<'a> {
-    pub task: &'a dyn Task,
-    /// The smaller ones first, each once.
-    pub cases: Vec<Choices>,
-    /// The right answer to each case.
-    pub right: Vec<Outcome>,
-    /// What each mistake answers to each case.
-    pub mistaken: Vec<Vec<Outcome>>,
-    /// Whether that is wrong.
-    pub errs: Vec<Vec<bool>>,
-}
-
-impl Oracle<'_> {
-    /// Draws the cases, and answers them.
-    pub(crate) fn of(task: &dyn Task) -> Oracle<'_> {
-        let cases = cases(task);
-        let right: Vec<Outcome> = cases.iter().map(|case| task.answer(case)).collect();
-        let all = |which| cases.iter().map(|case| task.mistaken(which, case)).collect();
-        let mistaken: Vec<Vec<Outcome>> = (0..task.mistakes().len()).map(all).collect();
-        let mut oracle = Oracle { task, cases, right, mistaken, errs: Vec::new() };
-        let errs = |answers: &Vec<Outcome>| {
-            let pairs = answers.iter().zip(&oracle.right);
-            pairs.map(|(answer, right)| !oracle.agree(answer, right)).collect()
-        };
-        oracle.errs = oracle.mistaken.iter().map(errs).collect();
-        oracle
-    }
-
-    /// Whether an answer is what the mistake gave, as the mistake reads it.
-    pub(crate) fn gives(
-        &self,
-        which: usize,
-        answer: &Outcome,
-        given: &Outcome,
-    ) -> bool {
-        self.agree(&self.task.read(which, answer), given)
-    }
-
-    /// Whether both are the same, up to rounding.
-    pub(crate) fn agree(&self, found: &Outcome, expected: &Outcome) -> bool {
-        agree(found, expected, |part| self.task.tolerance(part))
-    }
-}
-
-fn cases(task: &dyn Task) -> Vec<Choices> {
-    let mut cases: Vec<Choices> = Vec::new();
-    for seed in 0..CASES {
-        let case = task.draw(seed, (seed + 1) as f32 / CASES as f32);
-        if !cases.contains(&case) {
-            cases.push(case);
-        }
-    }
-    cases
-}
+use crate::{made::Made, oracle::Oracle, outcome::Outcome, task::Task};
 
 /// An answer to every case, beside the right ones.
 pub(crate) struct Trial<'a> {
@@ -83,12 +20,18 @@ pub(crate) enum Cause {
     Right,
     /// The answer is theirs on every case.
     Mistakes(Vec<usize>),
+    /// The answer is that of slips on every case: one or two at once, in any of these
+    /// ways.
+    Slips(Vec<Made>),
     /// These give the same in some of the wrong cases, or nothing is known.
     Partly(Vec<usize>),
 }
 
 /// Mistakes at once that are looked for.
 const AT_ONCE: usize = 3;
+
+/// Ways to the same numbers that are told.
+const WAYS: usize = 3;
 
 /// Cases in which a mistake alone is behind a wrong answer, before it counts as one of
 /// several.
@@ -140,6 +83,11 @@ impl<'a> Trial<'a> {
         {
             return Cause::Mistakes(vec![one]);
         }
+        if self.has_no_refusal_wrong()
+            && let Some(ways) = self.slips_made(1)
+        {
+            return Cause::Slips(ways);
+        }
         let made: Vec<usize> = all.filter(|one| self.given_by(*one) >= ALONE).collect();
         let mut open = None;
         for several in subsets(&made, AT_ONCE) {
@@ -150,6 +98,11 @@ impl<'a> Trial<'a> {
                 }
                 _ => {}
             }
+        }
+        if self.has_no_refusal_wrong()
+            && let Some(ways) = self.slips_made(2)
+        {
+            return Cause::Slips(ways);
         }
         if let Some(two) = open {
             return Cause::Partly(two);
@@ -166,6 +119,35 @@ impl<'a> Trial<'a> {
                 (given, std::cmp::Reverse(spared))
             });
         Cause::Partly(best.into_iter().collect())
+    }
+
+    /// Whether what should be refused is.
+    fn has_no_refusal_wrong(&self) -> bool {
+        self.wrong().all(|case| !self.is_let_through(case))
+    }
+
+    /// Whether there should be an error, and is none.
+    pub(crate) fn is_let_through(&self, case: usize) -> bool {
+        self.oracle.right[case].is_refused() && !self.answers[case].is_refused()
+    }
+
+    /// The slips, so many at once, that give the answer in every case in which nothing is
+    /// let through: all ways to the same numbers.
+    pub(crate) fn slips_made(&self, at_once: usize) -> Option<Vec<Made>> {
+        let cases = &self.oracle.cases;
+        let counts = |case: &usize| !self.is_let_through(*case);
+        // The last cases are the largest, and wrong ones tell more than right ones.
+        let wrong: Vec<usize> = self.wrong().filter(counts).collect();
+        let right = (0..cases.len()).filter(|case| self.right[*case]);
+        let order: Vec<usize> = wrong.iter().rev().copied().chain(right).collect();
+        let gives = |made: &Made| {
+            order.iter().all(|case| {
+                made.gives(self.oracle, &cases[*case], &self.answers[*case])
+            })
+        };
+        let all = Made::all(self.oracle, at_once);
+        let ways: Vec<Made> = all.filter(gives).take(WAYS).collect();
+        (!wrong.is_empty() && !ways.is_empty()).then_some(ways)
     }
 
     fn together(&self, several: &[usize]) -> Fit {

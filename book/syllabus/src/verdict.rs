@@ -1,6 +1,8 @@
 //! What a check found. The program that computes it writes one as a line of JSON, and
 //! `cargo course` says it in words.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What the line of a verdict begins with. Other lines are what the reader's code prints.
@@ -17,6 +19,9 @@ pub const FAILED: &str = "\u{1}failed ";
 
 /// What a line begins with that tells a case before it is answered.
 pub const CASE: &str = "\u{1}case ";
+
+/// The name beside that of a mistake that is made in some of its cases only.
+pub const ONLY_SOMETIMES: &str = "only-sometimes";
 
 /// What came of checking one exercise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +60,13 @@ pub enum Finding {
         /// What is wanted, on the smallest case.
         example: Example,
     },
-    /// The answer is that of catalogued mistakes, on every case.
+    /// The answer is that of known mistakes, on every case.
     Mistaken {
         /// Their names: one, or several that were made at once.
         mistakes: Vec<String>,
+        /// What is said of those that `course.toml` does not have, by name.
+        #[serde(default)]
+        says: BTreeMap<String, String>,
         /// The smallest case that shows the first.
         example: Example,
     },

@@ -2,6 +2,7 @@
 
 mod circles;
 mod common;
+mod compiled_once;
 mod finished;
 mod layers;
 mod pages;

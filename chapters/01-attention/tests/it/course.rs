@@ -4,7 +4,10 @@
 use attention::{
     Attended, Mask, attend, average, example, scores, softmax, softmax_by_rows,
 };
-use exercises::{Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit};
+use exercises::{
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    does_not_fit,
+};
 use nalgebra::{DMatrix, RowDVector, dmatrix};
 
 #[test]
@@ -87,6 +90,77 @@ impl QueriesAndKeys {
     }
 }
 
+/// Who meets whom, and what is divided by.
+const OF_SCORES: &[Dial] = &[
+    dial(&[
+        (
+            "queries-with-queries",
+            "Your queries meet each other: Q stands where K belongs.",
+        ),
+        ("keys-with-keys", "Your keys meet each other: K stands where Q belongs."),
+        ("swapped", "Your map is transposed: Q and K are swapped in the product."),
+    ]),
+    dial(&[
+        ("unscaled", "The dot products are not divided by √d_k."),
+        ("over-d-k", "Your divisor is d_k itself, where its root is wanted."),
+        ("over-root-of-keys", "Your divisor is the root of the number of keys."),
+        ("over-root-of-queries", "Your divisor is the root of the number of queries."),
+        ("times-root", "The dot products are multiplied by √d_k, and not divided."),
+        ("root-rounded", "Your divisor is a whole number: the root was rounded down."),
+        ("root-of-one-more", "Your divisor is the root of d_k + 1."),
+        ("root-of-one-less", "Your divisor is the root of d_k - 1."),
+        (
+            "cube-root",
+            "Your divisor is the cube root of d_k, where the square root is \
+                       wanted.",
+        ),
+        ("over-half", "Your divisor is d_k / 2, where √d_k is wanted."),
+        ("over-square", "Your divisor is the square of d_k, where its root is wanted."),
+        ("over-log", "Your divisor is the logarithm of d_k, where its root is wanted."),
+        (
+            "twice-the-root",
+            "Your scores are half of what they should be: the divisor is 2√d_k, or a factor 1/2 \
+             is too many.",
+        ),
+        (
+            "half-the-root",
+            "Your scores are twice what they should be: the divisor is √d_k / 2, or a factor 2 is \
+             too many.",
+        ),
+        ("negative", "Your scores have the opposite sign."),
+    ]),
+];
+
+fn scores_by(p: &QueriesAndKeys, set: &[usize]) -> Answer {
+    let (d_k, keys, queries) = (p.d_k(), p.k.nrows() as f32, p.q.nrows() as f32);
+    let [q, k] = match set[0] {
+        _ if p.q.ncols() != p.k.ncols() => return p.product_times(1.0),
+        1 => [&p.q, &p.q],
+        2 => [&p.k, &p.k],
+        3 => [&p.k, &p.q],
+        _ => [&p.q, &p.k],
+    };
+    let divisors = [
+        d_k.sqrt(),
+        1.0,
+        d_k,
+        keys.sqrt(),
+        queries.sqrt(),
+        1.0 / d_k.sqrt(),
+        d_k.sqrt().floor(),
+        (d_k + 1.0).sqrt(),
+        (d_k - 1.0).sqrt(),
+        d_k.cbrt(),
+        d_k / 2.0,
+        d_k * d_k,
+        d_k.ln(),
+        2.0 * d_k.sqrt(),
+        d_k.sqrt() / 2.0,
+        -d_k.sqrt(),
+    ];
+    Answer::of("scores", q * k.transpose() / divisors[set[1]])
+}
+
 fn scores_exercise() -> Exercise<QueriesAndKeys> {
     let ask =
         |p: &QueriesAndKeys| Answer::of("scores", scores(p.q.as_view(), p.k.as_view()));
@@ -95,6 +169,7 @@ fn scores_exercise() -> Exercise<QueriesAndKeys> {
             let fits = p.q.ncols() == p.k.ncols();
             fits.then(|| &p.q * p.k.transpose()).ok_or("the widths differ").into()
         })
+        .dials(OF_SCORES, scores_by)
         .mistake("unscaled", |p| p.product_times(1.0))
         .hidden_by(|| QueriesAndKeys { q: dmatrix![3.0; 2.0], k: dmatrix![1.0; -2.0] })
         .mistake("over-d-k", |p| p.product_times(1.0 / p.d_k()))
@@ -159,6 +234,8 @@ enum Row {
     Ordinary,
     Large,
     Low,
+    /// Not so low that exp is 0.
+    Lowish,
     HiddenInPart,
     Hidden,
 }
@@ -179,12 +256,14 @@ fn some_scores(draw: &mut Draw) -> DMatrix<f32> {
             Row::HiddenInPart,
             Row::Large,
             Row::Low,
+            Row::Lowish,
             Row::Hidden,
         ];
         match draw.pick(&rows) {
             Row::Ordinary => {}
             Row::Large => row.add_scalar_mut(200.0),
             Row::Low => row.add_scalar_mut(-200.0),
+            Row::Lowish => row.add_scalar_mut(-60.0),
             Row::HiddenInPart => {
                 row.iter_mut().take(1).for_each(|s| *s = f32::NEG_INFINITY);
             }
@@ -195,12 +274,193 @@ fn some_scores(draw: &mut Draw) -> DMatrix<f32> {
     scores
 }
 
+/// What is subtracted, what is raised to it, what it is divided by, and along what.
+const OF_SOFTMAX: &[Dial] = &[
+    dial(&[
+        ("no-maximum", "Nothing is subtracted before exp."),
+        ("one-maximum-for-all", "The maximum of the whole matrix is subtracted."),
+        ("first-for-maximum", "A row's first score is subtracted, not its largest."),
+        ("last-for-maximum", "A row's last score is subtracted, not its largest."),
+        (
+            "smallest-for-maximum",
+            "A row's smallest score is subtracted, not its largest.",
+        ),
+        ("mean-for-maximum", "A row's mean is subtracted, not its largest score."),
+        ("maximum-from-zero", "The search for a row's maximum begins at 0."),
+        ("largest-of-absolutes", "The largest absolute value is subtracted (`amax`)."),
+    ]),
+    dial(&[
+        ("powers-of-two", "Powers of 2 are taken in place of powers of e."),
+        ("no-exponential", "exp is missing."),
+        ("sign-turned", "The sign under exp is turned: the smallest score gets most."),
+        ("squares", "Scores are squared in place of exp."),
+        ("powers-of-ten", "Powers of 10 are taken in place of powers of e."),
+        ("half-exponent", "The exponent is halved: rows are too flat."),
+        ("twice-the-exponent", "The exponent is doubled: rows are too sharp."),
+    ]),
+    dial(&[(
+        "not-clamped",
+        "An infinite score is subtracted from itself: the maximum, or the difference, \
+         is not kept finite.",
+    )]),
+    dial(&[
+        ("one-sum-for-all", "Rows are divided by the sum of the whole matrix."),
+        ("sums-of-columns", "Each number is divided by the sum of its column."),
+        ("sum-of-squares", "Rows are divided by the sum of squares."),
+        (
+            "root-of-squares",
+            "Rows are divided by the root of the sum of squares, as when \
+                             a vector is given the length 1.",
+        ),
+        (
+            "over-the-largest",
+            "Rows are divided by their largest exponential, which is \
+                              1: they are as they were.",
+        ),
+        (
+            "over-the-mean",
+            "Rows are divided by the mean of the exponentials, not their \
+                           sum.",
+        ),
+        (
+            "sum-and-one",
+            "1 is added to each row's sum, so that rows sum to less than \
+                         one.",
+        ),
+        ("sum-and-a-little", "A small number is added to each row's sum."),
+        ("over-keys", "Rows are divided by the number of keys."),
+        (
+            "sum-of-scores",
+            "Rows are divided by the sum of the scores, and not of the \
+                           exponentials.",
+        ),
+        (
+            "largest-left-out-of-the-sum",
+            "The largest exponential is left out of the \
+                                         sum.",
+        ),
+        ("first-left-out-of-the-sum", "The first exponential is left out of the sum."),
+        ("last-left-out-of-the-sum", "The last exponential is left out of the sum."),
+        ("first-sum-for-all", "All rows are divided by the first row's sum."),
+    ]),
+    dial(&[
+        (
+            "nan-where-all-is-hidden",
+            "A row with every key hidden is NaN, and should be \
+                                     zeros.",
+        ),
+        (
+            "equal-where-all-is-hidden",
+            "A row with every key hidden gets equal shares, \
+                                       and should be zeros.",
+        ),
+    ]),
+    dial(&[("down-the-columns", "Softmax runs down the columns, and not along rows.")]),
+    dial(&[
+        ("logarithms", "The logarithm of the weights is given back (log-softmax)."),
+        ("squared", "The weights are squared."),
+        ("one-less", "What is given back is 1 minus the weights."),
+        ("largest-alone", "The largest score gets all of the weight."),
+    ]),
+];
+
+fn softmax_by(scores: &DMatrix<f32>, set: &[usize]) -> Answer {
+    let down = set[5] == 1;
+    let s = if down { scores.transpose() } else { scores.clone() };
+    let exps = exps_by(&s, set);
+    let divisors =
+        |row: usize, column: usize| divisor_by(&s, &exps, set[3], row, column);
+    let weights = DMatrix::from_fn(s.nrows(), s.ncols(), |row, column| {
+        let (exp, sum) = (exps[(row, column)], divisors(row, column));
+        let weight = match set[4] {
+            0 if sum == 0.0 => 0.0,
+            2 if sum == 0.0 => 1.0 / s.ncols() as f32,
+            _ => exp / sum,
+        };
+        match set[6] {
+            1 if sum != 0.0 => weight.ln(),
+            2 => weight * weight,
+            3 => 1.0 - weight,
+            4 => f32::from(u8::from(exp == exps.row(row).max() && exp > 0.0)),
+            _ => weight,
+        }
+    });
+    Answer::of("weights", if down { weights.transpose() } else { weights })
+}
+
+fn exps_by(s: &DMatrix<f32>, set: &[usize]) -> DMatrix<f32> {
+    let fold = |row: usize, start, of: fn(f32, f32) -> f32| {
+        s.row(row).iter().copied().fold(start, of)
+    };
+    let top = |row: usize| match set[0] {
+        0 => fold(row, f32::MIN, f32::max).min(f32::MAX),
+        1 => 0.0,
+        2 => s.iter().copied().fold(f32::MIN, f32::max).min(f32::MAX),
+        3 => s[(row, 0)],
+        4 => s[(row, s.ncols() - 1)],
+        5 => fold(row, f32::MAX, f32::min),
+        6 => s.row(row).mean(),
+        7 => fold(row, 0.0, f32::max).min(f32::MAX),
+        _ => {
+            fold(row, 0.0, |max, s| if s.is_finite() { max.max(s.abs()) } else { max })
+        }
+    };
+    DMatrix::from_fn(s.nrows(), s.ncols(), |row, column| {
+        let off = s[(row, column)]
+            - if set[2] == 1 && set[0] == 0 {
+                fold(row, f32::MIN, f32::max)
+            } else {
+                top(row)
+            };
+        let off =
+            if set[2] == 1 || set[0] != 0 { off } else { off.clamp(f32::MIN, 0.0) };
+        match set[1] {
+            0 => off.exp(),
+            1 => off.exp2(),
+            2 => s[(row, column)],
+            3 => (-off).exp(),
+            4 => s[(row, column)].powi(2),
+            5 => 10.0_f32.powf(off),
+            6 => (off / 2.0).exp(),
+            _ => (off * 2.0).exp(),
+        }
+    })
+}
+
+fn divisor_by(
+    s: &DMatrix<f32>,
+    exps: &DMatrix<f32>,
+    how: usize,
+    row: usize,
+    column: usize,
+) -> f32 {
+    let of = exps.row(row);
+    match how {
+        0 => of.sum(),
+        1 => exps.sum(),
+        2 => exps.column(column).sum(),
+        3 => of.norm_squared(),
+        4 => of.norm_squared().sqrt(),
+        5 => of.max(),
+        6 => of.mean(),
+        7 => of.sum() + 1.0,
+        8 => of.sum() + 1e-3,
+        9 => exps.ncols() as f32,
+        10 => s.row(row).sum(),
+        11 => of.sum() - of.max(),
+        12 => of.sum() - of[0],
+        13 => of.sum() - of[exps.ncols() - 1],
+        _ => exps.row(0).sum(),
+    }
+}
+
 fn softmax_exercise() -> Exercise<DMatrix<f32>> {
     Exercise::implement("softmax", some_scores, |s| {
         Answer::of("weights", softmax_by_rows(s.clone()))
     })
     .step("each row's maximum", |s| Value::from(&row_maxima(s)))
     .step("exp(scores - maximum)", |s| Value::from(exps(s)))
+    .dials(OF_SOFTMAX, softmax_by)
     .mistake("down-the-columns", |s| Answer::of("weights", down_the_columns(s)))
     .hidden_by(|| dmatrix![1.0, 1.0; 1.0, 1.0])
     .mistake("no-maximum", |s| Answer::of("weights", over_row_sums(&s.map(f32::exp))))
@@ -426,8 +686,127 @@ fn fill_where(
     }
 }
 
+/// What each kind of mask hides, and with what.
+const OF_MASK: &[Dial] = &[
+    dial(&[
+        ("one-future-token", "Under `Causal`, a query sees one key too many."),
+        ("not-even-itself", "Under `Causal`, a query does not see its own key."),
+        ("offset-ignored", "Under `Causal`, the offset is not added."),
+        ("offset-taken-away", "Under `Causal`, the offset is taken away, not added."),
+        ("offset-twice", "Under `Causal`, the offset is added twice."),
+        (
+            "rows-and-columns-swapped",
+            "Under `Causal`, query and key have changed places.",
+        ),
+        ("offset-alone", "Under `Causal`, the query's own index is missing."),
+        ("causal-forgotten", "`Causal` hides nothing."),
+        ("upside-down", "Under `Causal`, the past is hidden, and the future is not."),
+        (
+            "first-query-alone",
+            "Under `Causal`, only the first query's future is hidden.",
+        ),
+        (
+            "next-key-alone",
+            "Under `Causal`, only the next key is hidden, and those after \
+                            it are not.",
+        ),
+        (
+            "from-the-last-query",
+            "Under `Causal`, rows are counted from the last query: \
+                                 the last queries see least.",
+        ),
+        ("all-but-itself", "Under `Causal`, a query sees its own key alone."),
+        ("everything-hidden", "`Causal` hides everything."),
+    ]),
+    dial(&[
+        ("causal-with-zero", "What `Causal` hides has the score 0: hide with -inf."),
+        (
+            "causal-with-a-number",
+            "What `Causal` hides has a score far below zero, where \
+                                  -inf is wanted.",
+        ),
+        ("causal-with-nan", "What `Causal` hides is NaN: hide with -inf."),
+        ("causal-with-infinity", "What `Causal` hides is +inf: hide with -inf."),
+        ("causal-with-one", "What `Causal` hides has the score 1: hide with -inf."),
+    ]),
+    dial(&[
+        ("allowed-forgotten", "`Allowed` hides nothing."),
+        ("true-hides", "`Allowed` hides what it should keep: true means may attend."),
+        (
+            "allowed-first-row",
+            "`Allowed` is asked about its first row for every query.",
+        ),
+        ("everything-hidden", "`Allowed` hides everything."),
+        ("allowed-and-causal", "`Allowed` hides the future, too."),
+    ]),
+    dial(&[
+        ("allowed-with-zero", "What `Allowed` hides has the score 0: hide with -inf."),
+        (
+            "allowed-with-a-number",
+            "What `Allowed` hides has a score far below zero, where \
+                                   -inf is wanted.",
+        ),
+        ("allowed-with-nan", "What `Allowed` hides is NaN: hide with -inf."),
+        ("allowed-with-infinity", "What `Allowed` hides is +inf: hide with -inf."),
+        ("allowed-with-one", "What `Allowed` hides has the score 1: hide with -inf."),
+    ]),
+    dial(&[
+        ("none-hides-everything", "`None` hides everything, and should hide nothing."),
+        ("none-is-causal", "`None` hides the future, and should hide nothing."),
+    ]),
+];
+
+/// Any number far below zero is as wrong as another.
+fn as_one_number(answer: Answer) -> Answer {
+    answer.map(|s| if s < -1e3 && s.is_finite() { -1e9 } else { s })
+}
+
+fn mask_by(p: &Masked, set: &[usize]) -> Answer {
+    let (offset, rows) = (p.offset, p.scores.nrows());
+    let causal = |query: usize, key: usize| match set[0] {
+        0 => key > query + offset,
+        1 => key > query + offset + 1,
+        2 => key >= query + offset,
+        3 => key > query,
+        4 => key + offset > query,
+        5 => key > query + 2 * offset,
+        6 => query > key + offset,
+        7 => key > offset,
+        8 => false,
+        9 => key < query + offset,
+        10 => query == 0 && key > offset,
+        11 => key == query + offset + 1,
+        12 => key > rows - 1 - query + offset,
+        13 => key != query + offset,
+        _ => true,
+    };
+    let allowed = |query: usize, key: usize| match set[2] {
+        0 => !p.allowed[(query, key)],
+        1 => false,
+        2 => p.allowed[(query, key)],
+        3 => !p.allowed[(0, key)],
+        4 => true,
+        _ => !p.allowed[(query, key)] || key > query,
+    };
+    let fills = [f32::NEG_INFINITY, 0.0, -1e9, f32::NAN, f32::INFINITY, 1.0];
+    let mut scores = p.scores.clone();
+    match p.hides {
+        Hides::TheWrongShape => return p.answer(),
+        Hides::TheFuture => fill_where(&mut scores, causal, fills[set[1]]),
+        Hides::WhatIsNotAllowed => fill_where(&mut scores, allowed, fills[set[3]]),
+        Hides::Nothing => match set[4] {
+            1 => scores.fill(f32::NEG_INFINITY),
+            2 => fill_where(&mut scores, |query, key| key > query, f32::NEG_INFINITY),
+            _ => {}
+        },
+    }
+    Answer::of("scores", scores)
+}
+
 fn mask() -> Exercise<Masked> {
     Exercise::implement("mask", Masked::draw, Masked::answer)
+        .dials(OF_MASK, mask_by)
+        .dials_reading(as_one_number)
         .mistake("upside-down", |p| p.causal(|query, key| key < query + p.offset))
         .hidden_by(one_token)
         .mistake("not-even-itself", |p| p.causal(|query, key| key >= query + p.offset))
@@ -559,6 +938,18 @@ impl Asked {
         Answer::try_of("refused", attended.map(parts))
     }
 
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let Asked { q, k, v, sees } = self;
+        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
+        let sees = sees.clone();
+        self.fits().then(|| vec![Headed { q, k, v, heads: 1, kv_heads: 1, sees }])
+    }
+
+    fn found(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        Answer::of("weights", &weights[0]).and("output", context)
+    }
+
     fn scores(&self) -> DMatrix<f32> {
         scores(self.q.as_view(), self.k.as_view()).unwrap()
     }
@@ -627,6 +1018,7 @@ fn attend_exercise() -> Exercise<Asked> {
     Exercise::implement("attend", Asked::draw, Asked::answer)
         .step("scores", |p| Value::from(scores(p.q.as_view(), p.k.as_view())))
         .step("scores, masked", |p| Value::from(p.hidden()))
+        .attending(Asked::heads, Asked::found)
         .mistake("no-mask", |p| p.seeing(&Sees::Everything))
         .hidden_by(unmasked)
         .mistake("mask-in-the-average-alone", |p| p.hiding(&Sees::Everything))

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use attention::{Linear, Mask, attend, scores, softmax};
 use exercises::{
-    Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit, side_by_side,
-    under_one_another,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    does_not_fit, side_by_side, under_one_another,
 };
 use multi_head::experiments::{self, Real, averaged};
 use multi_head::{
@@ -147,8 +147,87 @@ fn if_allowed(allowed: bool, width: impl Fn() -> usize) -> Answer {
     Answer::of("width of a head", width)
 }
 
+/// What is given back, and what is asked before.
+const OF_CHECK: &[Dial] = &[
+    dial(&[
+        (
+            "upside-down-quotient",
+            "Your width is heads / width: the quotient is upside \
+                                  down.",
+        ),
+        (
+            "remainder",
+            "Your width is what is left over, width % heads: it is width / \
+                       heads.",
+        ),
+        ("product", "Your width is width · heads: the heads share the width."),
+        ("undivided", "Your width of a head is the whole width: the heads share it."),
+        ("heads-for-width", "You give back the number of heads, not the width of one."),
+        ("one-too-wide", "Your width is larger by one than it should be."),
+        ("one-too-narrow", "Your width is smaller by one than it should be."),
+    ]),
+    dial(&[
+        (
+            "heads-unchecked",
+            "That there are heads at all is not asked: with no heads, \
+                             the quotient divides by zero.",
+        ),
+        ("two-at-least", "One head is refused: it is allowed."),
+    ]),
+    dial(&[
+        ("columns-left-over", "Columns that are left over are not noticed."),
+        (
+            "other-way-around",
+            "You ask whether the width divides the heads: the heads \
+                              have to divide the width.",
+        ),
+        (
+            "refused-when-even",
+            "You refuse heads that divide the width, and let the others \
+                               through: the condition is turned over.",
+        ),
+        ("even-alone", "You ask for an even width: the heads have to divide it."),
+        (
+            "at-least-as-wide",
+            "You ask for a width that is no less than the heads: the \
+                              heads have to divide it.",
+        ),
+    ]),
+    dial(&[("no-width", "A width of 0 is refused: heads of width 0 are allowed.")]),
+];
+
+fn check_by(p: &Shared, set: &[usize]) -> Answer {
+    let Shared { width, heads } = *p;
+    let divides = match set[2] {
+        // Where 0 divides a width, only a width of 0 is left over by nothing.
+        0 => width.is_multiple_of(heads),
+        1 => true,
+        2 => heads.is_multiple_of(width),
+        3 => !width.is_multiple_of(heads),
+        4 => width.is_multiple_of(2),
+        _ => width >= heads,
+    };
+    let some_heads = match set[1] {
+        0 => heads > 0,
+        1 => true,
+        _ => heads > 1,
+    };
+    let allowed = some_heads && divides && (set[3] == 0 || width > 0);
+    if_allowed(allowed, || match set[0] {
+        0 => width / heads,
+        1 => heads / width,
+        2 => width % heads,
+        3 => width * heads,
+        4 => width,
+        5 => heads,
+        6 => width / heads + 1,
+        _ => width / heads - 1,
+    })
+}
+
 fn check() -> Exercise<Shared> {
     Exercise::implement("check", Shared::draw, Shared::answer)
+        .dials(OF_CHECK, check_by)
         .mistake("unchecked", |p| if_allowed(true, || p.width / p.heads))
         .hidden_by(|| Shared { width: 6, heads: 3 })
         .mistake("columns-left-over", |p| if_allowed(p.heads > 0, || p.width / p.heads))
@@ -189,6 +268,15 @@ fn mask_of(sees: Sees) -> Mask {
         Sees::Everything => Mask::None,
         Sees::UpTo { offset } => Mask::Causal { offset },
         Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
+/// What a mask lets through.
+fn sees_of(mask: &Mask) -> Sees {
+    match mask {
+        Mask::None => Sees::Everything,
+        Mask::Causal { offset } => Sees::UpTo { offset: *offset },
+        Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
     }
 }
 
@@ -255,6 +343,19 @@ impl Asked {
             && self.q.ncols() == self.k.ncols()
             && self.k.nrows() == self.v.nrows()
             && is_of(&self.mask, (self.q.nrows(), self.k.nrows()))
+    }
+
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let Asked { q, k, v, heads, mask } = self;
+        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
+        let (heads, kv_heads, sees) = (*heads, *heads, sees_of(mask));
+        self.fits().then(|| vec![Headed { q, k, v, heads, kv_heads, sees }])
+    }
+
+    fn found(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        let (context, weights) = (context.clone(), weights.clone());
+        parts_of(Ok(Heads { context, weights }))
     }
 
     /// As if the mask were another one.
@@ -334,6 +435,7 @@ fn split() -> Exercise<Asked> {
         .step("q of head 0", |p| {
             Value::from(&p.q.columns(0, p.q.ncols() / p.heads.max(1)))
         })
+        .attending(Asked::heads, Asked::found)
         .mistake("cut-from-rows", |p| {
             p.cut_and_join(experiments::cut_from_rows, side_by_side_from_rows)
         })
@@ -594,6 +696,23 @@ impl Run {
         self.context.ncols() == self.weights[1].nrows()
     }
 
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let [q, k, v, _] = &self.weights;
+        let (heads, kv_heads, sees) = (self.heads, self.heads, sees_of(&self.mask));
+        self.fits().then(|| {
+            let (q, k, v) = (&self.x * q, &self.context * k, &self.context * v);
+            vec![Headed { q, k, v, heads, kv_heads, sees }]
+        })
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        let (context, weights) = (context.clone(), weights.clone());
+        let output = self.layer().o_proj().forward(&context);
+        let attended = output.map(|output| MultiHeadAttended { output, weights });
+        Run::parts(attended.map_err(LayerError::from))
+    }
+
     /// As if the mask were another one.
     fn under(&self, mask: &Mask) -> Answer {
         if !self.has_width() {
@@ -652,6 +771,7 @@ fn forward() -> Exercise<Run> {
             let found = p.fits().then(|| p.found(&p.mask).context);
             found.ok_or("the context does not fit").into()
         })
+        .attending(Run::heads, Run::looked)
         .mistake("not-mixed", |p| p.mixed(DMatrix::clone))
         .hidden_by(identity_after)
         .mistake("bias-forgotten", |p| p.mixed(|found| found * &p.weights[3]))

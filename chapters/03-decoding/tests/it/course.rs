@@ -4,7 +4,10 @@
 use attention::{Linear, Mask, scores, softmax};
 use decoding::experiments::{Work, real_layer, toy};
 use decoding::{CacheError, KvCache, decode, prefill};
-use exercises::{Answer, Draw, Exercise, Exercises, Value, attempt, does_not_fit};
+use exercises::{
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, attempt, dial,
+    does_not_fit,
+};
 use multi_head::{
     Heads, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
 };
@@ -131,6 +134,13 @@ impl Kept {
         &self,
         append: fn(&mut Open, &DMatrix<f32>, &DMatrix<f32>) -> bool,
     ) -> Answer {
+        self.kept_by(append)
+    }
+
+    fn kept_by(
+        &self,
+        append: impl Fn(&mut Open, &DMatrix<f32>, &DMatrix<f32>) -> bool,
+    ) -> Answer {
         let zeros = |width| DMatrix::zeros(self.capacity, width);
         let (keys, values) = (zeros(self.widths.0), zeros(self.widths.1));
         let mut cache = Open { keys, values, len: 0 };
@@ -149,9 +159,282 @@ impl Kept {
     }
 }
 
+/// What is asked first, where it goes, and what is counted.
+const OF_APPEND: &[Dial] = &[
+    dial(&[
+        ("keys-unchecked", "The width of the keys is not checked."),
+        (
+            "keys-against-values",
+            "The width of the keys is compared with that of the \
+                                 values' cache.",
+        ),
+    ]),
+    dial(&[
+        ("values-unchecked", "The shape of the values is not checked."),
+        (
+            "values-width-alone",
+            "Of the values, only the width is checked: there has to be \
+                                one for each key.",
+        ),
+        (
+            "values-rows-alone",
+            "Of the values, only the number is checked: they have to \
+                               be as wide as the cache.",
+        ),
+        (
+            "values-against-keys",
+            "The values are compared with the width of the keys' \
+                                 cache.",
+        ),
+    ]),
+    dial(&[
+        ("room-unchecked", "Whether there is room is not checked."),
+        (
+            "room-of-an-empty-cache",
+            "A chunk is compared with the whole capacity, and not \
+                                    with what is left of it.",
+        ),
+        (
+            "last-row-never-used",
+            "A chunk that would just fit is refused: the last row \
+                                 may be used.",
+        ),
+        (
+            "one-row-too-many",
+            "A chunk with one token more than there is room for is let \
+                              through.",
+        ),
+        (
+            "room-once-full",
+            "Only a cache that is full already refuses a chunk: it also \
+                            has to fit into what is left.",
+        ),
+        ("room-for-one", "You ask for room for one token, not for all of the chunk."),
+    ]),
+    dial(&[
+        ("keys-in-row-0", "Keys go into the first rows each time."),
+        (
+            "keys-one-row-early",
+            "Keys begin one row early, on the last one that was \
+                                kept.",
+        ),
+        ("keys-one-row-late", "Keys begin one row late: a row is left empty."),
+        ("keys-at-the-end", "Keys go into the last rows of the cache."),
+        ("keys-not-kept", "Keys are not copied."),
+    ]),
+    dial(&[
+        ("values-in-row-0", "Values go into the first rows each time."),
+        (
+            "values-one-row-early",
+            "Values begin one row early, on the last one that was \
+                                  kept.",
+        ),
+        ("values-one-row-late", "Values begin one row late: a row is left empty."),
+        ("values-at-the-end", "Values go into the last rows of the cache."),
+        ("values-not-kept", "Values are not copied."),
+    ]),
+    dial(&[
+        ("keys-as-values", "The keys are copied into the values' place as well."),
+        ("values-as-keys", "The values are copied into the keys' place as well."),
+        ("keys-and-values-swapped", "Keys go where values belong, and the reverse."),
+    ]),
+    dial(&[
+        ("not-counted", "The length stays as it was."),
+        ("counted-by-one", "The length grows by one, whatever the chunk."),
+        (
+            "length-of-the-chunk",
+            "The length becomes that of the chunk, and is not added \
+                                 to.",
+        ),
+        ("counted-twice", "The length grows by twice the chunk."),
+        ("counted-along-features", "The length grows by the width of the keys."),
+        ("counted-as-full", "The length becomes the capacity."),
+        ("one-too-few", "The length grows by one less than the chunk."),
+        ("one-too-many", "The length grows by one more than the chunk."),
+    ]),
+    dial(&[
+        (
+            "moved-before-the-checks",
+            "The length moves before the checks: what is refused \
+                                     counts all the same.",
+        ),
+        (
+            "moved-before-the-room",
+            "The length moves before the room is checked: what \
+                                   does not fit counts all the same.",
+        ),
+        (
+            "written-before-the-room",
+            "Rows are written before the room is checked: a chunk \
+                                     that does not fit stops in the middle.",
+        ),
+        (
+            "moved-before-writing",
+            "The length moves before the rows are written, so that \
+                                  they begin where the chunk should end.",
+        ),
+        (
+            "filled-before-refusing",
+            "A chunk that does not fit is written as far as it \
+                                    does, and counted, before the error.",
+        ),
+    ]),
+    dial(&[
+        (
+            "nothing-where-there-is-no-room",
+            "Where there is no room, nothing is kept and \
+                                            nothing is said: it is an error.",
+        ),
+        (
+            "starts-over",
+            "Where there is no room, the cache starts over at row 0: it is \
+                         an error.",
+        ),
+    ]),
+];
+
+/// Where a chunk begins, for a setting; nothing where it is not written.
+fn start_by(setting: usize, cache: &Open, tokens: usize) -> Option<usize> {
+    match setting {
+        0 => Some(cache.len),
+        1 => Some(0),
+        2 => Some(cache.len.saturating_sub(1)),
+        3 => Some(cache.len + 1),
+        4 => Some(cache.keys.nrows() - tokens),
+        _ => None,
+    }
+}
+
+/// The length after a chunk.
+fn counted_by(setting: usize, cache: &Open, keys: &DMatrix<f32>) -> usize {
+    let (len, tokens) = (cache.len, keys.nrows());
+    match setting {
+        0 => len + tokens,
+        1 => len,
+        2 => len + 1,
+        3 => tokens,
+        4 => len + 2 * tokens,
+        5 => len + keys.ncols(),
+        6 => cache.keys.nrows(),
+        7 => len + tokens.saturating_sub(1),
+        _ => len + tokens + 1,
+    }
+}
+
+fn shapes_fit(set: &[usize], cache: &Open, k: &DMatrix<f32>, v: &DMatrix<f32>) -> bool {
+    let (key_width, value_width) = (cache.keys.ncols(), cache.values.ncols());
+    let keys = match set[0] {
+        0 => k.ncols() == key_width,
+        1 => true,
+        _ => k.ncols() == value_width,
+    };
+    keys && match set[1] {
+        0 => v.shape() == (k.nrows(), value_width),
+        1 => true,
+        2 => v.ncols() == value_width,
+        3 => v.nrows() == k.nrows(),
+        _ => v.shape() == (k.nrows(), key_width),
+    }
+}
+
+fn has_room(setting: usize, cache: &Open, tokens: usize) -> bool {
+    let (capacity, len) = (cache.keys.nrows(), cache.len);
+    match setting {
+        0 => len + tokens <= capacity,
+        1 => true,
+        2 => tokens <= capacity,
+        3 => len + tokens < capacity,
+        4 => len + tokens <= capacity + 1,
+        5 => len < capacity,
+        _ => len < capacity || tokens == 0,
+    }
+}
+
+/// Keys and values written as the settings say.
+fn write_by(
+    set: &[usize],
+    cache: &mut Open,
+    k: &DMatrix<f32>,
+    v: &DMatrix<f32>,
+    from: usize,
+) {
+    let [keys, values] = match set[5] {
+        0 => [k, v],
+        1 => [k, k],
+        2 => [v, v],
+        _ => [v, k],
+    };
+    let tokens = k.nrows();
+    let open =
+        Open { len: from, keys: cache.keys.clone(), values: cache.values.clone() };
+    if let Some(at) = start_by(set[3], &open, tokens) {
+        cache.keys.rows_mut(at, tokens).copy_from(keys);
+    }
+    if let Some(at) = start_by(set[4], &open, tokens) {
+        cache.values.rows_mut(at, tokens).copy_from(values);
+    }
+}
+
+/// One chunk, as the settings say; whether it was taken.
+fn append_by(
+    set: &[usize],
+    cache: &mut Open,
+    k: &DMatrix<f32>,
+    v: &DMatrix<f32>,
+) -> bool {
+    let before = cache.len;
+    let after = counted_by(set[6], cache, k);
+    if set[7] == 1 {
+        cache.len = after;
+    }
+    if !shapes_fit(set, cache, k, v) {
+        return false;
+    }
+    if set[7] == 2 {
+        cache.len = after;
+    }
+    if set[7] == 3 {
+        write_by(set, cache, k, v, before);
+    }
+    let looked =
+        Open { len: before, keys: cache.keys.clone(), values: cache.values.clone() };
+    if !has_room(set[2], &looked, k.nrows()) {
+        return no_room(set, cache, k, v);
+    }
+    let from = if set[7] == 4 { after } else { before };
+    write_by(set, cache, k, v, from);
+    cache.len = after;
+    true
+}
+
+fn no_room(
+    set: &[usize],
+    cache: &mut Open,
+    k: &DMatrix<f32>,
+    v: &DMatrix<f32>,
+) -> bool {
+    match set[8] {
+        1 => true,
+        2 => {
+            cache.copy(0, k, v);
+            cache.len = k.nrows();
+            true
+        }
+        _ if set[7] == 5 => {
+            let fit = cache.room();
+            let cut = |m: &DMatrix<f32>| m.rows(0, fit).into_owned();
+            cache.copy(cache.len, &cut(k), &cut(v));
+            cache.len += fit;
+            false
+        }
+        _ => false,
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn append() -> Exercise<Kept> {
     Exercise::implement("append", Kept::draw, Kept::answer)
+        .dials(OF_APPEND, |p, set| p.kept_by(|cache, k, v| append_by(set, cache, k, v)))
         .mistake("not-counted", |p| {
             p.kept(|cache, k, v| {
                 let fits = cache.fits(k, v) && k.nrows() <= cache.room();
@@ -397,9 +680,11 @@ struct Arriving {
     chunks: Vec<DMatrix<f32>>,
 }
 
-type Step =
-    fn(&MultiHeadAttention, &DMatrix<f32>, &mut KvCache) -> Result<Found, CacheError>;
-type Found = MultiHeadAttended;
+type Step = fn(
+    &MultiHeadAttention,
+    &DMatrix<f32>,
+    &mut KvCache,
+) -> Result<MultiHeadAttended, CacheError>;
 
 impl Arriving {
     fn in_chunks(draw: &mut Draw) -> Self {
@@ -445,14 +730,15 @@ impl Arriving {
         let mut cache = KvCache::new(self.capacity, key_width, value_width);
         let mut answer = Answer::default();
         for (chunk, x) in self.chunks.iter().enumerate() {
-            let Found { output, weights } = match step(&layer, x, &mut cache) {
-                Ok(found) => found,
-                Err(refused) => {
-                    let refused = Value::Refused(refused.to_string());
-                    answer = answer.and(&format!("chunk {chunk}"), refused);
-                    continue;
-                }
-            };
+            let MultiHeadAttended { output, weights } =
+                match step(&layer, x, &mut cache) {
+                    Ok(found) => found,
+                    Err(refused) => {
+                        let refused = Value::Refused(refused.to_string());
+                        answer = answer.and(&format!("chunk {chunk}"), refused);
+                        continue;
+                    }
+                };
             for (h, weights) in weights.into_iter().enumerate() {
                 answer =
                     answer.and(&format!("chunk {chunk}, weights of head {h}"), weights);
@@ -463,17 +749,75 @@ impl Arriving {
     }
 }
 
+impl Arriving {
+    /// Which chunks are taken, and how many tokens are kept before each.
+    fn taken(&self, one_by_one: bool) -> Vec<Option<usize>> {
+        let mut kept = 0;
+        let taken = |x: &DMatrix<f32>| {
+            let (before, tokens) = (kept, x.nrows());
+            let fits = kept + tokens <= self.capacity && (!one_by_one || tokens == 1);
+            kept += if fits { tokens } else { 0 };
+            fits.then_some(before)
+        };
+        self.chunks.iter().map(taken).collect()
+    }
+
+    /// What the heads look at, chunk by chunk.
+    fn heads(&self, one_by_one: bool) -> Vec<Headed> {
+        let [q, k, v, _] = &self.weights;
+        let mut seen: DMatrix<f32> = DMatrix::zeros(0, q.nrows());
+        let mut all = Vec::new();
+        for (x, taken) in self.chunks.iter().zip(self.taken(one_by_one)) {
+            let Some(offset) = taken else { continue };
+            let before = seen.nrows();
+            seen = seen.resize_vertically(before + x.nrows(), 0.0);
+            seen.rows_mut(before, x.nrows()).copy_from(x);
+            all.push(Headed {
+                q: x * q,
+                k: &seen * k,
+                v: &seen * v,
+                heads: self.heads,
+                kv_heads: self.heads,
+                sees: Sees::UpTo { offset },
+            });
+        }
+        all
+    }
+
+    fn found(&self, found: &[Found], one_by_one: bool) -> Answer {
+        let [.., o] = &self.weights;
+        let (mut found, mut kept) = (found.iter(), 0);
+        let mut answer = Answer::default();
+        for (chunk, taken) in self.taken(one_by_one).into_iter().enumerate() {
+            let name = format!("chunk {chunk}");
+            let found = taken.and_then(|_| found.next());
+            let Some(Found { context, weights }) = found else {
+                answer = answer.and(&name, Value::Refused("no room".to_owned()));
+                continue;
+            };
+            kept += self.chunks[chunk].nrows();
+            if context.ncols() != o.nrows() {
+                does_not_fit();
+            }
+            answer = answer
+                .and_each(&format!("{name}, weights of head"), weights.clone())
+                .and(&format!("{name}, output"), context * o);
+        }
+        answer.and("tokens kept", kept)
+    }
+}
+
 /// The new queries look at what is in the cache, under a mask.
 fn look(
     layer: &MultiHeadAttention,
     q: &DMatrix<f32>,
     cache: &KvCache,
     mask: &Mask,
-) -> Found {
+) -> MultiHeadAttended {
     let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
     let Heads { context, weights } =
         attend_heads(q, &k, &v, layer.heads(), mask).unwrap();
-    Found { output: layer.o_proj().forward(&context).unwrap(), weights }
+    MultiHeadAttended { output: layer.o_proj().forward(&context).unwrap(), weights }
 }
 
 /// As it should be, with another mask, made from (tokens before, tokens that arrive).
@@ -482,7 +826,7 @@ fn masked(
     x: &DMatrix<f32>,
     cache: &mut KvCache,
     mask: fn(usize, usize) -> Mask,
-) -> Result<Found, CacheError> {
+) -> Result<MultiHeadAttended, CacheError> {
     let Projected { q, k, v } = layer.project(x, x)?;
     let mask = mask(cache.len(), x.nrows());
     cache.append(&k, &v)?;
@@ -493,7 +837,7 @@ fn appended_late(
     layer: &MultiHeadAttention,
     x: &DMatrix<f32>,
     cache: &mut KvCache,
-) -> Result<Found, CacheError> {
+) -> Result<MultiHeadAttended, CacheError> {
     let Projected { q, k, v } = layer.project(x, x)?;
     let found = look(layer, &q, cache, &Mask::None);
     cache.append(&k, &v)?;
@@ -504,7 +848,7 @@ fn each_for_itself(
     layer: &MultiHeadAttention,
     x: &DMatrix<f32>,
     cache: &mut KvCache,
-) -> Result<Found, CacheError> {
+) -> Result<MultiHeadAttended, CacheError> {
     let Projected { k, v, .. } = layer.project(x, x)?;
     cache.append(&k, &v)?;
     Ok(layer.forward(x, &Mask::Causal { offset: 0 }).unwrap())
@@ -514,7 +858,7 @@ fn full_ignored(
     layer: &MultiHeadAttention,
     x: &DMatrix<f32>,
     cache: &mut KvCache,
-) -> Result<Found, CacheError> {
+) -> Result<MultiHeadAttended, CacheError> {
     let Projected { q, k, v } = layer.project(x, x)?;
     let mask = Mask::Causal { offset: cache.len() };
     let _full = cache.append(&k, &v);
@@ -527,6 +871,7 @@ fn causal(offset: usize) -> Mask {
 
 fn prefill_exercise() -> Exercise<Arriving> {
     Exercise::implement("prefill", Arriving::in_chunks, |p| p.run(prefill))
+        .attending(|p| Some(p.heads(false)), |p, found| p.found(found, false))
         .mistake("offset-forgotten", |p| {
             p.run(|layer, x, cache| masked(layer, x, cache, |_, _| causal(0)))
         })
@@ -584,6 +929,7 @@ fn prefill_exercise() -> Exercise<Arriving> {
 
 fn decode_exercise() -> Exercise<Arriving> {
     Exercise::implement("decode", Arriving::one_by_one, |p| p.run(decode))
+        .attending(|p| Some(p.heads(true)), |p, found| p.found(found, true))
         .mistake("top-left", |p| {
             p.run(|layer, x, cache| {
                 one_token_only(x)?;
@@ -625,7 +971,7 @@ fn decode_exercise() -> Exercise<Arriving> {
                 let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
                 let found = attend_heads(&q, &k, &v, layer.heads(), &Mask::None);
                 let Heads { context, weights } = found.unwrap();
-                Ok(Found { output: context, weights })
+                Ok(MultiHeadAttended { output: context, weights })
             })
         })
         .hidden_by(|| {

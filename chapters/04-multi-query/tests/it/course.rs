@@ -4,7 +4,8 @@
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
 use decoding::{Columns, KvCache, attend_columns};
 use exercises::{
-    Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit, under_one_another,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    does_not_fit, under_one_another,
 };
 use minilm::Layer;
 use multi_head::{Heads, MultiHeadAttended, Projected};
@@ -99,6 +100,15 @@ fn mask_of(sees: Sees) -> Mask {
     }
 }
 
+/// What a mask lets through.
+fn sees_of(mask: &Mask) -> Sees {
+    match mask {
+        Mask::None => Sees::Everything,
+        Mask::Causal { offset } => Sees::UpTo { offset: *offset },
+        Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
+    }
+}
+
 /// Whether a mask has an entry for each pair, if it has any.
 fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
     match mask {
@@ -147,6 +157,19 @@ impl Asked {
         let (k, v) = (self.k.as_view(), self.v.as_view());
         let found = attend_shared(&self.q, k, v, self.heads, &self.mask);
         Answer::try_of("refused", found.map(|heads| Asked::parts(&heads)))
+    }
+
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let Asked { q, k, v, heads, mask } = self;
+        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
+        let (heads, sees) = (*heads, sees_of(mask));
+        self.fits().then(|| vec![Headed { q, k, v, heads, kv_heads: 1, sees }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        let (context, weights) = (context.clone(), weights.clone());
+        Asked::parts(&Heads { context, weights })
     }
 
     fn parts(heads: &Heads) -> Answer {
@@ -230,8 +253,10 @@ impl Asked {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn shared() -> Exercise<Asked> {
     Exercise::implement("shared", Asked::draw, Asked::answer)
+        .attending(Asked::heads, Asked::looked)
         .mistake("over-all-heads", |p| {
             let root = (p.heads as f32).sqrt();
             p.unless_refused(|d_v| p.by(|h| p.query(h) / root, &p.mask, |h| h * d_v))
@@ -411,6 +436,30 @@ impl Decoded {
         }
     }
 
+    /// The token's queries, and all keys and values.
+    fn heads(&self) -> Option<Vec<Headed>> {
+        if self.x.nrows() != 1 || self.room == 0 {
+            return None;
+        }
+        let all = under_one_another([&self.past, &self.x]);
+        let [q, k, v, _] = &self.weights;
+        let (q, k, v) = (&self.x * q, &all * k, &all * v);
+        let (heads, sees) = (self.heads, Sees::Everything);
+        Some(vec![Headed { q, k, v, heads, kv_heads: 1, sees }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        let (context, weights) = (context.clone(), weights.clone());
+        let [.., o] = &self.weights;
+        if context.ncols() != o.nrows() {
+            does_not_fit();
+        }
+        let output = context * o;
+        let decoded = MultiHeadAttended { output, weights };
+        Decoded::parts(&decoded, self.past.nrows() + 1)
+    }
+
     fn parts(decoded: &MultiHeadAttended, kept: usize) -> Answer {
         Answer::of("weights, head under head", under_one_another(&decoded.weights))
             .and("output", &decoded.output)
@@ -472,8 +521,85 @@ fn side_by_side(found: &DMatrix<f32>) -> DMatrix<f32> {
 
 // Implement: what a cache must hold.
 
+/// What is given back for a key, and for a value.
+const OF_WIDTHS: &[Dial] = &[
+    dial(&[
+        ("key-for-every-head", "The width of a key is multiplied by the heads."),
+        (
+            "value-for-key",
+            "The width of the value stands where that of the key belongs.",
+        ),
+        (
+            "key-over-the-heads",
+            "The width of a key is divided by the heads: it is one for \
+                                all of them.",
+        ),
+        (
+            "what-enters-for-a-key",
+            "For a key you give what enters `k_proj`, not what \
+                                   comes out of it.",
+        ),
+        (
+            "query-over-the-heads-rounded",
+            "The width of a key is larger by one than it \
+                                          should be.",
+        ),
+        ("both-for-a-key", "For a key you give the widths of key and value together."),
+        ("twice-a-key", "The width of a key is twice what it should be."),
+    ]),
+    dial(&[
+        ("value-for-every-head", "The width of a value is multiplied by the heads."),
+        (
+            "key-for-value",
+            "The width of the key stands where that of the value belongs.",
+        ),
+        (
+            "value-over-the-heads",
+            "The width of a value is divided by the heads: it is one \
+                                  for all of them.",
+        ),
+        (
+            "what-enters-for-a-value",
+            "For a value you give what enters `v_proj`, not what \
+                                     comes out of it.",
+        ),
+        (
+            "one-more-for-a-value",
+            "The width of a value is larger by one than it should \
+                                  be.",
+        ),
+        (
+            "both-for-a-value",
+            "For a value you give the widths of key and value together.",
+        ),
+        ("twice-a-value", "The width of a value is twice what it should be."),
+        (
+            "output-for-a-value",
+            "For a value you give what leaves `o_proj`, not what comes \
+                                out of `v_proj`.",
+        ),
+    ]),
+];
+
+fn widths_by(p: &Decoded, set: &[usize]) -> Answer {
+    let model = p.weights[1].nrows();
+    let one = |how: usize, own: usize, other: usize| match how {
+        0 => own,
+        1 => own * p.heads,
+        2 => other,
+        3 => own / p.heads,
+        4 => model,
+        5 => own + 1,
+        6 => own + other,
+        7 => 2 * own,
+        _ => p.weights[3].ncols(),
+    };
+    kept((one(set[0], p.d_k, p.d_v), one(set[1], p.d_v, p.d_k)))
+}
+
 fn widths() -> Exercise<Decoded> {
     Exercise::implement("widths", Decoded::draw, |p| kept(p.layer().kv_widths()))
+        .dials(OF_WIDTHS, widths_by)
         .mistake("for-every-head", |p| kept((p.heads * p.d_k, p.heads * p.d_v)))
         .hidden_by(|| Decoded::small(1, 2))
         .mistake("swapped", |p| kept((p.d_v, p.d_k)))
@@ -507,6 +633,7 @@ fn stack() -> Exercise<Decoded> {
             };
             Value::from(projected.map(beside))
         })
+        .attending(Decoded::heads, Decoded::looked)
         .mistake("appended-late", |p| p.by(|q| p.rows(q), true, side_by_side))
         .mistake("heads-in-columns", |p| {
             let filled = |q: &DMatrix<f32>| {
@@ -619,8 +746,122 @@ impl Many {
     }
 }
 
+/// Which columns, of which heads, made one how, and divided by what.
+const OF_MEAN: &[Dial] = &[
+    dial(&[
+        (
+            "neighbors",
+            "You take neighboring columns: the same column of every head stands \
+                       one head's width further on.",
+        ),
+        (
+            "one-column-on",
+            "Each head begins one column after the one before: head h begins \
+                           at column h times the width of a head.",
+        ),
+        ("reversed", "The columns of a head are taken in the opposite order."),
+        (
+            "first-column-for-all",
+            "The first column of each head is taken for all of its \
+                                  columns.",
+        ),
+    ]),
+    dial(&[
+        ("last-head-left-out", "The last head is missing from the sum."),
+        ("first-head-left-out", "The first head is missing from the sum."),
+        ("first-head-alone", "Only the first head is in the sum."),
+        (
+            "last-head-alone",
+            "Only the last head is in the sum: each head takes the place \
+                             of the one before.",
+        ),
+        ("first-head-twice", "The first head is in the sum twice."),
+    ]),
+    dial(&[
+        ("largest", "The largest of the heads' numbers is taken, not their mean."),
+        ("smallest", "The smallest of the heads' numbers is taken, not their mean."),
+        ("product", "The heads' numbers are multiplied, not added."),
+        ("absolutes", "Absolute values are added up."),
+        (
+            "running-mean",
+            "Each head is averaged with the mean of those before, so that \
+                          the last ones count most.",
+        ),
+        ("alternating", "Heads are subtracted, not added."),
+    ]),
+    dial(&[
+        ("not-divided", "The sum is not divided by the number of heads."),
+        (
+            "over-the-width",
+            "The sum is divided by the width of a head, not by the number \
+                            of heads.",
+        ),
+        ("over-one-more", "The sum is divided by one more than the number of heads."),
+        ("over-one-less", "The sum is divided by one less than the number of heads."),
+        ("over-all-columns", "The sum is divided by the number of all columns."),
+        ("over-the-rows", "The sum is divided by the number of rows."),
+        ("over-the-root", "The sum is divided by the root of the number of heads."),
+        ("over-two", "The sum is divided by 2, however many heads there are."),
+        (
+            "divided-each-time",
+            "The sum is divided by the number of heads after every \
+                               head.",
+        ),
+    ]),
+];
+
+fn mean_by(p: &Many, set: &[usize]) -> Answer {
+    if !p.all.ncols().is_multiple_of(p.heads) {
+        return p.answer();
+    }
+    let (heads, width) = (p.heads, p.width());
+    let column = |h: usize, c: usize| match set[0] {
+        0 => h * width + c,
+        1 => c * heads + h,
+        2 => h + c,
+        3 => h * width + width - 1 - c,
+        _ => h * width,
+    };
+    let of: Vec<usize> = match set[1] {
+        0 => (0..heads).collect(),
+        1 => (0..heads - 1).collect(),
+        2 => (1..heads).collect(),
+        3 => vec![0],
+        4 => vec![heads - 1],
+        _ => [0].into_iter().chain(0..heads).collect(),
+    };
+    let divisors = [
+        heads as f32,
+        1.0,
+        width as f32,
+        heads as f32 + 1.0,
+        heads as f32 - 1.0,
+        p.all.ncols() as f32,
+        p.all.nrows() as f32,
+        (heads as f32).sqrt(),
+        2.0,
+        heads as f32,
+    ];
+    let over = divisors[set[3]];
+    let mean = DMatrix::from_fn(p.all.nrows(), width, |row, c| {
+        let numbers = of.iter().map(|h| p.all[(row, column(*h, c))]);
+        match set[2] {
+            0 if set[3] == 9 => numbers.fold(0.0, |sum, x| (sum + x) / over),
+            0 => numbers.sum::<f32>() / over,
+            1 => numbers.fold(f32::MIN, f32::max),
+            2 => numbers.fold(f32::MAX, f32::min),
+            3 => numbers.product::<f32>() / over,
+            4 => numbers.map(f32::abs).sum::<f32>() / over,
+            5 => numbers.reduce(f32::midpoint).unwrap_or(0.0),
+            _ => numbers.fold(0.0, |sum, x| sum - x) / over,
+        }
+    });
+    Answer::of("mean", mean)
+}
+
 fn mean() -> Exercise<Many> {
     Exercise::implement("mean", Many::draw, Many::answer)
+        .dials(OF_MEAN, mean_by)
         .mistake("neighbors", |p| {
             p.unless_refused(|| {
                 p.by(|c| (0..p.heads).map(|i| c * p.heads + i).collect(), p.heads)

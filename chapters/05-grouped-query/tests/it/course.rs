@@ -2,7 +2,10 @@
 //! has the words.
 
 use attention::{Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Sees, under_one_another};
+use exercises::{
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, dial,
+    under_one_another,
+};
 use grouped_query::experiments::{self, Llama};
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
@@ -158,10 +161,100 @@ fn of_each_head(groups: Groups, kv_head: impl Fn(usize) -> usize) -> Answer {
     Answer::of("kv head of each head", list)
 }
 
+/// What is divided by what, and what is made of the quotient.
+const OF_KV_HEAD: &[Dial] = &[
+    dial(&[
+        (
+            "over-kv-heads",
+            "The head is divided by the number of kv heads, not by how many \
+                           heads share one.",
+        ),
+        ("over-heads", "The head is divided by the number of all heads."),
+        (
+            "turns",
+            "Heads take kv heads in turns: you take what is left over, \
+                   head % kv_heads.",
+        ),
+        (
+            "turns-by-size",
+            "You take what is left over of the head's number, head % size, \
+                           where the quotient is wanted.",
+        ),
+        ("itself", "Head h has kv head h: several heads share one."),
+        ("times-size", "The head is multiplied by the size of a group, not divided."),
+        (
+            "times-kv-heads",
+            "The head is multiplied by the number of kv heads, not \
+                            divided.",
+        ),
+        ("first-for-all", "All heads have kv head 0."),
+        ("rounded-up", "The quotient is rounded up."),
+        ("by-halves", "The head is divided by 2, whatever the size of a group."),
+        (
+            "product-in-turns",
+            "The head is multiplied by the size of a group, and what is \
+                              left over of that is taken.",
+        ),
+        ("over-one-more", "The head is divided by one more than the size of a group."),
+        ("over-one-less", "The head is divided by one less than the size of a group."),
+    ]),
+    dial(&[
+        ("one-head-on", "Your heads are counted from 1: head 0 is the first."),
+        ("one-head-back", "The head before is asked about."),
+        ("heads-reversed", "Your heads are counted from the last."),
+    ]),
+    dial(&[
+        ("one-kv-head-on", "Your kv heads are larger by one: they are counted from 0."),
+        ("kv-heads-reversed", "Your kv heads are counted from the last."),
+        (
+            "first-of-the-group",
+            "You give the first head of the group: kv heads have \
+                                numbers of their own.",
+        ),
+        ("never-the-last", "Your kv head is never the last one."),
+    ]),
+];
+
+fn kv_head_by(g: &Groups, set: &[usize]) -> Answer {
+    let (heads, kv_heads, size) = (g.heads(), g.kv_heads(), g.size());
+    let of = |head: usize| match set[0] {
+        0 => head / size,
+        1 => head / kv_heads,
+        2 => head / heads,
+        3 => head % kv_heads,
+        4 => head % size,
+        5 => head,
+        6 => head * size,
+        7 => head * kv_heads,
+        8 => 0,
+        9 => head.div_ceil(size),
+        10 => head / 2,
+        11 => head * size % kv_heads,
+        12 => head / (size + 1),
+        _ => head / (size - 1),
+    };
+    of_each_head(*g, |head| {
+        let head = match set[1] {
+            0 => head,
+            1 => head + 1,
+            2 => head.saturating_sub(1),
+            _ => heads - 1 - head,
+        };
+        match set[2] {
+            0 => of(head),
+            1 => of(head) + 1,
+            2 => (kv_heads - 1).wrapping_sub(of(head)),
+            3 => of(head) * size,
+            _ => of(head).min(kv_heads.saturating_sub(2)),
+        }
+    })
+}
+
 fn kv_head() -> Exercise<Groups> {
     Exercise::implement("kv-head", some_groups, |g| {
         of_each_head(*g, |head| g.kv_head(head))
     })
+    .dials(OF_KV_HEAD, kv_head_by)
     .mistake("turns", |g| of_each_head(*g, |head| head % g.kv_heads()))
     .hidden_by(|| Groups::new(3, 1).unwrap())
     .mistake("turns-by-size", |g| of_each_head(*g, |head| head % g.size()))
@@ -194,6 +287,15 @@ fn mask_of(sees: Sees) -> Mask {
         Sees::Everything => Mask::None,
         Sees::UpTo { offset } => Mask::Causal { offset },
         Sees::Pairs(allowed) => Mask::Allowed(allowed),
+    }
+}
+
+/// What a mask lets through.
+fn sees_of(mask: &Mask) -> Sees {
+    match mask {
+        Mask::None => Sees::Everything,
+        Mask::Causal { offset } => Sees::UpTo { offset: *offset },
+        Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
     }
 }
 
@@ -248,6 +350,20 @@ impl Asked {
         let (k, v) = (self.k.as_view(), self.v.as_view());
         let heads = attend_groups(&self.q, k, v, self.groups, &self.mask);
         Answer::try_of("refused", heads.map(Asked::parts))
+    }
+
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let Asked { q, k, v, groups, mask } = self;
+        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
+        let (heads, kv_heads) = (groups.heads(), groups.kv_heads());
+        let sees = sees_of(mask);
+        self.fits().then(|| vec![Headed { q, k, v, heads, kv_heads, sees }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        let (context, weights) = (context.clone(), weights.clone());
+        Asked::parts(Heads { context, weights })
     }
 
     fn parts(Heads { context, weights }: Heads) -> Answer {
@@ -344,6 +460,7 @@ fn attend_groups_exercise() -> Exercise<Asked> {
                 (0..p.groups.heads()).map(|h| p.groups.kv_head(h)).collect();
             list.into()
         })
+        .attending(Asked::heads, Asked::looked)
         .mistake("turns", |p| {
             p.unless_refused(|g| p.loop_of(|h| [h % g.kv_heads(); 2], &p.mask, |h| h))
         })
@@ -477,6 +594,10 @@ impl Pooled {
 
     /// Each group's blocks by `one`, which gets the numbers and the length of a block.
     fn by(&self, one: fn(&[f32], usize) -> Vec<f32>) -> Answer {
+        self.by_each(one)
+    }
+
+    fn by_each(&self, one: impl Fn(&[f32], usize) -> Vec<f32>) -> Answer {
         let blocks = |numbers: &[f32]| {
             let block = numbers.len() / self.groups.heads();
             let groups = numbers.chunks_exact(block * self.groups.size());
@@ -500,8 +621,131 @@ fn entries(
     (0..block).map(|i| of(&mut entry(i)) as f32).collect()
 }
 
+/// Which numbers of a group, made one how, and divided by what.
+const OF_MEAN: &[Dial] = &[
+    dial(&[
+        (
+            "neighbors",
+            "You take numbers that are neighbors: the same number of each head \
+                       stands one block further on.",
+        ),
+        ("one-step-too-far", "Your steps are longer by one than a block."),
+        ("one-step-short", "Your steps are shorter by one than a block."),
+        ("first-for-all", "The first number of each block is taken for all of it."),
+        ("reversed", "The numbers of a block come in the opposite order."),
+        (
+            "by-size",
+            "Your steps are as long as there are heads in the group: a step is one \
+                     block.",
+        ),
+    ]),
+    dial(&[
+        ("last-head-left-out", "The last head of each group is missing."),
+        ("first-head-left-out", "The first head of each group is missing."),
+        ("first-head-alone", "Only the first head of each group counts."),
+        ("last-head-alone", "Only the last head of each group counts."),
+        ("two-heads-alone", "Only the first two heads of each group count."),
+        ("first-and-last", "Only the first and the last head of each group count."),
+    ]),
+    dial(&[
+        ("largest", "The largest of the heads' numbers is taken, not their mean."),
+        ("smallest", "The smallest of the heads' numbers is taken, not their mean."),
+        ("absolutes", "Absolute values are averaged."),
+        ("root-of-squares", "The root of the mean of squares is taken, not the mean."),
+        ("median", "The median of the heads' numbers is taken, not their mean."),
+        (
+            "in-f32",
+            "The sum of large numbers is infinite: it is taken in f32, and not in \
+                    f64.",
+        ),
+        (
+            "running-mean",
+            "Each head is averaged with the mean of those before, so that \
+                          the last ones count most.",
+        ),
+    ]),
+    dial(&[
+        ("sum", "The sum is not divided by the number of heads."),
+        (
+            "over-the-block",
+            "The sum is divided by the length of a block, not by the number \
+                            of heads.",
+        ),
+        ("over-the-group", "The sum is divided by the length of the whole group."),
+        ("over-one-more", "The sum is divided by one more than the number of heads."),
+        ("over-one-less", "The sum is divided by one less than the number of heads."),
+        ("over-two", "The sum is divided by 2, however many heads there are."),
+        ("over-the-root", "The sum is divided by the root of the number of heads."),
+    ]),
+];
+
+fn mean_by(p: &Pooled, set: &[usize]) -> Answer {
+    p.by_each(|group, block| {
+        (0..block).map(|i| mean_of_entry(group, block, i, set)).collect()
+    })
+}
+
+fn mean_of_entry(group: &[f32], block: usize, i: usize, set: &[usize]) -> f32 {
+    let size = group.len() / block;
+    let (start, step) = match set[0] {
+        0 => (i, block),
+        1 => (i * size, 1),
+        2 => (i, block + 1),
+        3 => (i, (block - 1).max(1)),
+        4 => (0, block),
+        5 => (block - 1 - i, block),
+        _ => (i, size),
+    };
+    let all: Vec<f32> =
+        group[start..].iter().step_by(step).take(size).copied().collect();
+    let last = all.len() - 1;
+    let of: Vec<f32> = match set[1] {
+        0 => all,
+        1 => all[..last].to_vec(),
+        2 => all[1..].to_vec(),
+        3 => all[..1].to_vec(),
+        4 => all[last..].to_vec(),
+        5 => all[..2.min(all.len())].to_vec(),
+        _ => vec![all[0], all[last]],
+    };
+    one_number(&of, [of.len(), block, group.len()], set)
+}
+
+/// The numbers `of` one entry, as one; with how many there are, the length of a block and
+/// of the group.
+fn one_number(of: &[f32], [count, block, group]: [usize; 3], set: &[usize]) -> f32 {
+    let count = count as f64;
+    let over = [
+        count,
+        1.0,
+        block as f64,
+        group as f64,
+        count + 1.0,
+        count - 1.0,
+        2.0,
+        count.sqrt(),
+    ][set[3]];
+    let wide = || of.iter().map(|x| f64::from(*x));
+    let mean = match set[2] {
+        0 => wide().sum::<f64>() / over,
+        1 => wide().fold(f64::MIN, f64::max),
+        2 => wide().fold(f64::MAX, f64::min),
+        3 => wide().map(f64::abs).sum::<f64>() / over,
+        4 => (wide().map(|x| x * x).sum::<f64>() / over).sqrt(),
+        5 => {
+            let mut sorted = of.to_vec();
+            sorted.sort_by(f32::total_cmp);
+            f64::from(sorted[sorted.len() / 2])
+        }
+        6 => f64::from(of.iter().sum::<f32>()) / over,
+        _ => wide().reduce(f64::midpoint).unwrap_or(f64::NAN),
+    };
+    mean as f32
+}
+
 fn mean() -> Exercise<Pooled> {
     Exercise::implement("mean", Pooled::draw, Pooled::answer)
+        .dials(OF_MEAN, mean_by)
         .mistake("neighbors", |p| {
             p.by(|group, block| {
                 let size = group.len() / block;
@@ -656,6 +900,7 @@ fn plain(weight: DMatrix<f32>) -> Linear {
     Linear::new(weight, None).unwrap()
 }
 
+#[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn convert() -> Exercise<Checkpoint> {
     Exercise::implement("convert", Checkpoint::draw, Checkpoint::answer)
         .mistake("queries-too", |p| {
@@ -699,6 +944,49 @@ fn convert() -> Exercise<Checkpoint> {
             })
         })
         .hidden_by(|| Checkpoint::small(4, 2, Pooling::Mean))
+        .mistake("always-the-first", |p| {
+            p.but(|p, groups, [q, _, _, o]| {
+                let mut pool = Pool::new(groups, Pooling::First);
+                let [_, k, v, _] = p.linear();
+                let [k, v] = [k, v].map(|all| pool.linear("k_proj", &all).unwrap());
+                [q, k, v, o]
+            })
+        })
+        .hidden_by(|| Checkpoint::small(4, 2, Pooling::First))
+        .mistake("values-for-keys", |p| {
+            p.but(|_, _, [q, _, v, o]| [q, v.clone(), v, o])
+        })
+        .hidden_by(|| {
+            let case = Checkpoint::small(4, 2, Pooling::Mean);
+            let [q, k, _, o] = case.weights;
+            Checkpoint { weights: [q, k.clone(), k, o], ..case }
+        })
+        .mistake("keys-and-values-swapped", |p| {
+            p.but(|_, _, [q, k, v, o]| [q, v, k, o])
+        })
+        .hidden_by(|| {
+            let case = Checkpoint::small(4, 2, Pooling::Mean);
+            let [q, k, _, o] = case.weights;
+            Checkpoint { weights: [q, k.clone(), k, o], ..case }
+        })
+        .mistake("values-from-pooled-keys", |p| {
+            let Ok(groups) = Groups::new(p.heads, p.kv_heads) else {
+                return p.answer();
+            };
+            let [q, k, _, o] = p.linear();
+            let mut pool = Pool::new(groups, p.pooling);
+            let k = pool.linear("k_proj", &k).unwrap();
+            let v = pool.linear("v_proj", &k).map_err(|e| e.to_string());
+            p.run(v.and_then(|v| {
+                GroupedQueryAttention::new(q, k, v, o, p.heads, p.kv_heads)
+                    .map_err(|e| e.to_string())
+            }))
+        })
+        .hidden_by(|| {
+            let case = Checkpoint::small(3, 3, Pooling::Mean);
+            let [q, k, _, o] = case.weights;
+            Checkpoint { weights: [q, k.clone(), k, o], ..case }
+        })
         .mistake("queries-not-repeated", |p| {
             p.but(|p, groups, [q, k, v, o]| {
                 let q = Pool::new(groups, p.pooling).linear("q_proj", &q).unwrap();
@@ -714,7 +1002,18 @@ fn convert() -> Exercise<Checkpoint> {
         .hidden_by(|| Checkpoint::small(2, 2, Pooling::Mean))
         .mistake("upside-down", |p| match Groups::new(p.kv_heads, p.heads) {
             Err(e) => p.run(Err(e)),
-            Ok(_) => p.answer(),
+            Ok(groups) => {
+                let [q, k, v, o] = p.linear();
+                let mut pool = Pool::new(groups, p.pooling);
+                let pooled = pool
+                    .linear("k_proj", &k)
+                    .and_then(|k| Ok([k, pool.linear("v_proj", &v)?]))
+                    .map_err(|e| e.to_string());
+                p.run(pooled.and_then(|[k, v]| {
+                    GroupedQueryAttention::new(q, k, v, o, p.heads, p.kv_heads)
+                        .map_err(|e| e.to_string())
+                }))
+            }
         })
         .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
         .mistake("not-pooled", |p| {

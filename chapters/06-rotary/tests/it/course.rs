@@ -3,7 +3,9 @@
 
 use attention::{Linear, Mask, softmax};
 use decoding::KvCache;
-use exercises::{Answer, Draw, Exercise, Exercises, Value};
+use exercises::{
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+};
 use grouped_query::{GroupedQueryAttention, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
 use rotary::experiments::{THETA, llama, toy, turning_within};
@@ -101,8 +103,128 @@ impl Pair {
     }
 }
 
+/// The first and the second feature of a half-split pair, and of neighbors.
+const OF_FEATURES: &[Dial] = &[
+    dial(&[
+        (
+            "halves-first-doubled",
+            "The first feature of a half-split pair is i, not 2i.",
+        ),
+        (
+            "halves-first-one-on",
+            "The first feature of a half-split pair is i, not i + 1.",
+        ),
+        (
+            "halves-first-in-the-second",
+            "The first feature of a half-split pair is in the \
+                                        first half.",
+        ),
+    ]),
+    dial(&[
+        (
+            "halves-second-next",
+            "The second feature of a half-split pair is i + pairs, not \
+                                i + 1.",
+        ),
+        (
+            "halves-second-by-half",
+            "The second feature of a half-split pair is i + pairs, \
+                                   not i + pairs / 2.",
+        ),
+        (
+            "halves-second-one-less",
+            "The second feature of a half-split pair is i + pairs, \
+                                    and yours is one less.",
+        ),
+        (
+            "halves-second-one-on",
+            "The second feature of a half-split pair is i + pairs, \
+                                  and yours is one more.",
+        ),
+        (
+            "halves-second-by-head",
+            "The second feature of a half-split pair is i + pairs, \
+                                   not i + 2 · pairs.",
+        ),
+        (
+            "halves-second-from-the-end",
+            "The second feature of a half-split pair is \
+                                        i + pairs: yours counts from the end.",
+        ),
+        (
+            "halves-second-product",
+            "The second feature of a half-split pair is i + pairs, \
+                                   not i · pairs.",
+        ),
+        ("halves-second-same", "Both features of a half-split pair are the same one."),
+    ]),
+    dial(&[
+        ("neighbors-first-not-doubled", "The first of two neighbors is 2i, not i."),
+        ("neighbors-first-one-on", "The first of two neighbors is 2i, not 2i + 1."),
+        ("neighbors-first-one-back", "The first of two neighbors is 2i, not 2i - 1."),
+        ("neighbors-first-squared", "The first of two neighbors is 2i, not i²."),
+    ]),
+    dial(&[
+        (
+            "neighbors-second-not-doubled",
+            "The second of two neighbors is 2i + 1, not \
+                                          i + 1.",
+        ),
+        (
+            "neighbors-second-two-on",
+            "The second of two neighbors is 2i + 1, not 2i + 2.",
+        ),
+        (
+            "neighbors-second-by-pairs",
+            "The second of two neighbors is 2i + 1, not \
+                                       2i + pairs.",
+        ),
+        (
+            "neighbors-second-half",
+            "The second of two neighbors is 2i + 1, not i + pairs.",
+        ),
+        ("neighbors-second-same", "Both features of neighbors are the same one."),
+    ]),
+    dial(&[("second-first", "The two features of every pair have changed places.")]),
+    dial(&[
+        ("i-from-the-end", "Your pairs are counted from the last."),
+        ("i-from-one", "Your pairs are counted from 1: the first is pair 0."),
+    ]),
+];
+
+fn features_by(p: &Pair, set: &[usize]) -> Answer {
+    let pairs = p.pairs;
+    let i = match set[5] {
+        0 => p.i,
+        1 => pairs - 1 - p.i,
+        _ => p.i + 1,
+    };
+    let (a, b) = match p.pairing {
+        Pairing::Halves => (
+            [i, 2 * i, i + 1, i + pairs][set[0]],
+            [
+                i + pairs,
+                i + 1,
+                i + pairs / 2,
+                i + pairs - 1,
+                i + pairs + 1,
+                i + 2 * pairs,
+                (2 * pairs - 1).wrapping_sub(i),
+                i * pairs,
+                i,
+            ][set[1]],
+        ),
+        Pairing::Neighbors => (
+            [2 * i, i, 2 * i + 1, (2 * i).saturating_sub(1), i * i][set[2]],
+            [2 * i + 1, i + 1, 2 * i + 2, 2 * i + pairs, i + pairs, 2 * i][set[3]],
+        ),
+    };
+    Pair::given(if set[4] == 1 { (b, a) } else { (a, b) })
+}
+
 fn features() -> Exercise<Pair> {
     Exercise::implement("features", Pair::draw, Pair::right)
+        .dials(OF_FEATURES, features_by)
         .mistake("pairings-swapped", |p| {
             Pair::given(other(p.pairing).features(p.i, p.pairs))
         })
@@ -196,8 +318,124 @@ impl Hands {
     }
 }
 
+/// The exponent, the base, a factor, and how many there are.
+const OF_FREQUENCIES: &[Dial] = &[
+    dial(&[
+        ("i-over-width", "Your exponent is i / head_dim: it is 2i / head_dim."),
+        (
+            "two-i-over-pairs",
+            "Your exponent is 2i over the number of pairs: it is 2i over \
+                              head_dim.",
+        ),
+        (
+            "faster-and-faster",
+            "Your exponent has the opposite sign: later pairs turn \
+                               faster, and should turn slower.",
+        ),
+        (
+            "integer-division",
+            "Your exponent is a division of whole numbers, which is 0 \
+                              for every pair.",
+        ),
+        ("one-exponent-for-all", "Your exponent is the same for every pair."),
+        (
+            "from-one",
+            "Your exponent begins with the second pair's: pairs are counted from \
+                      0.",
+        ),
+        (
+            "two-less",
+            "Your exponent is 2i / (head_dim - 2), so that the last pair has the \
+                      exponent 1.",
+        ),
+        (
+            "one-less",
+            "Your exponent is i / (pairs - 1), so that the last pair has the \
+                      exponent 1.",
+        ),
+        ("i-alone", "Your exponent is i, and is not divided."),
+        ("two-i-alone", "Your exponent is 2i, and is not divided."),
+        ("odd-features", "Your exponent is (2i + 1) / head_dim: it is 2i / head_dim."),
+        ("backwards", "Your pairs are counted from the last."),
+        ("squared", "Your exponent is squared."),
+        (
+            "i-squared-over-width",
+            "Your exponent is i² / head_dim: it is 2i / head_dim.",
+        ),
+    ]),
+    dial(&[
+        ("always-ten-thousand", "The base is always 10,000, whatever theta is given."),
+        ("root-of-the-base", "The base is the root of theta."),
+        ("logarithm-of-the-base", "The base is the logarithm of theta."),
+        ("base-e", "The base is e, whatever theta is given."),
+        ("base-two", "The base is 2, whatever theta is given."),
+    ]),
+    dial(&[
+        (
+            "turns",
+            "Your frequencies are multiplied by 2π: they are radians per token, not \
+                   turns.",
+        ),
+        (
+            "over-a-turn",
+            "Your frequencies are divided by 2π: they are radians per token, \
+                         not turns.",
+        ),
+        ("doubled", "Your frequencies are twice what they should be."),
+        ("halved", "Your frequencies are half of what they should be."),
+        ("over-theta", "Your frequencies are divided by theta once more."),
+    ]),
+    dial(&[
+        (
+            "one-a-feature",
+            "There is a frequency for each feature: there is one for each \
+                           pair.",
+        ),
+        ("one-pair-less", "The last pair has no frequency."),
+        ("first-pair-missing", "The first pair has no frequency."),
+        ("one-pair-more", "There is one frequency more than pairs."),
+    ]),
+];
+
+fn frequencies_by(p: &Hands, set: &[usize]) -> Answer {
+    if !p.fits() {
+        return p.answer();
+    }
+    let (pairs, width) = (p.pairs(), p.width());
+    let exponent = |i: f64| match set[0] {
+        0 => 2.0 * i / width,
+        1 => i / width,
+        2 => 4.0 * i / width,
+        3 => -2.0 * i / width,
+        4 => 0.0,
+        5 => 2.0 / width,
+        6 => 2.0 * (i + 1.0) / width,
+        7 => 2.0 * i / (width - 2.0).max(1.0),
+        8 => i / (pairs as f64 - 1.0).max(1.0),
+        9 => i,
+        10 => 2.0 * i,
+        11 => (2.0 * i + 1.0) / width,
+        12 => 2.0 * (pairs as f64 - 1.0 - i) / width,
+        13 => (2.0 * i / width).powi(2),
+        _ => i * i / width,
+    };
+    let theta = p.theta;
+    let base = [theta, 1e4, theta.sqrt(), theta.ln(), 1.0_f64.exp(), 2.0][set[1]];
+    let factor = [1.0, TAU, 1.0 / TAU, 2.0, 0.5, 1.0 / theta][set[2]];
+    let range = match set[3] {
+        0 => 0..pairs,
+        1 => 0..p.head_dim,
+        2 => 0..pairs - 1,
+        3 => 1..pairs,
+        _ => 0..pairs + 1,
+    };
+    let turns = |i: usize| (TAU * base.powf(exponent(i as f64)) / factor) as f32;
+    Answer::of("tokens for one turn", range.map(turns).collect::<Vec<_>>())
+}
+
 fn frequencies() -> Exercise<Hands> {
     Exercise::implement("frequencies", Hands::draw, Hands::answer)
+        .dials(OF_FREQUENCIES, frequencies_by)
         .mistake("i-over-width", |p| p.with(p.pairs(), |i| i / p.width()))
         .hidden_by(single)
         .mistake("two-i-over-pairs", |p| p.with(p.pairs(), |i| 4.0 * i / p.width()))
@@ -279,7 +517,7 @@ impl Turning {
         self,
         x: &DMatrix<f32>,
         at: impl Fn(usize, usize) -> usize,
-        turn: TurnPair,
+        turn: impl Fn(f32, f32, f32, f32) -> (f32, f32),
     ) -> DMatrix<f32> {
         let (mut turned, width) = (x.clone(), 2 * self.pairs);
         for row in 0..x.nrows() {
@@ -323,8 +561,138 @@ impl Heads {
     }
 }
 
+/// The terms of the first number, a cos - b sin, and of the second, a sin + b cos; in what
+/// order they are written, and by what angle.
+const OF_TURN: &[Dial] = &[
+    dial(&[
+        ("first-a-sin", "The first term of your first number is a sin: it is a cos."),
+        ("first-b-cos", "The first term of your first number is b cos: it is a cos."),
+        ("first-b-sin", "The first term of your first number is b sin: it is a cos."),
+        ("first-a", "The first term of your first number is a alone: it is a cos."),
+        ("first-lost", "The term a cos is missing from your first number."),
+    ]),
+    dial(&[
+        (
+            "first-minus-b-cos",
+            "The second term of your first number has b cos: it is \
+                               b sin.",
+        ),
+        (
+            "first-minus-a-sin",
+            "The second term of your first number has a sin: it is \
+                               b sin.",
+        ),
+        (
+            "first-minus-a-cos",
+            "The second term of your first number has a cos: it is \
+                               b sin.",
+        ),
+        ("first-minus-lost", "The term b sin is missing from your first number."),
+    ]),
+    dial(&[
+        ("minus-lost", "Your first number adds b sin, and has to subtract it."),
+        ("first-negated", "Your first number is b sin - a cos: the sign is turned."),
+        ("first-as-it-came", "Your first number is a as it came."),
+        ("first-product", "The two terms of your first number are multiplied."),
+    ]),
+    dial(&[
+        ("second-a-cos", "The first term of your second number is a cos: it is a sin."),
+        ("second-b-sin", "The first term of your second number is b sin: it is a sin."),
+        ("second-b-cos", "The first term of your second number is b cos: it is a sin."),
+        ("second-a", "The first term of your second number is a alone: it is a sin."),
+        ("second-lost", "The term a sin is missing from your second number."),
+    ]),
+    dial(&[
+        (
+            "second-plus-b-sin",
+            "The second term of your second number is b sin: it is \
+                               b cos.",
+        ),
+        (
+            "second-plus-a-cos",
+            "The second term of your second number is a cos: it is \
+                               b cos.",
+        ),
+        (
+            "second-plus-a-sin",
+            "The second term of your second number is a sin: it is \
+                               b cos.",
+        ),
+        (
+            "second-plus-b",
+            "The second term of your second number is b alone: it is b \
+                           cos.",
+        ),
+        ("second-plus-lost", "The term b cos is missing from your second number."),
+    ]),
+    dial(&[
+        ("minus-below", "Your second number subtracts b cos, and has to add it."),
+        ("second-negated", "Your second number is b cos - a sin: the sign is turned."),
+        ("second-minus", "Both terms of your second number are subtracted."),
+        ("second-as-it-came", "Your second number is b as it came."),
+        ("second-product", "The two terms of your second number are multiplied."),
+    ]),
+    dial(&[
+        (
+            "overwritten",
+            "The second number is computed from the first that was just \
+                         written: read both before you write.",
+        ),
+        (
+            "overwritten-second",
+            "The first number is computed from the second that was just \
+                                written: read both before you write.",
+        ),
+        ("results-swapped", "The two results have changed places."),
+        ("added-on", "The results are added to what was there, and do not replace it."),
+    ]),
+    dial(&[
+        ("backwards", "Your pairs turn the other way."),
+        ("twice-the-angle", "Your pairs turn by twice the angle."),
+        ("sine-for-cosine", "Sine and cosine have changed places."),
+        ("absolute-sine", "The sign of the sine is lost."),
+        ("cosine-for-both", "The cosine stands where the sine belongs."),
+        ("sine-for-both", "The sine stands where the cosine belongs."),
+    ]),
+];
+
+/// One pair, as the settings say.
+fn turn_by(set: &[usize], a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
+    let (cos, sin) = match set[7] {
+        0 => (cos, sin),
+        1 => (cos, -sin),
+        2 => (cos * cos - sin * sin, 2.0 * cos * sin),
+        3 => (sin, cos),
+        4 => (cos, sin.abs()),
+        5 => (cos, cos),
+        _ => (sin, sin),
+    };
+    let first = |a: f32, b: f32| {
+        let one = [a * cos, a * sin, b * cos, b * sin, a, 0.0][set[0]];
+        let two = [b * sin, b * cos, a * sin, a * cos, 0.0][set[1]];
+        [one - two, one + two, two - one, a, one * two][set[2]]
+    };
+    let second = |a: f32, b: f32| {
+        let one = [a * sin, a * cos, b * sin, b * cos, a, 0.0][set[3]];
+        let two = [b * cos, b * sin, a * cos, a * sin, b, 0.0][set[4]];
+        [one + two, one - two, two - one, -one - two, b, one * two][set[5]]
+    };
+    match set[6] {
+        0 => (first(a, b), second(a, b)),
+        1 => (first(a, b), second(first(a, b), b)),
+        2 => (first(a, second(a, b)), second(a, b)),
+        3 => (second(a, b), first(a, b)),
+        _ => (a + first(a, b), b + second(a, b)),
+    }
+}
+
 fn turn() -> Exercise<Heads> {
     Exercise::implement("turn", Heads::draw, Heads::answer)
+        .dials(OF_TURN, |p, set| {
+            let turn = |a, b, cos, sin| turn_by(set, a, b, cos, sin);
+            let turned = p.turning.turned(&p.x, |row, _| p.start + row, turn);
+            Answer::of("turned", turned)
+        })
         .mistake("minus-lost", |p| {
             p.with(|a, b, cos, sin| (a * cos + b * sin, a * sin + b * cos))
         })
@@ -484,6 +852,31 @@ impl Layer {
         )
     }
 
+    /// The last chunk's queries, and all keys and values.
+    fn attending(&self) -> Option<Vec<Headed>> {
+        if self.short > 0 {
+            return None;
+        }
+        let [q, _, v] = self.raw();
+        let q = self.turned(&q, |row, _| row);
+        let (offset, heads) = (self.start, self.heads());
+        Some(vec![Headed {
+            q: q.rows(offset, q.nrows() - offset).into_owned(),
+            k: self.keys(),
+            v,
+            heads,
+            kv_heads: heads,
+            sees: Sees::UpTo { offset },
+        }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        match found.first() {
+            Some(found) => Layer::kept(found.context.clone(), self.keys()),
+            None => self.in_chunks(),
+        }
+    }
+
     fn kept(output: DMatrix<f32>, keys: DMatrix<f32>) -> Answer {
         Answer::of("output of the last chunk", output).and("keys in the cache", keys)
     }
@@ -539,8 +932,132 @@ impl Layer {
     }
 }
 
+/// By how much a part is turned, told of queries and of keys.
+const OF_PROJECT: &[Dial] = &[
+    dial(&[
+        ("queries-left", "Your queries are not turned."),
+        (
+            "queries-at-zero",
+            "Your queries are turned from position 0, and not from \
+                             `start`.",
+        ),
+        ("queries-from-one", "Your queries are turned one position too far."),
+        ("queries-twice", "Your queries are turned twice."),
+        ("queries-backwards", "Your queries are turned the other way."),
+        (
+            "queries-all-at-start",
+            "All of your queries are turned by `start`: the next \
+                                  token stands one further.",
+        ),
+        (
+            "queries-along-the-heads",
+            "Your queries are turned by the number of the head.",
+        ),
+        ("queries-other-pairing", "Your queries are turned in the other pairing."),
+        ("queries-one-back", "Your queries are turned one position too little."),
+        (
+            "queries-by-twice-the-start",
+            "`start` counts twice in the positions of your \
+                                        queries.",
+        ),
+        (
+            "queries-reversed",
+            "The positions of your queries are counted from the last \
+                              token.",
+        ),
+    ]),
+    dial(&[
+        ("keys-left", "Your keys are not turned."),
+        ("keys-at-zero", "Your keys are turned from position 0, and not from `start`."),
+        ("keys-from-one", "Your keys are turned one position too far."),
+        ("keys-twice", "Your keys are turned twice."),
+        ("keys-backwards", "Your keys are turned the other way."),
+        (
+            "keys-all-at-start",
+            "All of your keys are turned by `start`: the next token \
+                               stands one further.",
+        ),
+        ("keys-along-the-heads", "Your keys are turned by the number of the head."),
+        ("keys-other-pairing", "Your keys are turned in the other pairing."),
+        ("keys-one-back", "Your keys are turned one position too little."),
+        (
+            "keys-by-twice-the-start",
+            "`start` counts twice in the positions of your keys.",
+        ),
+        (
+            "keys-reversed",
+            "The positions of your keys are counted from the last token.",
+        ),
+    ]),
+    dial(&[
+        ("values-too", "Your values are turned as well."),
+        ("keys-for-values", "Your values are the keys."),
+    ]),
+    dial(&[
+        (
+            "start-forgotten",
+            "Everything is turned from position 0, and not from `start`.",
+        ),
+        ("positions-from-one", "Everything is turned one position too far."),
+        (
+            "all-at-start",
+            "All tokens are turned by `start`: the next one stands one \
+                          further.",
+        ),
+        ("other-pairing", "Everything is turned in the other pairing."),
+        ("backwards", "Everything is turned the other way."),
+        ("turned-twice", "Everything is turned twice."),
+        ("positions-reversed", "Positions are counted from the last token."),
+        ("one-position-back", "Everything is turned one position too little."),
+        ("twice-the-start", "`start` counts twice in the positions."),
+    ]),
+    dial(&[("queries-and-keys-swapped", "Queries and keys have changed places.")]),
+];
+
+impl Layer {
+    /// A part turned as a setting of the first two dials says.
+    fn turned_by(&self, how: usize, part: &DMatrix<f32>) -> DMatrix<f32> {
+        let (start, last) = (self.start, part.nrows().saturating_sub(1));
+        match how {
+            0 => self.here(part),
+            1 => part.clone(),
+            2 => self.turned(part, |row, _| row),
+            3 => self.turned(part, |row, _| start + row + 1),
+            4 => self.here(&self.here(part)),
+            5 => {
+                let back = |a, b, cos: f32, sin: f32| turn_pair(a, b, cos, -sin);
+                self.turning.turned(part, |row, _| start + row, back)
+            }
+            6 => self.turned(part, |_, _| start),
+            7 => self.turned(part, |_, head| start + head),
+            8 => {
+                let pairing = other(self.turning.pairing);
+                let turning = Turning { pairing, ..self.turning };
+                turning.turned(part, |row, _| start + row, turn_pair)
+            }
+            9 => self.turned(part, |row, _| (start + row).saturating_sub(1)),
+            10 => self.turned(part, |row, _| 2 * start + row),
+            _ => self.turned(part, |row, _| start + last - row),
+        }
+    }
+
+    fn project_by(&self, set: &[usize]) -> Answer {
+        let [q, k, v] = self.raw();
+        let both = [0, 2, 3, 6, 8, 5, 4, 11, 9, 10][set[3]];
+        let how = |own: usize| if own == 0 { both } else { own };
+        let [q, k] = [self.turned_by(how(set[0]), &q), self.turned_by(how(set[1]), &k)];
+        let v = match set[2] {
+            0 => v,
+            1 => self.here(&v),
+            _ => k.clone(),
+        };
+        Layer::parts(if set[4] == 1 { [k, q, v] } else { [q, k, v] })
+    }
+}
+
 fn project() -> Exercise<Layer> {
     Exercise::implement("project", Layer::draw, Layer::project)
+        .dials(OF_PROJECT, Layer::project_by)
         .step("q, before it turns", |p| Value::from(&p.raw()[0]))
         .step("k, before it turns", |p| Value::from(&p.raw()[1]))
         .mistake("values-too", |p| Layer::parts(p.raw().map(|part| p.here(&part))))
@@ -629,8 +1146,121 @@ fn first_token() -> Layer {
 
 // Implement: a chunk through the cache.
 
+/// Where queries and keys stand, what is kept, what is averaged, and what is seen.
+const OF_PREFILL: &[Dial] = &[
+    dial(&[
+        ("queries-at-zero", "The queries of every chunk are turned from position 0."),
+        ("queries-one-too-far", "Your queries are turned one position too far."),
+        (
+            "queries-behind-the-chunk",
+            "Your queries are turned from the length after the \
+                                      append, which counts the chunk as well.",
+        ),
+        ("queries-left", "Your queries are not turned."),
+    ]),
+    dial(&[
+        ("keys-at-zero", "The keys of every chunk are turned from position 0."),
+        ("keys-one-too-far", "Your keys are turned one position too far."),
+        (
+            "keys-behind-the-chunk",
+            "Your keys are turned from the length after the append, \
+                                   which counts the chunk as well.",
+        ),
+        ("keys-left", "Your keys are not turned."),
+    ]),
+    dial(&[
+        (
+            "kept-unturned",
+            "The keys in the cache are not turned, although yours look at \
+                           turned ones.",
+        ),
+        ("values-kept-as-keys", "The cache keeps values where keys belong."),
+    ]),
+    dial(&[
+        ("values-turned", "Your values are turned as well."),
+        ("keys-as-values", "What your heads average is keys."),
+    ]),
+    dial(&[
+        (
+            "mask-from-zero",
+            "The offset of your mask stays 0: it has to count the tokens in \
+                            the cache.",
+        ),
+        (
+            "one-future-token",
+            "The offset of your mask is larger by one than it should be.",
+        ),
+        (
+            "no-mask",
+            "Every query of a chunk sees all of it: there is no mask, or its offset \
+                     is read after the append.",
+        ),
+        (
+            "one-key-short",
+            "The offset of your mask is smaller by one than it should be.",
+        ),
+        (
+            "offset-of-the-chunk",
+            "The offset of your mask is the length of the chunk: it \
+                                 has to count the tokens that were there before.",
+        ),
+    ]),
+    dial(&[
+        (
+            "all-behind-the-chunk",
+            "Positions are counted from the length after the append, \
+                                  which counts the chunk as well.",
+        ),
+        ("all-at-zero", "The positions of every chunk begin at 0."),
+    ]),
+];
+
+impl Layer {
+    /// The position of a row, for a setting.
+    fn at(&self, how: usize, row: usize) -> usize {
+        let (start, all) = (self.start, self.x.nrows());
+        match how {
+            0 => row,
+            1 => row.checked_sub(start).unwrap_or(row),
+            2 => row + 1,
+            // The length after the append of the row's own chunk.
+            3 => row + if row < start { start } else { all - start },
+            _ => 0,
+        }
+    }
+
+    fn chunk_by(&self, set: &[usize]) -> Answer {
+        let both = [0, 3, 1][set[5]];
+        let how = |own: usize| if own == 0 { both } else { own };
+        let [_, k, v] = self.raw();
+        let keys = self.turned(&k, |row, _| self.at(how(set[1]), row));
+        let values = match set[3] {
+            0 => v.clone(),
+            1 => self.turned(&v, |row, _| row),
+            _ => keys.clone(),
+        };
+        let kept = match set[2] {
+            0 => keys.clone(),
+            1 => k,
+            _ => v,
+        };
+        let mask = match set[4] {
+            0 => self.causal(),
+            1 => Mask::Causal { offset: 0 },
+            2 => Mask::Causal { offset: self.start + 1 },
+            3 => Mask::None,
+            4 => Mask::Causal { offset: self.start.saturating_sub(1) },
+            _ => Mask::Causal { offset: self.x.nrows() - self.start },
+        };
+        let query = |row: usize| self.at(how(set[0]), row);
+        self.looking(query, &keys, &mask, &values, &kept)
+    }
+}
+
 fn prefill_exercise() -> Exercise<Layer> {
     Exercise::implement("prefill", Layer::draw_chunks, Layer::in_chunks)
+        .dials(OF_PREFILL, Layer::chunk_by)
+        .attending(Layer::attending, Layer::looked)
         .mistake("start-forgotten", |p| {
             let at = |row: usize| row.checked_sub(p.start).unwrap_or(row);
             let keys = p.turned(&p.raw()[1], |row, _| at(row));
@@ -718,8 +1348,112 @@ impl Reordered {
     }
 }
 
+/// The pairings that are asked, and what is written for the two features of a pair.
+const OF_PERMUTATION: &[Dial] = &[
+    dial(&[
+        ("the-way-back", "`from` and `to` have changed places."),
+        (
+            "always-to-neighbors",
+            "Your order is the way from halves to neighbors, whatever \
+                                 is asked.",
+        ),
+        (
+            "always-to-halves",
+            "Your order is the way from neighbors to halves, whatever is \
+                              asked.",
+        ),
+        ("from-for-both", "Both pairings are `from`: nothing moves."),
+    ]),
+    dial(&[
+        ("first-not-written", "The first feature of each pair is not written."),
+        (
+            "first-from-the-second",
+            "The first feature of each pair gets the old second one.",
+        ),
+        (
+            "first-the-other-way",
+            "For the first feature, the place and what goes there have \
+                                 changed places.",
+        ),
+        (
+            "first-is-the-pair",
+            "For the first feature, the number of the pair is written, \
+                               and not the feature.",
+        ),
+        (
+            "first-is-new",
+            "For the first feature, its new place is written, and not its old \
+                          one.",
+        ),
+    ]),
+    dial(&[
+        ("second-not-written", "The second feature of each pair is not written."),
+        (
+            "second-from-the-first",
+            "The second feature of each pair gets the old first one.",
+        ),
+        (
+            "second-the-other-way",
+            "For the second feature, the place and what goes there \
+                                  have changed places.",
+        ),
+        (
+            "second-is-the-pair",
+            "For the second feature, the number of the pair is written, \
+                                and not the feature.",
+        ),
+        (
+            "second-is-new",
+            "For the second feature, its new place is written, and not its \
+                           old one.",
+        ),
+    ]),
+    dial(&[
+        ("last-pair-missing", "The last pair is not moved."),
+        ("first-pair-missing", "The first pair is not moved."),
+    ]),
+];
+
+fn order_by(p: &Reordered, set: &[usize]) -> Answer {
+    if !p.head_dim.is_multiple_of(2) {
+        return p.answer();
+    }
+    let pairs = p.head_dim / 2;
+    let [halves, neighbors] = PAIRINGS;
+    let (from, to) = [
+        (p.from, p.to),
+        (p.to, p.from),
+        (halves, neighbors),
+        (neighbors, halves),
+        (p.from, p.from),
+    ][set[0]];
+    let mut order = vec![0; p.head_dim];
+    let moved = match set[3] {
+        0 => 0..pairs,
+        1 => 0..pairs - 1,
+        _ => 1..pairs,
+    };
+    for i in moved {
+        let (old, new) = (from.features(i, pairs), to.features(i, pairs));
+        for (how, own, (old, other), new) in
+            [(set[1], i, (old.0, old.1), new.0), (set[2], i, (old.1, old.0), new.1)]
+        {
+            match how {
+                0 => order[new] = old,
+                1 => {}
+                2 => order[new] = other,
+                3 => order[old] = new,
+                4 => order[new] = own,
+                _ => order[new] = new,
+            }
+        }
+    }
+    Answer::of("order", order)
+}
+
 fn permutation_exercise() -> Exercise<Reordered> {
     Exercise::implement("permutation", Reordered::draw, Reordered::answer)
+        .dials(OF_PERMUTATION, order_by)
         .mistake("the-way-back", |p| {
             Reordered { from: p.to, to: p.from, ..*p }.answer()
         })

@@ -3,7 +3,8 @@
 
 use attention::{Linear, Mask, ShapeError, softmax};
 use exercises::{
-    Answer, Draw, Exercise, Exercises, Sees, Value, does_not_fit, side_by_side,
+    Answer, Dial, Draw, Exercise, Exercises, Sees, Value, dial, does_not_fit,
+    side_by_side,
 };
 use latent::experiments::{CACHED, DEEPSEEK, Machine, SCALED, Shape, Work};
 use latent::{
@@ -112,8 +113,168 @@ impl Normed {
     }
 }
 
+/// Of what the mean is taken, over what, how it divides, and what the weight does.
+const OF_NORM: &[Dial] = &[
+    dial(&[
+        ("absolutes", "The mean is one of absolute values, not of squares."),
+        ("values", "The mean is one of the values themselves, not of their squares."),
+        (
+            "centered",
+            "The mean of the row is subtracted before squaring, as LayerNorm \
+                      does.",
+        ),
+        ("mean-squared", "The mean is taken first and squared then, not the reverse."),
+        ("largest", "The largest square is taken, not the mean of squares."),
+        ("cubes", "Values are cubed, not squared."),
+    ]),
+    dial(&[
+        ("sum-of-squares", "The sum of squares is not divided by the width."),
+        ("over-one-less", "The sum of squares is divided by the width less one."),
+        ("over-one-more", "The sum of squares is divided by the width and one."),
+        (
+            "over-the-tokens",
+            "The sum of squares is divided by the number of tokens, not by \
+                             the width.",
+        ),
+        ("over-the-root", "The sum of squares is divided by the root of the width."),
+    ]),
+    dial(&[
+        ("no-root", "The root is missing."),
+        ("root-twice", "The root is taken twice."),
+        (
+            "multiplied",
+            "Rows are multiplied by the root of the mean of squares, and not \
+                        divided by it.",
+        ),
+    ]),
+    dial(&[
+        ("eps-outside-the-root", "eps is added after the root, and belongs below it."),
+        ("no-eps", "eps is missing: a row of zeros is NaN."),
+        ("eps-too-large", "eps is larger than it should be (`RmsNorm::EPS`)."),
+        (
+            "eps-much-too-large",
+            "eps is 0.01 or so, far larger than it should be \
+                                (`RmsNorm::EPS`).",
+        ),
+        ("eps-subtracted", "eps is subtracted, and should be added."),
+        ("eps-squared", "eps is squared, or far smaller than it should be."),
+        (
+            "at-least-eps",
+            "The mean is raised to eps where it is smaller: eps is added.",
+        ),
+    ]),
+    dial(&[
+        ("no-weight", "The weight is missing."),
+        ("one-plus-weight", "1 is added to the weight."),
+        ("weight-squared", "The weight counts twice."),
+        ("first-weight-for-all", "The first weight counts for all columns."),
+        ("over-weight", "Numbers are divided by the weight, and not multiplied."),
+        ("weight-reversed", "The weights are taken from the last."),
+        ("weight-added", "The weight is added, and not multiplied."),
+        (
+            "weight-by-rows",
+            "The weight of the row is taken, and not that of the column.",
+        ),
+    ]),
+    dial(&[
+        ("down-the-columns", "The mean runs down the columns, and not along rows."),
+        ("one-mean-for-all", "There is one mean for all rows."),
+        ("first-row-for-all", "The mean of the first row is taken for all rows."),
+    ]),
+    dial(&[
+        (
+            "mean-taken-off",
+            "What is divided is the row less its mean, as LayerNorm has it.",
+        ),
+        ("squares-divided", "What is divided is the squares."),
+    ]),
+];
+
+impl Normed {
+    /// The mean of something of these numbers, as the first two dials say.
+    fn mean_by(numbers: &[f32], tokens: usize, set: &[usize]) -> f32 {
+        let width = numbers.len() as f32;
+        let average = numbers.iter().sum::<f32>() / width;
+        let of = |x: f32| match set[0] {
+            1 => x.abs(),
+            2 => x,
+            3 => (x - average).powi(2),
+            6 => x.powi(3),
+            _ => x * x,
+        };
+        let sum: f32 = numbers.iter().map(|x| of(*x)).sum();
+        match set[0] {
+            4 => average * average,
+            5 => numbers.iter().fold(0.0, |max: f32, x| max.max(x * x)),
+            _ => match set[1] {
+                0 => sum / width,
+                1 => sum,
+                2 => sum / (width - 1.0),
+                3 => sum / (width + 1.0),
+                4 => sum / tokens as f32,
+                _ => sum / width.sqrt(),
+            },
+        }
+    }
+
+    fn by(&self, set: &[usize]) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let (x, eps) = (&self.x, RmsNorm::EPS);
+        let mean = |row: usize, column: usize| {
+            let numbers: Vec<f32> = match set[5] {
+                0 => x.row(row).iter().copied().collect(),
+                1 => x.column(column).iter().copied().collect(),
+                2 => x.iter().copied().collect(),
+                _ => x.row(0).iter().copied().collect(),
+            };
+            Normed::mean_by(&numbers, x.nrows(), set)
+        };
+        let root = |mean: f32| match set[2] {
+            1 => mean,
+            2 => mean.sqrt().sqrt(),
+            _ => mean.sqrt(),
+        };
+        let divisor = |mean: f32| match set[3] {
+            0 => root(mean + eps),
+            1 => root(mean) + eps,
+            2 => root(mean),
+            3 => root(mean + 1e-4),
+            4 => root(mean + 1e-2),
+            5 => root(mean - eps),
+            6 => root(mean + eps * eps),
+            _ => root(mean.max(eps)),
+        };
+        let normed = DMatrix::from_fn(x.nrows(), x.ncols(), |row, column| {
+            let by = divisor(mean(row, column));
+            let number = match set[6] {
+                0 => x[(row, column)],
+                1 => x[(row, column)] - x.row(row).mean(),
+                _ => x[(row, column)].powi(2),
+            };
+            let shrunk = if set[2] == 3 { number * by } else { number / by };
+            let last = self.weight.ncols() - 1;
+            let weight = self.weight[column];
+            match set[4] {
+                0 => shrunk * weight,
+                1 => shrunk,
+                2 => shrunk * (1.0 + weight),
+                3 => shrunk * weight * weight,
+                4 => shrunk * self.weight[0],
+                5 => shrunk / weight,
+                6 => shrunk * self.weight[last - column],
+                7 => shrunk + weight,
+                _ => shrunk * self.weight[row.min(last)],
+            }
+        });
+        Answer::of("normed", normed)
+    }
+}
+
 fn norm() -> Exercise<Normed> {
     Exercise::implement("norm", Normed::draw, Normed::answer)
+        .dials(OF_NORM, Normed::by)
         .step("the mean of each row's squares", |p| {
             Value::from(DMatrix::from_fn(p.x.nrows(), 1, |row, _| p.mean(row)))
         })
@@ -307,8 +468,111 @@ fn layer(sizes: Sizes, kv_b_proj: Linear) -> Result<LatentAttention, String> {
 
 const THETA: f64 = 10_000.0;
 
+/// How the weight is cut, how the bias is, and which part is which.
+const OF_CUT: &[Dial] = &[
+    dial(&[
+        (
+            "cut-once",
+            "Weights are cut once, all keys and then all values: they alternate, \
+                      head by head.",
+        ),
+        (
+            "values-first",
+            "In each head, you take the first columns for the value: the key \
+                          comes first.",
+        ),
+        (
+            "widths-swapped",
+            "The width of a value is taken for that of a key, and the \
+                            reverse.",
+        ),
+        (
+            "heads-innermost",
+            "Columns are dealt out to the heads in turn: each head has a \
+                             run of them.",
+        ),
+        ("first-head-for-all", "All heads get the first head's columns."),
+        ("one-head-alone", "Only the first head is cut."),
+        ("half-and-half", "Each head is cut in the middle, whatever the widths."),
+        ("last-head-missing", "The last head is missing."),
+        ("heads-reversed", "The heads come in the opposite order."),
+        ("keys-for-both", "Values are the keys' columns."),
+    ]),
+    dial(&[
+        ("bias-lost", "The bias is lost."),
+        ("bias-cut-once", "The bias is cut once, all keys and then all values."),
+        ("bias-from-the-front", "Both parts get the bias from its beginning."),
+        ("bias-of-keys-alone", "The values have lost their bias."),
+        ("bias-of-values-alone", "The keys have lost their bias."),
+        ("bias-twice", "The bias counts twice."),
+        ("bias-crossed", "The bias is cut as if the value came first."),
+    ]),
+    dial(&[("parts-swapped", "Keys and values have changed places.")]),
+];
+
+impl Cut {
+    /// The columns of keys and values, for a setting of the first dial.
+    fn columns_by(&self, how: usize) -> [Vec<usize>; 2] {
+        let [k, v] = self.widths;
+        let [keys, values] = self.right();
+        match how {
+            0 => [keys, values],
+            1 => self.once(),
+            2 => {
+                let [values, keys] = self.head_by_head([v, k]);
+                [keys, values]
+            }
+            3 => self.head_by_head([v, k]),
+            4 => self.at(|head, feature| feature * self.heads + head),
+            5 => self.at(|_, feature| feature),
+            6 => [(0..k).collect(), (k..k + v).collect()],
+            7 => {
+                let half = usize::midpoint(k, v);
+                self.head_by_head([half, k + v - half])
+            }
+            8 => {
+                let few = self.heads - 1;
+                [keys[..few * k].to_vec(), values[..few * v].to_vec()]
+            }
+            9 => self.at(|head, feature| (self.heads - 1 - head) * (k + v) + feature),
+            _ => [keys.clone(), keys],
+        }
+    }
+
+    fn by(&self, set: &[usize]) -> Answer {
+        let weight = self.columns_by(set[0]);
+        let bias = match set[1] {
+            0 | 4..=6 => weight.clone(),
+            2 => self.once(),
+            3 => weight.clone().map(|columns| (0..columns.len()).collect()),
+            _ => self.columns_by(2),
+        };
+        let part = |part: usize| {
+            let mut made = &self.latents * self.weight.select_columns(&weight[part]);
+            let times = match (set[1], part) {
+                (1, _) | (4, 1) | (5, 0) => 0.0,
+                (6, _) => 2.0,
+                _ => 1.0,
+            };
+            if let Some(all) = &self.bias {
+                if bias[part].len() != made.ncols() {
+                    does_not_fit();
+                }
+                let added = all.select_columns(&bias[part]) * times;
+                for mut row in made.row_iter_mut() {
+                    row += &added;
+                }
+            }
+            made
+        };
+        let [k, v] = if set[2] == 1 { [part(1), part(0)] } else { [part(0), part(1)] };
+        Answer::of("k", k).and("v", v)
+    }
+}
+
 fn cut() -> Exercise<Cut> {
     Exercise::implement("cut", Cut::draw, Cut::answer)
+        .dials(OF_CUT, Cut::by)
         .mistake("cut-once", |p| p.cut(&p.once(), Some(&p.once())))
         .hidden_by(one_head)
         .mistake("values-first", |p| {
@@ -452,8 +716,109 @@ impl Turn {
     }
 }
 
+/// What is done to the latents, to the key, and how they are laid together.
+const OF_COMPRESS: &[Dial] = &[
+    dial(&[
+        ("not-normed", "The latents are not normed."),
+        ("normed-twice", "The latents are normed twice."),
+        (
+            "normed-without-weights",
+            "The latents are normed without the norm's weights.",
+        ),
+        (
+            "weights-alone",
+            "The latents are multiplied by the norm's weights, and not \
+                           normed.",
+        ),
+        ("latent-turned", "The latents are turned as well."),
+        ("latents-of-zeros", "The latents are zeros."),
+    ]),
+    dial(&[
+        ("not-turned", "The key is not turned."),
+        ("start-forgotten", "The key is turned from position 0, and not from `start`."),
+        ("one-too-far", "The key is turned one position too far."),
+        (
+            "all-at-start",
+            "All keys are turned by `start`: the next token stands one \
+                          further.",
+        ),
+        ("halves", "The key is turned in halves, where neighbors are pairs."),
+        ("backwards", "The key is turned the other way."),
+        ("twice-the-angle", "The key is turned twice."),
+        ("one-too-little", "The key is turned one position too little."),
+        ("twice-the-start", "`start` counts twice."),
+    ]),
+    dial(&[
+        ("key-normed", "The key is normed as well."),
+        ("key-lost", "The key is missing."),
+        ("key-for-latents", "The latents are missing."),
+    ]),
+    dial(&[
+        ("key-first", "The key comes first: latents, then key."),
+        (
+            "cut-from-the-end",
+            "The key is taken from the first columns of the projection, \
+                              and the latents from the last.",
+        ),
+    ]),
+];
+
+impl Tokens {
+    fn by(&self, set: &[usize]) -> Answer {
+        let both = &self.x * &self.down;
+        let [c, r] = if set[3] == 2 {
+            [both.columns(self.rope_dim, self.rank()), both.columns(0, self.rope_dim)]
+        } else {
+            [both.columns(0, self.rank()), both.columns(self.rank(), self.rope_dim)]
+        };
+        let (c, r) = (c.into_owned(), r.into_owned());
+        let norm = RmsNorm::new(self.norm.as_slice().to_vec());
+        let plain = RmsNorm::new(vec![1.0; self.rank()]);
+        let normed = |norm: &RmsNorm, x: &DMatrix<f32>| norm.forward(x).unwrap();
+        let turn = self.turn();
+        let turn = match set[1] {
+            1 => Turn { start: 0, step: 0, ..turn },
+            2 => Turn { start: 0, ..turn },
+            3 => Turn { start: self.start + 1, ..turn },
+            4 => Turn { step: 0, ..turn },
+            5 => Turn { neighbors: false, ..turn },
+            6 => Turn { sign: -1.0, ..turn },
+            9 => Turn { start: 2 * self.start, ..turn },
+            _ => turn,
+        };
+        let latents = match set[0] {
+            0 => normed(&norm, &c),
+            1 => c,
+            2 => normed(&norm, &normed(&norm, &c)),
+            3 => normed(&plain, &c),
+            4 => {
+                DMatrix::from_fn(c.nrows(), c.ncols(), |i, j| c[(i, j)] * self.norm[j])
+            }
+            5 => turn.of(&normed(&norm, &c)),
+            _ => c * 0.0,
+        };
+        let r = match set[2] {
+            1 => normed(&RmsNorm::new(vec![1.0; self.rope_dim]), &r),
+            _ => r,
+        };
+        let key = match set[1] {
+            7 => turn.of(&turn.of(&r)),
+            8 => Turn { sign: -1.0, start: 1, step: 0, ..turn }.of(&turn.of(&r)),
+            _ => turn.of(&r),
+        };
+        let kept = match (set[2], set[3]) {
+            (2, _) => latents,
+            (3, _) => key,
+            (_, 1) => side_by_side([&key, &latents]),
+            _ => side_by_side([&latents, &key]),
+        };
+        Answer::of("kept", kept)
+    }
+}
+
 fn compress() -> Exercise<Tokens> {
     Exercise::implement("compress", Tokens::draw, Tokens::answer)
+        .dials(OF_COMPRESS, Tokens::by)
         .step("x [W_DKV | W_KR]", |p| Value::from(&p.x * &p.down))
         .step("latents, normed", |p| Value::from(p.latents()))
         .mistake("not-normed", |p| {
@@ -669,8 +1034,121 @@ impl Asked {
     }
 }
 
+/// What is divided by, and the two parts of what is asked.
+const OF_ABSORB: &[Dial] = &[
+    dial(&[
+        ("scaled-by-nope", "You divide by the root of nope_dim alone."),
+        ("scaled-by-rope", "You divide by the root of rope_dim alone."),
+        ("scaled-by-value", "You divide by the root of a value's width."),
+        ("scaled-by-latent", "You divide by the root of the latent's width."),
+        ("scaled-by-rank", "You divide by the root of all that is kept."),
+        ("unscaled", "Nothing is divided."),
+        ("no-root", "You divide by nope_dim + rope_dim, and not by its root."),
+        ("divided-twice", "What is divided already is divided again."),
+        ("scaled-by-heads", "You divide by the root of all heads' widths together."),
+        (
+            "roots-added",
+            "You divide by the sum of two roots, and not by the root of the \
+                         sum.",
+        ),
+    ]),
+    dial(&[
+        (
+            "values-up",
+            "What makes values (W_UV) is absorbed, not what makes keys (W_UK).",
+        ),
+        ("up-of-head-0", "The first head's W_UK is absorbed by all heads."),
+        (
+            "query-of-head-0",
+            "All heads ask with the first head's part that is not turned.",
+        ),
+        ("both-of-head-0", "All heads ask as the first one does."),
+        ("transposed", "W_UK is not transposed."),
+        ("not-absorbed", "The queries go on as they are: W_UK is missing."),
+        ("negative", "What is asked has the opposite sign."),
+        ("zeros", "The part that is not turned is lost."),
+    ]),
+    dial(&[
+        ("turned-part-of-head-0", "All heads ask with the first head's turned part."),
+        ("turned-part-lost", "The turned part is lost."),
+        ("turned-part-negative", "The turned part has the opposite sign."),
+        ("turned-part-undivided", "The turned part is not divided."),
+        (
+            "turned-part-divided-by-its-own",
+            "The turned part is divided by the root of its \
+                                            own width.",
+        ),
+        ("turned-part-doubled", "The turned part counts twice."),
+    ]),
+    dial(&[(
+        "turned-part-first",
+        "The turned part comes first: latents, then the rest.",
+    )]),
+    dial(&[
+        ("asks-undivided", "The part that is not turned is not divided."),
+        (
+            "asks-divided-by-its-own",
+            "The part that is not turned is divided by the root of \
+                                     its own width.",
+        ),
+    ]),
+];
+
+impl Asked {
+    fn asks_by(&self, head: usize, set: &[usize]) -> [DMatrix<f32>; 2] {
+        let Sizes { heads, nope_dim, rope_dim, v_dim } = self.sizes;
+        let width = nope_dim + rope_dim;
+        let of = |size: usize| (size as f32).sqrt();
+        let root = [
+            self.root(),
+            of(nope_dim),
+            of(rope_dim),
+            of(v_dim),
+            of(self.rank()),
+            of(self.kept.ncols()),
+            1.0,
+            width as f32,
+            width as f32,
+            of(heads * width),
+            of(nope_dim) + of(rope_dim),
+        ][set[0]];
+        let product = |q: DMatrix<f32>, up: DMatrix<f32>| {
+            if q.ncols() != up.nrows() {
+                does_not_fit();
+            }
+            q * up
+        };
+        let asks = match set[1] {
+            0 | 7 => self.asks(head)[0].clone(),
+            1 => product(self.nope(head), self.v_up(head).transpose()),
+            2 => product(self.nope(head), self.k_up(0).transpose()),
+            3 => product(self.nope(0), self.k_up(head).transpose()),
+            4 => self.asks(0)[0].clone(),
+            5 => product(self.nope(head), self.k_up(head)),
+            6 => self.nope(head),
+            _ => &self.asks(head)[0] * 0.0,
+        };
+        let asks = if set[1] == 7 { -asks } else { asks };
+        let rope = match set[2] {
+            1 => self.rope(0),
+            2 => self.rope(head) * 0.0,
+            3 => -self.rope(head),
+            6 => self.rope(head) * 2.0,
+            _ => self.rope(head),
+        };
+        let by_rope = [root, root, root, root, 1.0, of(rope_dim), root][set[2]];
+        let by_asks = [root, 1.0, of(nope_dim)][set[4]];
+        let (asks, rope) = (asks / by_asks, rope / by_rope);
+        if asks.ncols() + rope.ncols() != self.kept.ncols() {
+            does_not_fit();
+        }
+        if set[3] == 1 { [rope, asks] } else { [asks, rope] }
+    }
+}
+
 fn absorb() -> Exercise<Asked> {
     Exercise::implement("absorb", Asked::draw, Asked::answer)
+        .dials(OF_ABSORB, |p, set| p.found(|head| p.asks_by(head, set)))
         .step("q W_UKᵀ of head 0", |p| Value::from(&p.asks(0)[0]))
         .mistake("scaled-by-nope", |p| p.scaled((p.sizes.nope_dim as f32).sqrt()))
         .hidden_by(one_key)
@@ -770,8 +1248,101 @@ fn not_turned() -> Asked {
 
 // Implement: from the mean of latents to the mean of values.
 
+/// What latents are multiplied by, what is added, and how often.
+const OF_RAISE: &[Dial] = &[
+    dial(&[
+        ("latents-as-they-are", "Latents go on as they are: W_UV is missing."),
+        ("keys-up", "What makes keys (W_UK) is applied, not what makes values (W_UV)."),
+        ("first-head-for-all", "The first head's W_UV is applied for all heads."),
+        ("transposed", "W_UV is transposed."),
+        ("next-head", "The W_UV of the next head is applied."),
+    ]),
+    dial(&[
+        ("bias-lost", "The bias is lost."),
+        (
+            "bias-for-everyone",
+            "The bias is added for queries that see nothing as well: it \
+                               counts as often as the weights sum to.",
+        ),
+        ("bias-of-head-0", "The first head's bias is added for all heads."),
+        ("bias-once-a-key", "The bias is added once for each key: weights sum to 1."),
+        ("bias-twice", "The bias counts twice."),
+        ("bias-of-keys", "The bias of the keys is added."),
+        ("bias-subtracted", "The bias is subtracted."),
+    ]),
+    dial(&[
+        (
+            "summed-again",
+            "Latents are multiplied by the number of keys: they are a mean \
+                          already.",
+        ),
+        (
+            "averaged-again",
+            "Latents are divided by the number of keys: they are a mean \
+                            already.",
+        ),
+        ("doubled", "Values are twice what they should be."),
+        ("negative", "Values have the opposite sign."),
+    ]),
+];
+
+impl Asked {
+    fn raised_by(
+        &self,
+        head: usize,
+        latents: &DMatrix<f32>,
+        weights: &DMatrix<f32>,
+        set: &[usize],
+    ) -> DMatrix<f32> {
+        let (keys, next) = (weights.ncols() as f32, (head + 1) % self.sizes.heads);
+        let latents = latents * [1.0, keys, 1.0 / keys, 2.0, -1.0][set[2]];
+        let up = match set[0] {
+            0 => self.v_up(head),
+            1 => DMatrix::identity(self.rank(), self.rank()),
+            2 => self.k_up(head),
+            3 => self.v_up(0),
+            4 => self.v_up(head).transpose(),
+            _ => self.v_up(next),
+        };
+        if up.nrows() != latents.ncols() || up.ncols() != self.sizes.v_dim {
+            does_not_fit();
+        }
+        let output = latents * up;
+        let Sizes { nope_dim, v_dim, .. } = self.sizes;
+        let start = head * (nope_dim + v_dim);
+        let bias = match set[1] {
+            1 => None,
+            3 => self.v_bias(0),
+            6 => self.bias.as_ref().map(|bias| {
+                if nope_dim != v_dim {
+                    does_not_fit();
+                }
+                bias.columns(start, nope_dim).into_owned()
+            }),
+            _ => self.v_bias(head),
+        };
+        let times = match set[1] {
+            2 => DMatrix::repeat(weights.nrows(), 1, 1.0),
+            4 => DMatrix::repeat(weights.nrows(), 1, keys),
+            how => {
+                let sums = weights.column_sum()
+                    * [1.0, 2.0, -1.0][match how {
+                        5 => 1,
+                        7 => 2,
+                        _ => 0,
+                    }];
+                DMatrix::from_column_slice(sums.len(), 1, sums.as_slice())
+            }
+        };
+        bias.map_or_else(|| output.clone(), |bias| &output + times * bias)
+    }
+}
+
 fn raise() -> Exercise<Asked> {
     Exercise::implement("raise", Asked::draw, Asked::answer)
+        .dials(OF_RAISE, |p, set| {
+            p.raising(|head, latents, weights| p.raised_by(head, latents, weights, set))
+        })
         .step("W_UV of head 0", |p| Value::from(p.v_up(0)))
         .mistake("latents-as-they-are", |p| {
             p.raising(|_, latents, _| {
@@ -927,8 +1498,138 @@ impl Asking {
     }
 }
 
+/// How queries are cut, by how much which part is turned, and what is scaled.
+const OF_QUERIES: &[Dial] = &[
+    dial(&[
+        ("cut-once", "Queries are cut once for all heads: each head has both parts."),
+        (
+            "turned-part-first",
+            "In each head, you take the first columns for the part that \
+                               turns: it comes last.",
+        ),
+        ("widths-swapped", "The two widths have changed places in the cut."),
+        ("first-head-for-all", "All heads get the first head's columns."),
+    ]),
+    dial(&[
+        ("not-turned", "Nothing is turned."),
+        (
+            "start-forgotten",
+            "Queries are turned from position 0, and not from `start`.",
+        ),
+        ("one-too-far", "Queries are turned one position too far."),
+        (
+            "all-at-start",
+            "All tokens are turned by `start`: the next one stands one \
+                          further.",
+        ),
+        ("halves", "Queries are turned in halves, where neighbors are pairs."),
+        ("backwards", "Queries are turned the other way."),
+        ("twice", "Queries are turned twice."),
+        ("twice-the-start", "`start` counts twice."),
+        ("one-too-little", "Queries are turned one position too little."),
+    ]),
+    dial(&[
+        ("all-turned", "The part that stays is turned as well."),
+        ("heads-as-one", "All heads are turned as one: each begins anew."),
+        ("first-head-alone", "Only the first head is turned."),
+        (
+            "other-part-turned",
+            "The part that should stay is turned, and the other is not.",
+        ),
+    ]),
+    dial(&[
+        (
+            "scaled-already",
+            "Queries are divided by the root of a head's width already: \
+                            that comes with the scores.",
+        ),
+        (
+            "stays-scaled",
+            "The part that stays is divided by the root of a head's width \
+                          already.",
+        ),
+        (
+            "turns-scaled",
+            "The part that turns is divided by the root of a head's width \
+                          already.",
+        ),
+    ]),
+    dial(&[("parts-swapped", "The two parts have changed places.")]),
+];
+
+impl Asking {
+    fn cut_by(&self, all: &DMatrix<f32>, how: usize) -> [DMatrix<f32>; 2] {
+        let Sizes { heads, nope_dim, rope_dim, .. } = self.sizes;
+        let width = nope_dim + rope_dim;
+        match how {
+            0 => self.right(all),
+            1 => Asking::cut(all, |column| column < heads * nope_dim),
+            2 => {
+                let [rope, nope] = Asking::cut(all, |column| column % width < rope_dim);
+                [nope, rope]
+            }
+            3 => Asking::cut(all, |column| column % width < rope_dim),
+            _ => {
+                let of = |start: usize, width: usize| {
+                    DMatrix::from_fn(all.nrows(), heads * width, |row, column| {
+                        all[(row, start + column % width)]
+                    })
+                };
+                [of(0, nope_dim), of(nope_dim, rope_dim)]
+            }
+        }
+    }
+
+    fn by(&self, set: &[usize]) -> Answer {
+        let rope_dim = self.sizes.rope_dim;
+        if self.x.ncols() != self.q_proj.nrows() {
+            return self.answer();
+        }
+        let turn = self.turn();
+        let turn = match set[1] {
+            1 => Turn { start: 0, step: 0, ..turn },
+            2 => Turn { start: 0, ..turn },
+            3 => Turn { start: self.start + 1, ..turn },
+            4 => Turn { step: 0, ..turn },
+            5 => Turn { neighbors: false, ..turn },
+            6 => Turn { sign: -1.0, ..turn },
+            8 => Turn { start: 2 * self.start, ..turn },
+            _ => turn,
+        };
+        let back = Turn { sign: -1.0, start: 1, step: 0, ..turn };
+        let once = |part: &DMatrix<f32>, width| match set[1] {
+            7 => Asking::turned(turn, &Asking::turned(turn, part, width), width),
+            9 => Asking::turned(back, &Asking::turned(turn, part, width), width),
+            _ => Asking::turned(turn, part, width),
+        };
+        let [nope, rope] = self.cut_by(&(&self.x * &self.q_proj), set[0]);
+        // What is no number of whole heads is refused by the rotation.
+        if !rope.ncols().is_multiple_of(rope_dim) && set[2] != 4 {
+            return Answer::of("refused", Value::Refused("no whole heads".to_owned()));
+        }
+        let (nope, rope) = match set[2] {
+            0 => (nope, once(&rope, rope_dim)),
+            1 => (once(&nope, self.sizes.nope_dim), once(&rope, rope_dim)),
+            2 => (nope, once(&rope, rope.ncols())),
+            3 => {
+                let mut turned = rope.clone();
+                let first = once(&rope.columns(0, rope_dim).into_owned(), rope_dim);
+                turned.columns_mut(0, rope_dim).copy_from(&first);
+                (nope, turned)
+            }
+            _ => (once(&nope, self.sizes.nope_dim), rope),
+        };
+        let root = (self.sizes.qk_dim() as f32).sqrt();
+        let [stays, turns] = [(1.0, 1.0), (root, root), (root, 1.0), (1.0, root)]
+            .map(|(stays, turns)| [stays, turns])[set[3]];
+        let (nope, rope) = (nope / stays, rope / turns);
+        if set[4] == 1 { Asking::parts(rope, nope) } else { Asking::parts(nope, rope) }
+    }
+}
+
 fn queries() -> Exercise<Asking> {
     Exercise::implement("queries", Asking::draw, Asking::answer)
+        .dials(OF_QUERIES, Asking::by)
         .step("x W_Q", |p| {
             let fits = p.x.ncols() == p.q_proj.nrows();
             fits.then(|| &p.x * &p.q_proj).ok_or("x does not fit").into()

@@ -2,7 +2,10 @@
 //! has the words.
 
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
-use exercises::{Answer, Draw, Exercise, Exercises, Value, does_not_fit, side_by_side};
+use exercises::{
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    does_not_fit, side_by_side,
+};
 use grouped_query::{Groups, attend_groups};
 use linformer::attend_condensed;
 use linformer::experiments::{influence, normal, who_uses_which};
@@ -107,8 +110,111 @@ impl Tokens {
     }
 }
 
+/// Which columns of E, which tokens, and what is divided by.
+const OF_CUT: &[Dial] = &[
+    dial(&[
+        ("not-cut", "E is not cut: it has a column for each of `n_max` tokens."),
+        (
+            "last-columns",
+            "E is cut at the wrong end: token 0 belongs to its first column.",
+        ),
+        ("rows-cut", "E's rows are cut, and not its columns."),
+        ("columns-reversed", "E's columns are taken in the opposite order."),
+        ("one-column-on", "E's columns begin one too late."),
+        ("transposed", "E is transposed."),
+    ]),
+    dial(&[
+        ("one-row-short", "The last token is missing."),
+        ("first-token-missing", "The first token is missing."),
+        ("tokens-reversed", "The tokens come in the opposite order."),
+    ]),
+    dial(&[
+        ("averaged", "The sums are divided by the number of tokens."),
+        ("over-n-max", "The sums are divided by `n_max`."),
+        (
+            "made-up-for",
+            "The sums are multiplied by n_max / n, to make up for what is \
+                         missing.",
+        ),
+        ("over-rows", "The sums are divided by the number of rows of E."),
+        ("over-the-weights", "The sums are divided by the weights' sum."),
+        ("over-the-root", "The sums are divided by the root of the number of tokens."),
+    ]),
+    dial(&[
+        (
+            "one-refused-too-early",
+            "A text that is exactly as long as E is wide is refused: n \
+                                   may be equal to `n_max`.",
+        ),
+        (
+            "shorter-refused",
+            "A text that is shorter than E is wide is refused: only longer \
+                             ones do not fit.",
+        ),
+        ("none-refused", "A text without tokens is refused: it gives zeros."),
+    ]),
+];
+
+fn cut_by(p: &Tokens, set: &[usize]) -> Answer {
+    let (n, n_max) = (p.tokens.nrows(), p.e.ncols());
+    let refused = match set[3] {
+        1 => n >= n_max,
+        2 => n < n_max,
+        3 => n == 0,
+        _ => false,
+    };
+    if !p.fits() {
+        return p.answer();
+    }
+    if refused {
+        return Answer::of("condensed", Value::Refused("no room".to_owned()));
+    }
+    let columns = |range: std::ops::Range<usize>| {
+        if range.end > n_max {
+            does_not_fit();
+        }
+        p.e.columns(range.start, range.len()).into_owned()
+    };
+    let e = match set[0] {
+        0 => columns(0..n),
+        1 => p.e.clone(),
+        2 => columns(n_max - n..n_max),
+        3 => p.e.rows(0, n.min(p.e.nrows())).into_owned(),
+        4 => DMatrix::from_fn(p.e.nrows(), n, |row, j| p.e[(row, n - 1 - j)]),
+        5 => columns(1..n + 1),
+        _ => p.e.transpose(),
+    };
+    let (e, tokens) = match set[1] {
+        0 => (e, p.tokens.clone()),
+        1 => (e.columns(0, n - 1).into_owned(), p.tokens.rows(0, n - 1).into_owned()),
+        2 => (e.columns(1, n - 1).into_owned(), p.tokens.rows(1, n - 1).into_owned()),
+        _ => {
+            let turned = |i: usize, j: usize| p.tokens[(n - 1 - i, j)];
+            (e, DMatrix::from_fn(n, p.tokens.ncols(), turned))
+        }
+    };
+    if e.ncols() != tokens.nrows() {
+        does_not_fit();
+    }
+    let condensed = DMatrix::from_fn(e.nrows(), tokens.ncols(), |row, column| {
+        let sum = e.row(row).tr_dot(&tokens.column(column));
+        let by = match set[2] {
+            0 => 1.0,
+            1 => n as f32,
+            2 => n_max as f32,
+            3 => n as f32 / n_max as f32,
+            4 => p.e.nrows() as f32,
+            5 => e.row(row).sum(),
+            _ => (n as f32).sqrt(),
+        };
+        sum / by
+    });
+    Answer::of("condensed", condensed)
+}
+
 fn cut() -> Exercise<Tokens> {
     Exercise::implement("cut", Tokens::draw, Tokens::answer)
+        .dials(OF_CUT, cut_by)
         .mistake("not-cut", |p| p.fitting(|_| &p.e * &p.tokens))
         .hidden_by(full_length)
         .mistake("last-columns", |p| {
@@ -246,15 +352,81 @@ impl Head {
         Head::parts(attend(q.as_view(), k.as_view(), v.as_view(), mask))
     }
 
+    fn heads(&self) -> Option<Vec<Headed>> {
+        if self.k.nrows() > self.e.ncols() {
+            return None;
+        }
+        let ([q, k, v], sees) = (self.condensed(), Sees::Everything);
+        Some(vec![Headed { q, k, v, heads: 1, kv_heads: 1, sees }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        let [Found { context, weights }] = found else { return self.answer() };
+        Answer::of("weights", &weights[0]).and("output", context)
+    }
+
     fn condensed(&self) -> [DMatrix<f32>; 3] {
         [self.q.clone(), self.cut(&self.e) * &self.k, self.cut(&self.f) * &self.v]
     }
 }
 
+/// What keys and values are condensed by, and what is condensed.
+const OF_ATTEND: &[Dial] = &[
+    dial(&[
+        ("keys-by-f", "The keys are condensed by F: E is theirs."),
+        ("keys-not-condensed", "The keys are not condensed."),
+        ("values-for-keys", "E condenses the values, where the keys belong."),
+    ]),
+    dial(&[
+        ("values-by-e", "The values are condensed by E: F is theirs."),
+        ("values-not-condensed", "The values are not condensed."),
+        ("keys-for-values", "F condenses the keys, where the values belong."),
+    ]),
+    dial(&[
+        ("queries-too", "The queries are condensed as well."),
+        ("causal", "A causal mask lies on the condensed keys: row r of E is no token."),
+        ("places-swapped", "Condensed keys and values have changed places."),
+    ]),
+];
+
+fn attend_by(p: &Head, set: &[usize]) -> Answer {
+    let by = |e: &DMatrix<f32>, of: &DMatrix<f32>| p.cut(e) * of;
+    let mask = if set[2] == 2 { Mask::Causal { offset: 0 } } else { Mask::None };
+    p.attending(
+        || {
+            let keys = match set[0] {
+                0 => by(&p.e, &p.k),
+                1 => by(&p.f, &p.k),
+                2 => p.k.clone(),
+                _ => by(&p.e, &p.v),
+            };
+            let values = match set[1] {
+                0 => by(&p.f, &p.v),
+                1 => by(&p.e, &p.v),
+                2 => p.v.clone(),
+                _ => by(&p.f, &p.k),
+            };
+            let q = match set[2] {
+                1 => {
+                    if p.q.nrows() > p.e.ncols() {
+                        does_not_fit();
+                    }
+                    p.e.columns(0, p.q.nrows()) * &p.q
+                }
+                _ => p.q.clone(),
+            };
+            if set[2] == 3 { [q, values, keys] } else { [q, keys, values] }
+        },
+        &mask,
+    )
+}
+
 fn one_head() -> Exercise<Head> {
     Exercise::implement("attend", Head::draw, Head::answer)
+        .dials(OF_ATTEND, attend_by)
         .step("E k", |p| p.step(&p.e, &p.k))
         .step("F v", |p| p.step(&p.f, &p.v))
+        .attending(Head::heads, Head::looked)
         .mistake("not-condensed", |p| {
             p.attending(|| [p.q.clone(), p.k.clone(), p.v.clone()], &Mask::None)
         })
@@ -449,8 +621,98 @@ fn own(all: &[DMatrix<f32>], head: usize) -> &DMatrix<f32> {
     &all[head % all.len()]
 }
 
+/// Which projection a head has, which columns it condenses, and where they go.
+const OF_CONDENSE: &[Dial] = &[
+    dial(&[
+        ("first-for-all", "All heads are condensed by the first projection."),
+        ("last-for-all", "All heads are condensed by the last projection."),
+        ("last-first", "The projections are counted from the last."),
+        ("next-projection", "Each head is condensed by the projection of the next."),
+    ]),
+    dial(&[
+        (
+            "first-columns-for-all",
+            "The first head's columns are condensed for all heads.",
+        ),
+        (
+            "one-column-on",
+            "Each head's columns begin one after those of the head before: \
+                           head h begins at column h times the width of a head.",
+        ),
+        ("columns-reversed", "The heads' columns are counted from the last head."),
+        (
+            "every-so-many",
+            "Columns are dealt out to the heads in turn: a head has a run of \
+                           them.",
+        ),
+        (
+            "last-columns-for-all",
+            "The last head's columns are condensed for all heads.",
+        ),
+    ]),
+    dial(&[
+        ("one-place", "All heads write into the first head's place: the rest stays 0."),
+        (
+            "places-one-column-on",
+            "What each head gives begins one column after that of the \
+                                  head before, and writes over it.",
+        ),
+        ("places-reversed", "What the heads give lies in the opposite order."),
+        ("places-in-turns", "What the heads give is dealt out by column."),
+        ("last-head-left-out", "The last head is not written."),
+        ("first-head-left-out", "The first head is not written."),
+        ("first-head-alone", "Only the first head is written."),
+    ]),
+    dial(&[("averaged", "The sums are divided by the number of tokens.")]),
+];
+
+impl Layer {
+    /// What is made of all columns, by one list of projections.
+    fn condensed_by(&self, all: &[DMatrix<f32>], set: &[usize]) -> DMatrix<f32> {
+        let (heads, n) = (all.len(), self.x.nrows());
+        let width = self.x.ncols() / heads;
+        let mut condensed = DMatrix::zeros(all[0].nrows(), self.x.ncols());
+        for head in 0..heads {
+            let e = match set[0] {
+                0 => head,
+                1 => 0,
+                2 => heads - 1,
+                3 => heads - 1 - head,
+                _ => (head + 1) % heads,
+            };
+            let columns: Vec<usize> = (0..width)
+                .map(|i| match set[1] {
+                    0 => head * width + i,
+                    1 => i,
+                    2 => head + i,
+                    3 => (heads - 1 - head) * width + i,
+                    4 => head + i * heads,
+                    _ => (heads - 1) * width + i,
+                })
+                .collect();
+            let rows = all[e].columns(0, n) * self.x.select_columns(&columns);
+            let rows = if set[3] == 1 { rows / n as f32 } else { rows };
+            for i in 0..width {
+                let place = match set[2] {
+                    1 => i,
+                    2 => head + i,
+                    3 => (heads - 1 - head) * width + i,
+                    4 => head + i * heads,
+                    5 if head + 1 == heads => continue,
+                    6 if head == 0 => continue,
+                    7 if head > 0 => continue,
+                    _ => head * width + i,
+                };
+                condensed.column_mut(place).copy_from(&rows.column(i));
+            }
+        }
+        condensed
+    }
+}
+
 fn condense_exercise() -> Exercise<Layer> {
     Exercise::implement("condense", Layer::draw, Layer::answer)
+        .dials(OF_CONDENSE, |p, set| p.condensed(|all| p.condensed_by(all, set)))
         .mistake("first-for-all", |p| p.each(|all, _| &all[0]))
         .hidden_by(one_for_all)
         .mistake("last-first", |p| {
@@ -560,9 +822,89 @@ impl Model {
     }
 }
 
+/// What each way of sharing is taken for.
+const OF_SHARING: &[Dial] = &[
+    dial(&[
+        (
+            "none-is-headwise",
+            "`None` shares one E and one F among the heads of a layer: \
+                              every head has its own.",
+        ),
+        (
+            "none-is-key-value",
+            "`None` shares one matrix in a layer: every head has its own \
+                               E and its own F.",
+        ),
+        (
+            "none-is-layerwise",
+            "`None` shares one matrix in the whole model: every head has \
+                               its own.",
+        ),
+        (
+            "none-shares-e-and-f",
+            "`None` takes one matrix for each head, for E and F: they \
+                                 are two.",
+        ),
+    ]),
+    dial(&[
+        (
+            "headwise-is-none",
+            "`Headwise` has matrices for each head: heads share them.",
+        ),
+        (
+            "headwise-is-key-value",
+            "`Headwise` shares E and F: they are two in a layer.",
+        ),
+        ("headwise-is-layerwise", "`Headwise` shares among layers: each has its own."),
+    ]),
+    dial(&[
+        (
+            "key-value-is-none",
+            "`KeyValue` has matrices for each head: a layer has one.",
+        ),
+        ("key-value-is-headwise", "`KeyValue` keeps E and F apart: they are one."),
+        ("key-value-is-layerwise", "`KeyValue` shares among layers: each has its own."),
+    ]),
+    dial(&[
+        (
+            "layerwise-is-none",
+            "`Layerwise` has matrices for each head: the model has one.",
+        ),
+        (
+            "layerwise-is-headwise",
+            "`Layerwise` has an E and an F for each layer: the model \
+                                   has one matrix.",
+        ),
+        (
+            "layerwise-is-key-value",
+            "`Layerwise` has a matrix for each layer: the model has \
+                                    one.",
+        ),
+    ]),
+];
+
+fn shared_by(p: &Model, set: &[usize]) -> Answer {
+    let [none, headwise, key_value, layerwise] = MODES;
+    let (dial, taken_for) = match p.sharing {
+        Sharing::None => (set[0], [none, headwise, key_value, layerwise, none]),
+        Sharing::Headwise => (set[1], [headwise, none, key_value, layerwise, none]),
+        Sharing::KeyValue => (set[2], [key_value, none, headwise, layerwise, none]),
+        Sharing::Layerwise => (set[3], [layerwise, none, headwise, key_value, none]),
+    };
+    if p.sharing == none && dial == 4 {
+        let (layers, heads) = (p.layers, p.heads);
+        let table = DMatrix::from_fn(layers, 2 * heads, |layer, column| {
+            (layer * heads + column % heads) as f32
+        });
+        return Model::parts(layers * heads, layers * heads, table);
+    }
+    p.shared_as(taken_for[dial])
+}
+
 fn sharing() -> Exercise<Model> {
     use Sharing::{Headwise, KeyValue, Layerwise};
     Exercise::implement("sharing", Model::draw, Model::answer)
+        .dials(OF_SHARING, shared_by)
         .mistake("copies", |p| p.all_apart(p.sharing.matrices(p.layers, p.heads)))
         .hidden_by(|| Model { sharing: Headwise, layers: 2, heads: 2 })
         .mistake("one-for-all-heads", |p| match p.sharing {

@@ -2,7 +2,9 @@
 //! has the words.
 
 use attention::{Linear, Mask, attend as attend_whole, average, scores};
-use exercises::{Answer, Draw, Exercise, Exercises, Sees, does_not_fit};
+use exercises::{
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, dial, does_not_fit,
+};
 use flash::{CHUNK, Partial, Sight, Tile, attend_tiled, decode, sight};
 use grouped_query::{Groups, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
@@ -71,7 +73,11 @@ impl State {
 
     /// The sum of both, where `factors` tells for each query by how much the sum and the
     /// weighted values of either are multiplied, and which maximum is kept.
-    fn merge(&self, other: &State, factors: Factors) -> State {
+    fn merge(
+        &self,
+        other: &State,
+        factors: impl Fn(f32, f32) -> ([f32; 2], [f32; 2], f32),
+    ) -> State {
         let mut merged = self.clone();
         for row in 0..self.max.len() {
             let ([sum, other_sum], [values, other_values], max) =
@@ -171,7 +177,8 @@ fn right(one: f32, two: f32) -> ([f32; 2], [f32; 2], f32) {
 fn some_scores(draw: &mut Draw, queries: usize, keys: usize) -> DMatrix<f32> {
     let mut scores = draw.numbers(queries, keys);
     for mut row in scores.row_iter_mut() {
-        match draw.pick(&[0.0, 0.0, 0.0, 200.0, -200.0, -20_000.0, f32::NEG_INFINITY]) {
+        match draw.pick(&[0.0, 0.0, 0.0, 200.0, -60.0, -200.0, -2e4, f32::NEG_INFINITY])
+        {
             f32::NEG_INFINITY if keys > 0 && draw.pick(&[false, true]) => {
                 row[0] = f32::NEG_INFINITY;
             }
@@ -236,8 +243,176 @@ impl OneTile {
     }
 }
 
+/// What exponentials are measured from, how they are taken, and what is kept of them.
+const OF_TILE: &[Dial] = &[
+    dial(&[
+        ("from-zero", "The search for a row's maximum begins at 0."),
+        (
+            "finite-start",
+            "The search for a row's maximum begins at a number that some scores \
+                          do not reach.",
+        ),
+        ("no-maximum", "No maximum is subtracted before exp."),
+        (
+            "one-maximum-for-all",
+            "The largest score of the whole tile is subtracted, and not \
+                                 that of each row.",
+        ),
+        ("first-for-maximum", "A row's first score is subtracted, not its largest."),
+        ("last-for-maximum", "A row's last score is subtracted, not its largest."),
+        (
+            "smallest-for-largest",
+            "A row's smallest score is subtracted, not its largest.",
+        ),
+        (
+            "from-minus-infinity",
+            "The search for a row's maximum begins at -inf: a row that \
+                                 is hidden throughout is -inf - (-inf), NaN.",
+        ),
+        ("largest-of-absolutes", "The largest absolute value is subtracted."),
+    ]),
+    dial(&[
+        (
+            "exponents-capped",
+            "Where the exponent is above 0, e to it counts as 1: \
+                              `exp_nonpositive` expects that the maximum was subtracted.",
+        ),
+        ("first-key-left", "The first key's scores go on as they are, without exp."),
+        ("last-key-left", "The last key's scores go on as they are, without exp."),
+        ("powers-of-two", "Powers of 2 are taken in place of powers of e."),
+        ("no-exponential", "exp is missing."),
+        ("sign-turned", "The sign under exp is turned."),
+    ]),
+    dial(&[
+        (
+            "sum-doubled",
+            "The sum counts twice: the output is half of what it should be.",
+        ),
+        ("mean-for-sum", "The mean of the exponentials is kept, not their sum."),
+        ("largest-for-sum", "The largest exponential is kept, not the sum."),
+        ("number-for-sum", "The number of keys is kept, not the sum of exponentials."),
+        ("sum-of-scores", "The sum is one of scores, not of exponentials."),
+        ("sum-of-squares", "The sum is one of squared exponentials."),
+        ("one-sum-for-all", "The sum is that of the whole tile, and not of each row."),
+        ("sum-without-the-first", "The first key is missing from the sum."),
+        ("sum-without-the-last", "The last key is missing from the sum."),
+        ("sum-of-columns", "The sum runs down the columns, and not along rows."),
+        ("sum-one-too-many", "The sum is larger by 1 than it should be."),
+    ]),
+    dial(&[
+        (
+            "divided",
+            "The values are divided by the sum already: that comes at the end.",
+        ),
+        ("values-not-weighted", "Values are added up without their weights."),
+        ("values-of-the-first", "All keys have the first one's value."),
+        ("values-without-the-first", "The first key's value is missing."),
+        ("values-without-the-last", "The last key's value is missing."),
+        ("values-reversed", "The values are taken from the last."),
+        (
+            "values-by-columns",
+            "The product takes the exponentials the wrong way around.",
+        ),
+        (
+            "hidden-nan-leaks",
+            "A NaN in a value that is hidden is in your output: 0 times NaN \
+                              is NaN.",
+        ),
+        ("scores-for-weights", "Values are weighted by scores, not by exponentials."),
+    ]),
+];
+
+/// e to the score less what it is measured from, as the settings say.
+fn exp_by(scores: &DMatrix<f32>, (row, key): (usize, usize), set: &[usize]) -> f32 {
+    let (score, last) = (scores[(row, key)], scores.ncols() - 1);
+    let fold = |start: f32, of: fn(f32, f32) -> f32| {
+        scores.row(row).iter().copied().fold(start, of)
+    };
+    let max = match set[0] {
+        0 => fold(f32::MIN, f32::max),
+        1 => fold(0.0, f32::max),
+        2 => fold(-1e4, f32::max),
+        3 => 0.0,
+        4 => scores.iter().copied().fold(f32::MIN, f32::max),
+        5 => scores[(row, 0)],
+        6 => scores[(row, last)],
+        7 => fold(f32::MAX, f32::min),
+        8 => fold(f32::NEG_INFINITY, f32::max),
+        _ => fold(0.0, |max, s| if s.is_finite() { max.max(s.abs()) } else { max }),
+    };
+    let off = score - max;
+    match set[1] {
+        1 => off.min(0.0).exp(),
+        2 if key == 0 => score,
+        3 if key == last => score,
+        4 => off.exp2(),
+        5 => off,
+        6 => (-off).exp(),
+        _ => off.exp(),
+    }
+}
+
+fn sum_by(scores: &DMatrix<f32>, exps: &DMatrix<f32>, row: usize, how: usize) -> f32 {
+    let (of, keys) = (exps.row(row), exps.ncols());
+    match how {
+        0 => of.sum(),
+        1 => 2.0 * of.sum(),
+        2 => of.mean(),
+        3 => of.max(),
+        4 => keys as f32,
+        5 => scores.row(row).sum(),
+        6 => of.norm_squared(),
+        7 => exps.sum(),
+        8 => of.columns_range(1.min(keys)..).sum(),
+        9 => of.columns_range(..keys.saturating_sub(1)).sum(),
+        10 => exps.column(row).sum(),
+        _ => of.sum() + 1.0,
+    }
+}
+
+fn tile_by(p: &OneTile, set: &[usize]) -> Answer {
+    let OneTile { scores, values } = p;
+    let (queries, keys) = scores.shape();
+    if values.nrows() != keys {
+        return p.answer();
+    }
+    let exps =
+        DMatrix::from_fn(queries, keys, |row, key| exp_by(scores, (row, key), set));
+    let sums: Vec<f32> =
+        (0..queries).map(|row| sum_by(scores, &exps, row, set[2])).collect();
+    let weights = match set[3] {
+        2 => scores.map(|s| f32::from(u8::from(s.is_finite()))),
+        9 => scores.clone(),
+        7 if queries != keys => does_not_fit(),
+        7 => exps.transpose(),
+        _ => exps.clone(),
+    };
+    let value = |key: usize| match set[3] {
+        3 => Some(0),
+        4 if key == 0 => None,
+        5 if key + 1 == keys => None,
+        6 => Some(keys - 1 - key),
+        _ => Some(key),
+    };
+    let output = DMatrix::from_fn(queries, values.ncols(), |row, column| {
+        let term = |key: usize| {
+            let value = value(key).map_or(0.0, |key| values[(key, column)]);
+            let seen = scores[(row, key)] != f32::NEG_INFINITY || value.is_finite();
+            if seen || set[3] == 8 { weights[(row, key)] * value } else { 0.0 }
+        };
+        let weighted: f32 = (0..keys).map(term).sum();
+        match sums[row] {
+            0.0 => 0.0,
+            sum if set[3] == 1 => weighted / sum / sum,
+            sum => weighted / sum,
+        }
+    });
+    Answer::of("output", output)
+}
+
 fn one_tile() -> Exercise<OneTile> {
     Exercise::implement("tile", OneTile::draw, OneTile::answer)
+        .dials(OF_TILE, tile_by)
         .mistake("no-maximum", |p| p.from(|_| 0.0))
         .hidden_by(OneTile::ordinary)
         .mistake("finite-start", |p| p.from(|row| largest(&p.scores, row, -1e4)))
@@ -360,17 +535,168 @@ impl Tiles {
     }
 
     fn with(&self, factors: Factors) -> Answer {
+        self.with_factors(factors)
+    }
+
+    fn with_factors(
+        &self,
+        factors: impl Fn(f32, f32) -> ([f32; 2], [f32; 2], f32),
+    ) -> Answer {
         if !self.fits() {
             return self.answer();
         }
         let states = self.states().into_iter();
-        let all = states.reduce(|all, next| all.merge(&next, factors)).unwrap();
+        let all = states.reduce(|all, next| all.merge(&next, &factors)).unwrap();
         Answer::of("output", all.output())
     }
 }
 
+/// What both parts are measured from, and by what which of their sums and values are
+/// multiplied.
+const OF_MERGE: &[Dial] = &[
+    dial(&[
+        (
+            "from-its-own",
+            "Both parts are measured from the first one's maximum, and not from \
+                          the larger.",
+        ),
+        (
+            "from-the-other",
+            "Both parts are measured from the second one's maximum, and not \
+                            from the larger.",
+        ),
+        ("smaller-maximum", "Both parts are measured from the smaller maximum."),
+        ("from-the-sum", "Both parts are measured from the two maxima together."),
+        ("from-zero", "Both parts are measured from 0."),
+    ]),
+    dial(&[
+        (
+            "exponents-capped",
+            "Where the exponent is above 0, e to it counts as 1: \
+                              `exp_nonpositive` expects the larger maximum.",
+        ),
+        (
+            "upside-down",
+            "The factors are upside down: e to the maximum less the part's own.",
+        ),
+        ("difference-alone", "The factors are differences: exp is missing."),
+        ("powers-of-two", "The factors are powers of 2, not of e."),
+    ]),
+    dial(&[
+        ("sum-not-rescaled", "The first sum is not measured anew."),
+        (
+            "sum-by-the-other",
+            "The first sum is multiplied by the second part's factor.",
+        ),
+        ("sum-lost", "The first sum is lost."),
+    ]),
+    dial(&[
+        ("other-sum-not-rescaled", "The second sum is not measured anew."),
+        (
+            "other-sum-by-the-first",
+            "The second sum is multiplied by the first part's \
+                                    factor.",
+        ),
+        ("other-sum-lost", "The second sum is lost."),
+    ]),
+    dial(&[
+        ("values-not-rescaled", "The first weighted values are not measured anew."),
+        (
+            "values-by-the-other",
+            "The first weighted values are multiplied by the second \
+                                 part's factor.",
+        ),
+        ("values-lost", "The first weighted values are lost."),
+    ]),
+    dial(&[
+        (
+            "other-values-not-rescaled",
+            "The second weighted values are not measured anew.",
+        ),
+        (
+            "other-values-by-the-first",
+            "The second weighted values are multiplied by the \
+                                       first part's factor.",
+        ),
+        ("other-values-lost", "The second weighted values are lost."),
+    ]),
+    dial(&[
+        (
+            "maximum-not-kept",
+            "The maximum that is kept is the first part's, and not the \
+                              larger.",
+        ),
+        (
+            "other-maximum-kept",
+            "The maximum that is kept is the second part's, and not the \
+                                larger.",
+        ),
+        ("smaller-kept", "The maximum that is kept is the smaller one."),
+    ]),
+    dial(&[
+        ("first-not-rescaled", "Of the first part, nothing is measured anew."),
+        ("second-not-rescaled", "Of the second part, nothing is measured anew."),
+        ("factors-crossed", "Each part is multiplied by the other's factor."),
+        ("nothing-rescaled", "Nothing is measured anew: the parts are added up."),
+        (
+            "sums-not-rescaled",
+            "The sums are not measured anew, the weighted values are.",
+        ),
+        (
+            "all-values-not-rescaled",
+            "The weighted values are not measured anew, the sums \
+                                     are.",
+        ),
+        ("one-factor-for-both", "Both parts are multiplied by the first one's factor."),
+        (
+            "other-factor-for-both",
+            "Both parts are multiplied by the second one's factor.",
+        ),
+    ]),
+];
+
+/// What both sums and both weighted values are multiplied by, and the maximum that is kept.
+fn factors_by(a: f32, b: f32, set: &[usize]) -> ([f32; 2], [f32; 2], f32) {
+    let from = [a.max(b), a, b, a.min(b), a + b, 0.0][set[0]];
+    let factor = |own: f32| {
+        let off = own - from;
+        match set[1] {
+            0 => off.exp(),
+            1 => off.min(0.0).exp(),
+            2 => (-off).exp(),
+            3 => off,
+            _ => off.exp2(),
+        }
+    };
+    let (one, two) = (factor(a), factor(b));
+    let ([one_sum, two_sum], [one_values, two_values]) = match set[7] {
+        0 => ([one, two], [one, two]),
+        1 => ([1.0, two], [1.0, two]),
+        2 => ([one, 1.0], [one, 1.0]),
+        3 => ([two, one], [two, one]),
+        4 => ([1.0; 2], [1.0; 2]),
+        5 => ([1.0; 2], [one, two]),
+        6 => ([one, two], [1.0; 2]),
+        7 => ([one; 2], [one; 2]),
+        _ => ([two; 2], [two; 2]),
+    };
+    let pick = |how: usize, right: f32, other: f32| [right, 1.0, other, 0.0][how];
+    (
+        [pick(set[2], one_sum, two_sum), pick(set[3], two_sum, one_sum)],
+        [pick(set[4], one_values, two_values), pick(set[5], two_values, one_values)],
+        match set[6] {
+            // What is measured from is kept.
+            0 => from,
+            1 => a,
+            2 => b,
+            _ => a.min(b),
+        },
+    )
+}
+
 fn merge() -> Exercise<Tiles> {
     Exercise::implement("merge", Tiles::draw, Tiles::answer)
+        .dials(OF_MERGE, |p, set| p.with_factors(|a, b| factors_by(a, b, set)))
         .mistake("sum-not-rescaled", |p| {
             p.with(|a, b| {
                 let [one, two] = measured(a, b);
@@ -477,8 +803,87 @@ fn equal() -> Tiles {
 
 // Implement: the averages.
 
+/// What weighted values are divided by, and what a query has that has seen nothing.
+const OF_OUTPUT: &[Dial] = &[
+    dial(&[
+        ("not-divided", "The weighted values are not divided."),
+        ("over-the-square", "They are divided by the sum twice."),
+        ("over-the-root", "They are divided by the root of the sum."),
+        ("multiplied", "They are multiplied by the sum, and not divided."),
+        ("over-the-maximum", "They are divided by the maximum, and not by the sum."),
+        ("one-sum-for-all", "All queries are divided by the sum of all."),
+        ("first-sum-for-all", "All queries are divided by the first one's sum."),
+        ("last-sum-for-all", "All queries are divided by the last one's sum."),
+        ("sums-reversed", "The sums are taken from the last."),
+        ("sum-and-one", "1 is added to the sum."),
+        (
+            "over-e-to-the-maximum",
+            "They are divided by e to the maximum, and not by the \
+                                   sum.",
+        ),
+        ("logarithm", "They are divided by the logarithm of the sum."),
+        ("upside-down", "The quotient is upside down: the sum is divided by them."),
+        ("one-row-on", "Each query is divided by the next one's sum."),
+        ("scale-taken-back", "They are multiplied by e to the maximum once more."),
+    ]),
+    dial(&[
+        (
+            "nan-where-nothing-is-seen",
+            "A query that has seen nothing is 0/0, NaN: its output \
+                                       is zeros.",
+        ),
+        (
+            "a-half-where-nothing-is-seen",
+            "A query that has seen nothing gets a number, and \
+                                          its output is zeros.",
+        ),
+        (
+            "one-where-nothing-is-seen",
+            "A query that has seen nothing gets ones: its output \
+                                       is zeros.",
+        ),
+        (
+            "infinity-where-nothing-is-seen",
+            "A query that has seen nothing gets infinity: its \
+                                            output is zeros.",
+        ),
+    ]),
+];
+
+fn output_by(state: &State, set: &[usize]) -> DMatrix<f32> {
+    let queries = state.sum.len();
+    DMatrix::from_fn(queries, state.weighted.ncols(), |row, column| {
+        let (o, max) = (state.weighted[(row, column)], state.max[row]);
+        let sum = match set[0] {
+            6 => state.sum.iter().sum(),
+            7 => state.sum[0],
+            8 => state.sum[queries - 1],
+            9 => state.sum[queries - 1 - row],
+            14 => state.sum[(row + 1) % queries],
+            _ => state.sum[row],
+        };
+        if sum == 0.0 {
+            return [0.0, f32::NAN, 0.5, 1.0, f32::INFINITY][set[1]];
+        }
+        match set[0] {
+            1 => o,
+            2 => o / sum / sum,
+            3 => o / sum.sqrt(),
+            4 => o * sum,
+            5 => o / max,
+            10 => o / (sum + 1.0),
+            11 => o / max.exp(),
+            12 => o / sum.ln(),
+            13 => sum / o,
+            15 => o / sum * max.exp(),
+            _ => o / sum,
+        }
+    })
+}
+
 fn output() -> Exercise<OneTile> {
     Exercise::implement("output", OneTile::draw, OneTile::answer)
+        .dials(OF_OUTPUT, |p, set| p.averaged(|state| output_by(state, set)))
         .mistake("not-divided", |p| {
             p.state(|| State { sum: vec![1.0; p.scores.nrows()], ..p.right() })
         })
@@ -627,8 +1032,214 @@ impl Corner {
     }
 }
 
+/// Which pairs of a causal tile are asked about, and what else may be said.
+const OF_SIGHT: &[Dial] = &[
+    dial(&[
+        (
+            "any-by-the-first-pair",
+            "Whether anything is seen you ask of the first query and \
+                                   the first key: the last query sees most.",
+        ),
+        (
+            "any-by-the-last-pair",
+            "Whether anything is seen you ask of the last query and the \
+                                  last key: the first key is seen most.",
+        ),
+        (
+            "any-by-the-farthest-pair",
+            "Whether anything is seen you ask of the first query \
+                                      and the last key, which is the last to be seen.",
+        ),
+        (
+            "any-one-query-too-far",
+            "Whether anything is seen you ask of the query behind the \
+                                   last: a range ends before its end.",
+        ),
+        (
+            "any-without-itself",
+            "Whether anything is seen you ask as if a query did not see \
+                                its own key.",
+        ),
+        ("always-something", "A causal tile always has something to see for you."),
+        (
+            "any-query-before-the-last",
+            "Whether anything is seen you ask of the query before \
+                                       the last.",
+        ),
+    ]),
+    dial(&[
+        (
+            "all-by-the-first-pair",
+            "Whether all is seen you ask of the first query and the \
+                                   first key: the last key is seen least.",
+        ),
+        (
+            "all-by-the-last-pair",
+            "Whether all is seen you ask of the last query and the last \
+                                  key: the first query sees least.",
+        ),
+        (
+            "all-by-the-nearest-pair",
+            "Whether all is seen you ask of the last query and the \
+                                     first key, which is the first to be seen.",
+        ),
+        (
+            "all-one-key-too-far",
+            "Whether all is seen you ask of the key behind the last: a \
+                                 range ends before its end.",
+        ),
+        (
+            "all-without-itself",
+            "Whether all is seen you ask as if a query did not see its \
+                                own key.",
+        ),
+        ("never-all", "A causal tile is never seen whole for you."),
+        (
+            "all-key-before-the-last",
+            "Whether all is seen you ask of the key before the \
+                                     last.",
+        ),
+    ]),
+    dial(&[
+        ("offset-ignored", "The offset of a causal mask does not count."),
+        ("offset-twice", "The offset of a causal mask counts twice."),
+        ("offset-taken-away", "The offset of a causal mask is taken away, not added."),
+        ("one-future-token", "A query sees one key too many under a causal mask."),
+    ]),
+    dial(&[
+        (
+            "allowed-any-for-all",
+            "Of `Allowed`, one pair that is seen is enough to say All.",
+        ),
+        (
+            "allowed-all-for-any",
+            "Of `Allowed`, one pair that is hidden is enough to say \
+                                 Nothing.",
+        ),
+        ("allowed-turned", "Of `Allowed`, true and false have changed places."),
+        ("allowed-always-part", "Of `Allowed`, it is always Part for you."),
+        (
+            "allowed-first-pair",
+            "Of `Allowed`, only the tile's first pair is looked up.",
+        ),
+        (
+            "allowed-whole",
+            "Of `Allowed`, the whole mask is looked up, and not the tile's \
+                           part.",
+        ),
+        (
+            "allowed-at-zero",
+            "Of `Allowed`, the corner at row 0 and column 0 is looked up, \
+                             and not the tile's.",
+        ),
+        ("allowed-is-all", "`Allowed` is All for you, whatever it holds."),
+    ]),
+    dial(&[
+        ("none-is-part", "`None` is Part for you, and hides nothing."),
+        ("none-is-nothing", "`None` is Nothing for you, and hides nothing."),
+    ]),
+    dial(&[
+        (
+            "empty-is-all",
+            "A tile without queries or keys is All for you: it is Nothing.",
+        ),
+        (
+            "empty-is-part",
+            "A tile without queries or keys is Part for you: it is Nothing.",
+        ),
+    ]),
+    dial(&[
+        ("never-skipped", "You never say Nothing."),
+        ("always-looked-up", "You never say All."),
+        ("never-part", "You say Nothing where a tile is seen in part."),
+        ("part-is-all", "You say All where a tile is seen in part."),
+        ("all-and-nothing-swapped", "All and Nothing have changed places."),
+        ("part-and-all-swapped", "Part and All have changed places."),
+        ("part-and-nothing-swapped", "Part and Nothing have changed places."),
+    ]),
+];
+
+/// Whether any pair of a causal tile is seen, and whether all are.
+fn causal_by(p: &Corner, offset: usize, set: &[usize]) -> (bool, bool) {
+    let ends = |range: &Range<usize>| [range.start, range.end - 1];
+    let ([first_query, last_query], [first_key, last_key]) =
+        (ends(&p.queries), ends(&p.keys));
+    let sees = |query: usize, key: usize| match set[2] {
+        0 => key <= query + offset,
+        1 => key <= query,
+        2 => key <= query + 2 * offset,
+        3 => key + offset <= query,
+        _ => key <= query + offset + 1,
+    };
+    let any = match set[0] {
+        0 => sees(last_query, first_key),
+        1 => sees(first_query, first_key),
+        2 => sees(last_query, last_key),
+        3 => sees(first_query, last_key),
+        4 => sees(last_query + 1, first_key),
+        5 => sees(last_query, first_key + 1),
+        6 => true,
+        _ => sees(last_query.saturating_sub(1), first_key),
+    };
+    let all = match set[1] {
+        0 => sees(first_query, last_key),
+        1 => sees(first_query, first_key),
+        2 => sees(last_query, last_key),
+        3 => sees(last_query, first_key),
+        4 => sees(first_query, last_key + 1),
+        5 => last_key < first_query + offset,
+        6 => false,
+        _ => sees(first_query, last_key.saturating_sub(1)),
+    };
+    (any, all)
+}
+
+fn allowed_by(p: &Corner, allowed: &DMatrix<bool>, how: usize) -> (bool, bool) {
+    let shape = (p.queries.len(), p.keys.len());
+    let tile = match how {
+        6 => allowed.clone(),
+        7 => allowed.view((0, 0), shape).into_owned(),
+        _ => allowed.view((p.queries.start, p.keys.start), shape).into_owned(),
+    };
+    let (any, all) = (tile.iter().any(|s| *s), tile.iter().all(|s| *s));
+    match how {
+        1 => (any, any),
+        2 => (all, all),
+        3 => (!all, !any),
+        4 => (true, false),
+        5 => (tile[(0, 0)], tile[(0, 0)]),
+        8 => (true, true),
+        _ => (any, all),
+    }
+}
+
+fn sight_by(p: &Corner, set: &[usize]) -> Answer {
+    use Sight::{All, Nothing, Part};
+    let says = if p.queries.is_empty() || p.keys.is_empty() {
+        [Nothing, All, Part][set[5]]
+    } else {
+        let (any, all) = match &p.mask {
+            Mask::None => [(true, true), (true, false), (false, false)][set[4]],
+            Mask::Causal { offset } => causal_by(p, *offset, set),
+            Mask::Allowed(allowed) => allowed_by(p, allowed, set[3]),
+        };
+        match (any, all) {
+            (_, true) => All,
+            (true, false) => Part,
+            (false, false) => Nothing,
+        }
+    };
+    Corner::says(match (set[6], says) {
+        (1 | 7, Nothing) | (2 | 6, All) => Part,
+        (3 | 7, Part) | (5, All) => Nothing,
+        (4 | 6, Part) | (5, Nothing) => All,
+        (_, says) => says,
+    })
+}
+
 fn sight_exercise() -> Exercise<Corner> {
     Exercise::implement("sight", Corner::draw, Corner::answer)
+        .dials(OF_SIGHT, sight_by)
         .mistake("corners-swapped", |p| p.pairs(|q, k| [[q[0], k[1]], [q[1], k[0]]]))
         .hidden_by(one_pair)
         .mistake("first-pair", |p| p.pairs(|q, k| [[q[0], k[0]], [q[0], k[1]]]))
@@ -697,6 +1308,15 @@ fn mask_of(sees: Sees) -> Mask {
     }
 }
 
+/// What a mask lets through.
+fn sees_of(mask: &Mask) -> Sees {
+    match mask {
+        Mask::None => Sees::Everything,
+        Mask::Causal { offset } => Sees::UpTo { offset: *offset },
+        Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
+    }
+}
+
 /// Whether a mask has an entry for each pair, if it has any.
 fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
     match mask {
@@ -725,7 +1345,8 @@ impl Asked {
         let (mut q, mut k) = (draw.numbers(n, d_k), draw.numbers(m, d_k + wider));
         // Where the root of the width is whole, numbers stay exact as far as that.
         let far = if [1, 4].contains(&d_k) { 40_000.0 } else { 250.0 };
-        draw.lift_by(far, &mut q, &mut k, d_k);
+        let lift = draw.pick(&[far, far, 60.0]);
+        draw.lift_by(lift, &mut q, &mut k, d_k);
         draw.show("q", &q);
         draw.show("k", &k);
         let mut v = draw.numbers(m + more, d_v);
@@ -740,6 +1361,20 @@ impl Asked {
     fn answer(&self) -> Answer {
         let (q, k, v) = (self.q.as_view(), self.k.as_view(), self.v.as_view());
         Answer::of("output", attend_tiled(q, k, v, &self.mask, self.tile))
+    }
+
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let Asked { q, k, v, mask, .. } = self;
+        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
+        let sees = sees_of(mask);
+        self.fits().then(|| vec![Headed { q, k, v, heads: 1, kv_heads: 1, sees }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        match found.first() {
+            Some(found) => Answer::of("output", &found.context),
+            None => self.answer(),
+        }
     }
 
     fn fits(&self) -> bool {
@@ -834,9 +1469,228 @@ impl Asked {
     }
 }
 
+/// Which pairs are seen in tiles, how a tile is measured, and how tiles are merged.
+const OF_TILED: &[Dial] = &[
+    dial(&[
+        (
+            "part-is-all",
+            "A tile that is seen in part is taken whole: within it, nothing is \
+                         hidden.",
+        ),
+        ("part-is-nothing", "A tile that is seen in part is skipped."),
+        ("all-skipped", "A tile that is seen whole is skipped."),
+        (
+            "seen-skipped-and-hidden-taken",
+            "Tiles that are seen whole are skipped, and those \
+                                           of which nothing is seen are taken.",
+        ),
+        ("nothing-is-all", "A tile of which nothing is seen is taken whole."),
+        ("first-key-missing", "The first key is missing: tiles begin at 1."),
+        ("last-key-missing", "The last key is missing."),
+        ("first-tile-missing", "The first tile of keys is missing."),
+        ("last-tile-missing", "The last tile of keys is missing."),
+        ("first-tile-alone", "Only the first tile of keys counts."),
+        ("ragged-tile-missing", "Keys behind the last whole tile are missing."),
+        (
+            "mask-of-the-first-tile",
+            "Every tile is hidden as if it were the first: the mask \
+                                    is asked about positions within it.",
+        ),
+        ("mask-by-tile", "All of a tile is hidden or seen as its first pair is."),
+        ("mask-turned", "The query and the key have changed places in the mask."),
+        (
+            "mask-of-the-first-queries",
+            "The queries of every tile are counted from 0 in the \
+                                       mask.",
+        ),
+        (
+            "mask-of-the-first-keys",
+            "The keys of every tile are counted from 0 in the mask.",
+        ),
+    ]),
+    dial(&[
+        (
+            "from-zero",
+            "A query whose scores all lie far below zero has lost its weights: \
+                       its running maximum begins at 0, or scores below -100 or so count as \
+                       hidden.",
+        ),
+        (
+            "finite-start",
+            "A query whose scores all lie below a large negative number has \
+                          lost its weights: its running maximum begins there, or such scores \
+                          count as hidden.",
+        ),
+        (
+            "no-maximum",
+            "exp is taken without subtracting a maximum: large scores are NaN, \
+                        those far below zero are zeros.",
+        ),
+        (
+            "from-minus-infinity",
+            "A row of a tile that is hidden throughout is \
+                                 -inf - (-inf), NaN.",
+        ),
+        (
+            "exponents-capped",
+            "No maximum is subtracted, and where the exponent is above 0 e \
+                              to it counts as 1.",
+        ),
+    ]),
+    dial(&[
+        (
+            "not-rescaled",
+            "What came before is not measured anew when the maximum grows.",
+        ),
+        ("sum-not-rescaled", "The sum is not measured anew when the maximum grows."),
+        (
+            "values-not-rescaled",
+            "The weighted values are not measured anew when the maximum \
+                                 grows.",
+        ),
+        (
+            "of-the-tile",
+            "The maximum of the last tile is kept, and not the largest so far.",
+        ),
+        ("added", "Tiles are added up without measuring anything anew."),
+        ("last-tile-alone", "Only the last tile of keys is kept."),
+    ]),
+    dial(&[
+        ("not-divided", "The output is not divided by the sum."),
+        (
+            "nan-where-nothing-is-seen",
+            "A query that sees nothing is 0/0, NaN: its output is \
+                                       zeros.",
+        ),
+    ]),
+    dial(&[
+        (
+            "first-queries-alone",
+            "Only the first tile of queries has an output: the rest is \
+                                 0.",
+        ),
+        (
+            "ragged-queries-missing",
+            "Queries behind the last whole tile have no output.",
+        ),
+        ("one-place", "All tiles of queries write into the first rows."),
+    ]),
+];
+
+impl Asked {
+    /// Whether the query sees the key, as the first dial says.
+    fn sees_by(&self, how: usize, query: usize, key: usize) -> bool {
+        let (n, m) = (self.q.nrows(), self.k.nrows());
+        let (first_query, first_key) = self.corner(query, key);
+        let pairs = || {
+            let queries = first_query..(first_query + self.tile.queries).min(n);
+            let keys = first_key..(first_key + self.tile.keys).min(m);
+            queries.flat_map(move |q| keys.clone().map(move |k| (q, k)))
+        };
+        let any = || pairs().any(|(q, k)| self.sees(q, k));
+        let all = || pairs().all(|(q, k)| self.sees(q, k));
+        let right = self.sees(query, key);
+        let last_tile = (m - 1) / self.tile.keys * self.tile.keys;
+        match how {
+            0 => right,
+            1 => any(),
+            2 => all(),
+            3 => right && !all(),
+            4 => !any() || (right && !all()),
+            5 => right || !any(),
+            6 => right && key > 0,
+            7 => right && key + 1 < m,
+            8 => right && first_key > 0,
+            9 => right && key < last_tile,
+            10 => right && first_key == 0,
+            11 => right && key < m / self.tile.keys * self.tile.keys,
+            12 => self.sees(query - first_query, key - first_key),
+            13 => self.sees(first_query, first_key),
+            14 => self.sees(key, query),
+            15 => self.sees(query - first_query, key),
+            _ => self.sees(query, key - first_key),
+        }
+    }
+
+    /// What one tile gives all queries.
+    fn tile_by(&self, scores: &DMatrix<f32>, start: usize, set: &[usize]) -> State {
+        let keys = self.tile.keys.min(self.k.nrows() - start);
+        let tile = DMatrix::from_fn(self.q.nrows(), keys, |query, key| {
+            let seen = self.sees_by(set[0], query, start + key);
+            if seen { scores[(query, start + key)] } else { f32::NEG_INFINITY }
+        });
+        let values = self.v.rows(start, keys).into_owned();
+        let from = [f32::MIN, 0.0, -1e4, f32::MIN, f32::NEG_INFINITY, f32::MIN][set[1]];
+        let tile = if set[1] == 5 {
+            tile.map(|s| if s.is_finite() { s.min(0.0) } else { s })
+        } else {
+            tile
+        };
+        State::of(&tile, &values, |row| match set[1] {
+            3 | 5 => 0.0,
+            _ => largest(&tile, row, from),
+        })
+    }
+
+    fn by(&self, set: &[usize]) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let scores = scores(self.q.as_view(), self.k.as_view()).unwrap();
+        let (n, width) = (self.q.nrows(), self.v.ncols());
+        let mut all = State {
+            max: vec![f32::MIN; n],
+            sum: vec![0.0; n],
+            weighted: DMatrix::zeros(n, width),
+        };
+        for start in (0..self.k.nrows()).step_by(self.tile.keys) {
+            let part = self.tile_by(&scores, start, set);
+            all = all.merge(&part, |a, b| {
+                let [one, two] = measured(a, b);
+                match set[2] {
+                    0 => ([one, two], [one, two], a.max(b)),
+                    1 => ([1.0, two], [1.0, two], a.max(b)),
+                    2 => ([1.0, two], [one, two], a.max(b)),
+                    3 => ([one, two], [1.0, two], a.max(b)),
+                    4 => ([(a - b).exp(), 1.0], [(a - b).exp(), 1.0], b),
+                    5 => ([1.0; 2], [1.0; 2], a.max(b)),
+                    _ => ([0.0, 1.0], [0.0, 1.0], b),
+                }
+            });
+        }
+        let output = DMatrix::from_fn(n, width, |row, column| {
+            let (o, sum) = (all.weighted[(row, column)], all.sum[row]);
+            match set[3] {
+                0 if sum == 0.0 => 0.0,
+                1 => o,
+                _ => o / sum,
+            }
+        });
+        Answer::of("output", self.rows_by(&output, set[4]))
+    }
+
+    /// The rows that have an output, as the last dial says.
+    fn rows_by(&self, output: &DMatrix<f32>, how: usize) -> DMatrix<f32> {
+        let (n, tile) = (output.nrows(), self.tile.queries);
+        let mut rows = DMatrix::zeros(n, output.ncols());
+        for row in 0..n {
+            let to = match how {
+                1 if row >= tile => continue,
+                2 if row >= n / tile * tile => continue,
+                3 => row % tile,
+                _ => row,
+            };
+            rows.set_row(to, &output.row(row));
+        }
+        rows
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn tiled() -> Exercise<Asked> {
     Exercise::implement("tiled", Asked::draw, Asked::answer)
+        .dials(OF_TILED, Asked::by)
+        .attending(Asked::heads, Asked::looked)
         .mistake("padded-with-zeros", |p| {
             let (m, padded) = (p.k.nrows(), p.padded());
             let fill =
@@ -1040,6 +1894,20 @@ impl Token {
         Answer::of("output", decode(&self.q, k, v, self.groups))
     }
 
+    fn heads(&self) -> Option<Vec<Headed>> {
+        let [q, k, v] = [self.q.clone(), self.k.clone(), self.v.clone()];
+        let (heads, kv_heads) = (self.groups.heads(), self.groups.kv_heads());
+        let sees = Sees::Everything;
+        (q.nrows() == 1).then(|| vec![Headed { q, k, v, heads, kv_heads, sees }])
+    }
+
+    fn looked(&self, found: &[Found]) -> Answer {
+        match found.first() {
+            Some(found) => Answer::of("output", &found.context),
+            None => self.answer(),
+        }
+    }
+
     /// Chapter 5's attention to some of the keys.
     fn among(&self, q: &DMatrix<f32>, keys: Range<usize>) -> DMatrix<f32> {
         let rows =
@@ -1078,7 +1946,11 @@ impl Token {
     }
 
     /// The columns of each head taken from another one.
-    fn heads(&self, of: &DMatrix<f32>, from: impl Fn(usize) -> usize) -> DMatrix<f32> {
+    fn heads_from(
+        &self,
+        of: &DMatrix<f32>,
+        from: impl Fn(usize) -> usize,
+    ) -> DMatrix<f32> {
         let width = of.ncols() / self.groups.heads();
         DMatrix::from_fn(1, of.ncols(), |_, column| {
             of[from(column / width) * width + column % width]
@@ -1086,8 +1958,106 @@ impl Token {
     }
 }
 
+/// Which keys count, and how the heads of a group are laid out.
+const OF_DECODE: &[Dial] = &[
+    dial(&[
+        ("first-chunk", "Only the first chunk of keys counts."),
+        ("last-chunk", "Only the last chunk of keys counts."),
+        ("newest-left-out", "The last key is missing: the token does not see itself."),
+        ("oldest-left-out", "The first key is missing."),
+        ("first-chunk-missing", "The first chunk of keys is missing."),
+        ("last-chunk-missing", "The last chunk of keys is missing."),
+        ("whole-chunks-alone", "Keys behind the last whole chunk are missing."),
+    ]),
+    dial(&[
+        ("by-columns", "What the heads of a group found is read by columns."),
+        ("heads-dealt-out", "Heads are dealt out to the groups in turn."),
+        ("heads-reversed", "The heads' answers come in the opposite order."),
+        ("groups-reversed", "The groups' answers come in the opposite order."),
+        ("first-head-for-all", "All heads of a group have the first one's answer."),
+        ("first-group-for-all", "All groups have the first one's answer."),
+    ]),
+    dial(&[
+        (
+            "query-by-columns",
+            "The queries of a group are filled in by columns: each head is \
+                              a row.",
+        ),
+        ("queries-of-the-first-group", "All groups ask with the first one's queries."),
+        (
+            "first-query-of-the-group",
+            "All heads of a group ask with the first one's query.",
+        ),
+    ]),
+];
+
+impl Token {
+    fn keys_by(&self, how: usize) -> Range<usize> {
+        let (m, chunks) = (self.k.nrows(), self.chunks());
+        let whole = m / CHUNK * CHUNK;
+        let first = chunks.first().cloned().unwrap_or(0..0);
+        let last = chunks.last().cloned().unwrap_or(0..0);
+        match how {
+            0 => 0..m,
+            1 => first,
+            2 => last,
+            3 => 0..m.saturating_sub(1),
+            4 => 1.min(m)..m,
+            5 => first.end..m,
+            6 => 0..last.start,
+            _ => 0..whole,
+        }
+    }
+
+    fn queries_by(&self, how: usize) -> DMatrix<f32> {
+        let (heads, size) = (self.groups.heads(), self.groups.size());
+        let width = self.q.ncols() / heads;
+        match how {
+            0 => self.q.clone(),
+            1 => DMatrix::from_fn(1, self.q.ncols(), |_, column| {
+                let (group, at) = (column / (size * width), column % (size * width));
+                let (head, feature) = (at / width, at % width);
+                self.q[group * size * width + feature * size + head]
+            }),
+            2 => self.heads_from(&self.q, |head| head % size),
+            _ => self.heads_from(&self.q, |head| head / size * size),
+        }
+    }
+
+    fn by(&self, set: &[usize]) -> DMatrix<f32> {
+        let (size, groups) = (self.groups.size(), self.groups.kv_heads());
+        let found = |q: &DMatrix<f32>| self.among(q, self.keys_by(set[0]));
+        let q = self.queries_by(set[2]);
+        match set[1] {
+            0 => found(&q),
+            1 => {
+                let found = found(&q);
+                let width = found.ncols() / self.groups.heads();
+                DMatrix::from_fn(1, found.ncols(), |_, column| {
+                    let (group, at) =
+                        (column / (size * width), column % (size * width));
+                    found[group * size * width + at % size * width + at / size]
+                })
+            }
+            2 => {
+                let dealt = |head| head % size * groups + head / size;
+                let back = |head| head % groups * size + head / groups;
+                self.heads_from(&found(&self.heads_from(&q, dealt)), back)
+            }
+            3 => self.heads_from(&found(&q), |head| size * groups - 1 - head),
+            4 => self.heads_from(&found(&q), |head| {
+                (groups - 1 - head / size) * size + head % size
+            }),
+            5 => self.heads_from(&found(&q), |head| head / size * size),
+            _ => self.heads_from(&found(&q), |head| head % size),
+        }
+    }
+}
+
 fn decode_exercise() -> Exercise<Token> {
     Exercise::implement("decode", Token::draw, Token::answer)
+        .dials(OF_DECODE, |p, set| p.instead(|| p.by(set)))
+        .attending(Token::heads, Token::looked)
         .mistake("first-chunk", |p| {
             p.instead(|| p.among(&p.q, p.chunks().first().cloned().unwrap_or(0..0)))
         })
@@ -1128,9 +2098,9 @@ fn decode_exercise() -> Exercise<Token> {
         .mistake("heads-dealt-out", |p| {
             p.instead(|| {
                 let (size, kv_heads) = (p.groups.size(), p.groups.kv_heads());
-                let q = p.heads(&p.q, |head| head % size * kv_heads + head / size);
+                let q = p.heads_from(&p.q, |head| head % size * kv_heads + head / size);
                 let found = p.among(&q, 0..p.k.nrows());
-                p.heads(&found, |head| head % kv_heads * size + head / kv_heads)
+                p.heads_from(&found, |head| head % kv_heads * size + head / kv_heads)
             })
         })
         .hidden_by(one_chunk)

@@ -4,7 +4,7 @@
 use checkpoint::Bytes;
 use choosing::experiments::{self, question};
 use choosing::{FeedForward, Machine, Mechanism, Model, Setting, Step, touched};
-use exercises::{Answer, Draw, Exercise, Exercises};
+use exercises::{Answer, Dial, Draw, Exercise, Exercises, dial};
 use minilm::models::Window;
 
 #[test]
@@ -120,9 +120,93 @@ fn if_latent(
     }
 }
 
+/// How often what is kept of shared heads, and what of a latent.
+const OF_KEPT: &[Dial] = &[
+    dial(&[
+        (
+            "query-heads",
+            "Shared heads count as often as there are query heads: they are \
+                         kept once for each kv head.",
+        ),
+        ("one-head", "Shared heads count once: there are `kv_heads` of them."),
+        (
+            "group-size",
+            "Shared heads count as often as query heads share one: there are \
+                        `kv_heads` of them.",
+        ),
+        ("all-heads", "Query heads and kv heads are added up: queries are not kept."),
+    ]),
+    dial(&[
+        ("keys-alone", "Of shared heads you count the keys alone."),
+        ("values-alone", "Of shared heads you count the values alone."),
+        (
+            "keys-twice",
+            "Of shared heads you count keys twice: values have a width of their \
+                        own.",
+        ),
+        (
+            "values-twice",
+            "Of shared heads you count values twice: keys have a width of \
+                          their own.",
+        ),
+        (
+            "widths-multiplied",
+            "The widths of a key and a value are multiplied: they are \
+                               added.",
+        ),
+        (
+            "everything-twice",
+            "Shared heads count twice: qk_dim + v_dim has keys and values \
+                              already.",
+        ),
+    ]),
+    dial(&[
+        ("latent-a-head", "A latent counts for each head: it is one for all."),
+        ("latent-twice", "A latent counts twice: it is key and value at once."),
+        ("no-latent", "The latent does not count."),
+        (
+            "latent-expanded",
+            "A latent counts as the keys and values that are made from it.",
+        ),
+    ]),
+    dial(&[
+        (
+            "a-turned-key-a-head",
+            "The turned key counts for each head: it is one for all.",
+        ),
+        ("no-turned-key", "The turned key does not count."),
+        ("turned-key-twice", "The turned key counts twice."),
+    ]),
+    dial(&[(
+        "widths-multiplied-in-a-latent",
+        "The latent's width and the turned key's are \
+                                              multiplied: they are added.",
+    )]),
+];
+
+fn kept_by(m: &Mechanism, set: &[usize]) -> Answer {
+    numbers(match *m {
+        Mechanism::Shared { heads, kv_heads, qk_dim, v_dim } => {
+            let times =
+                [kv_heads, heads, 1, heads / kv_heads, heads + kv_heads][set[0]];
+            let both = qk_dim + v_dim;
+            let of =
+                [both, qk_dim, v_dim, 2 * qk_dim, 2 * v_dim, qk_dim * v_dim, 2 * both];
+            times * of[set[1]]
+        }
+        Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
+            let made = heads * (nope_dim + v_dim);
+            let latent = [lora_rank, heads * lora_rank, 2 * lora_rank, 0, made][set[2]];
+            let turned = [rope_dim, heads * rope_dim, 0, 2 * rope_dim][set[3]];
+            if set[4] == 1 { latent * turned } else { latent + turned }
+        }
+    })
+}
+
 fn kept() -> Exercise<Mechanism> {
     let right: fn(&Mechanism) -> Answer = |m| numbers(m.kept());
     Exercise::implement("kept", some_mechanism, right)
+        .dials(OF_KEPT, kept_by)
         .mistake("query-heads", |m| {
             if_shared(m, |[h, _, k, v]| h * (k + v), |m| numbers(m.kept()))
         })
@@ -164,8 +248,122 @@ fn kept() -> Exercise<Mechanism> {
         })
 }
 
+/// How often which widths count, of shared heads and of a latent.
+const OF_PAIR: &[Dial] = &[
+    dial(&[
+        (
+            "kv-heads",
+            "Shared heads count once for each kv head: every query head looks for \
+                      itself.",
+        ),
+        ("one-head", "Shared heads count once: every query head looks for itself."),
+        (
+            "group-size",
+            "Shared heads count as often as query heads share one: every query \
+                        head looks for itself.",
+        ),
+        ("all-heads", "Query heads and kv heads are added up: only query heads look."),
+    ]),
+    dial(&[
+        (
+            "scores-alone",
+            "Of shared heads you count the scores alone: values are weighted, \
+                          too.",
+        ),
+        (
+            "values-alone",
+            "Of shared heads you count the weighted values alone: scores come \
+                          first.",
+        ),
+        (
+            "keys-twice",
+            "Of shared heads you count the key's width twice: values have a width \
+                        of their own.",
+        ),
+        (
+            "values-twice",
+            "Of shared heads you count the value's width twice: keys have a \
+                          width of their own.",
+        ),
+        ("scores-twice", "Of shared heads you count the scores twice."),
+        (
+            "widths-multiplied",
+            "The widths of a key and a value are multiplied: they are \
+                               added.",
+        ),
+        (
+            "operations",
+            "Shared heads count twice: multiply-adds are asked for, and not \
+                        operations.",
+        ),
+    ]),
+    dial(&[
+        ("latent-kv-heads", "A latent is looked at once: every head looks for itself."),
+        (
+            "latent-operations",
+            "A latent counts twice: multiply-adds are asked for, and not \
+                               operations.",
+        ),
+    ]),
+    dial(&[
+        (
+            "latent-once",
+            "The latent's width counts once: scores and averages both take it.",
+        ),
+        ("no-latent", "The latent's width does not count."),
+        (
+            "latent-three-times",
+            "The latent's width counts three times: scores and averages \
+                                take it once each.",
+        ),
+        (
+            "naive",
+            "The latent counts as the keys and values that would be made from it: it \
+                   is looked at as it is.",
+        ),
+    ]),
+    dial(&[
+        ("turned-twice", "The turned key counts twice: no value has it."),
+        ("no-turned-key", "The turned key does not count: scores take it."),
+        (
+            "turned-once-for-all",
+            "The turned key counts once for all heads: every head looks \
+                                 at it.",
+        ),
+    ]),
+];
+
+fn pair_by(m: &Mechanism, set: &[usize]) -> Answer {
+    numbers(match *m {
+        Mechanism::Shared { heads, kv_heads, qk_dim, v_dim } => {
+            let times =
+                [heads, kv_heads, 1, heads / kv_heads, heads + kv_heads][set[0]];
+            let both = qk_dim + v_dim;
+            let of = [
+                both,
+                qk_dim,
+                v_dim,
+                2 * qk_dim,
+                2 * v_dim,
+                both + qk_dim,
+                qk_dim * v_dim,
+                2 * both,
+            ];
+            times * of[set[1]]
+        }
+        Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
+            let times = [heads, 1, 2 * heads][set[2]];
+            let made = nope_dim + v_dim;
+            let latent = [2 * lora_rank, lora_rank, 0, 3 * lora_rank, made][set[3]];
+            let turned = [rope_dim, 2 * rope_dim, 0, 0][set[4]];
+            times * (latent + turned) + if set[4] == 3 { rope_dim } else { 0 }
+        }
+    })
+}
+
 fn pair() -> Exercise<Mechanism> {
     Exercise::implement("pair", some_mechanism, |m| numbers(m.pair()))
+        .dials(OF_PAIR, pair_by)
         .mistake("kv-heads", |m| {
             if_shared(m, |[_, g, k, v]| g * (k + v), |m| numbers(m.pair()))
         })
@@ -265,10 +463,89 @@ impl Windowed {
     }
 }
 
+/// What layers without a window keep, what those with one keep, and how many there are.
+const OF_CACHED_TOKENS: &[Dial] = &[
+    dial(&[
+        (
+            "full-layers-by-window",
+            "Layers without a window keep no more than a window for \
+                                   you: they keep everything.",
+        ),
+        ("no-full-layers", "Layers without a window do not count for you."),
+        (
+            "full-layers-one-more",
+            "Layers without a window keep one token more for you.",
+        ),
+    ]),
+    dial(&[
+        ("no-window", "Layers with a window keep everything for you."),
+        (
+            "always-full",
+            "Layers with a window always keep a whole window for you: a shorter \
+                         text fills less.",
+        ),
+        (
+            "the-larger",
+            "Layers with a window keep the larger of window and text for you: it \
+                        is the smaller.",
+        ),
+        ("one-more", "A window has one token more for you."),
+        ("one-less", "A window has one token less for you."),
+        (
+            "what-is-left",
+            "Layers with a window keep what lies before the window for you.",
+        ),
+        ("no-sliding-layers", "Layers with a window do not count for you."),
+    ]),
+    dial(&[
+        ("all-layers-full", "Layers with a window count among those without as well."),
+        (
+            "counts-swapped",
+            "As many layers have a window for you as have none, and the \
+                            reverse.",
+        ),
+        ("one-of-each", "One layer of each kind counts for you."),
+    ]),
+    dial(&[
+        ("one-window-for-all", "All layers with a window count once for you."),
+        ("all-layers-slide", "All layers have the window for you."),
+    ]),
+    dial(&[("no-window-no-tokens", "A model without a window keeps nothing for you.")]),
+];
+
+fn cached_by(w: &Windowed, set: &[usize]) -> Answer {
+    let n = w.context;
+    let none = Window { tokens: 0, layers: 0 };
+    let Window { tokens, layers } = w.model.window.unwrap_or(none);
+    let full = w.model.layers - layers;
+    let each = [n, if layers > 0 { n.min(tokens) } else { n }, 0, n + 1][set[0]];
+    let sliding = [
+        n.min(tokens),
+        n,
+        tokens,
+        n.max(tokens),
+        n.min(tokens + 1),
+        n.min(tokens.saturating_sub(1)),
+        n.saturating_sub(tokens),
+        0,
+    ][set[1]];
+    let fulls = [full, w.model.layers, layers, u64::from(full > 0)][set[2]];
+    let slides = match (set[2], set[3]) {
+        (2, 0) => full,
+        (3, 0) | (_, 1) => u64::from(layers > 0),
+        (_, 2) => w.model.layers,
+        _ => layers,
+    };
+    let found =
+        if set[4] == 1 && layers == 0 { 0 } else { fulls * each + slides * sliding };
+    Answer::of("tokens", found as usize)
+}
+
 fn cached_tokens() -> Exercise<Windowed> {
     Exercise::implement("cached-tokens", Windowed::draw, |w| {
         Answer::of("tokens", w.model.cached_tokens(w.context) as usize)
     })
+    .dials(OF_CACHED_TOKENS, cached_by)
     .mistake("no-window", |w| w.wrong(|[full, slides, _, n]| (full + slides) * n))
     .hidden_by(|| Windowed::of(2, 2, 8, 5))
     .mistake("everywhere", |w| {
@@ -342,6 +619,113 @@ impl Routed {
     }
 }
 
+/// The share that one token misses, how often it is multiplied, and what it is a share of.
+const OF_TOUCHED: &[Dial] = &[
+    dial(&[
+        ("one-chosen", "A token chooses one expert for you: it chooses `chosen`."),
+        (
+            "share-that-is-hit",
+            "You go on with the share that a token hits: what is raised is \
+                               the share that it misses.",
+        ),
+        ("upside-down", "Your share is experts / chosen: it is chosen / experts."),
+        ("one-expert-less", "Your share is one of experts - 1: it is one of all."),
+        (
+            "whole-numbers",
+            "Your share is a division of whole numbers, which is 0 unless all \
+                           are chosen.",
+        ),
+        ("one-chosen-less", "A token chooses one expert less for you."),
+    ]),
+    dial(&[
+        ("one-token", "One token counts for you: there are `tokens` of them."),
+        ("one-token-less", "One token less counts for you."),
+        ("one-token-more", "One token more counts for you."),
+        (
+            "times-for-power",
+            "The share is multiplied by the tokens, and not raised to \
+                             them.",
+        ),
+        (
+            "over-for-power",
+            "The share is divided by the tokens, and not raised to them.",
+        ),
+        (
+            "tokens-times-chosen",
+            "The share is raised to tokens · chosen: one factor for each \
+                                 token.",
+        ),
+        (
+            "power-of-chosen",
+            "The share is raised to the number of chosen experts: one factor \
+                             for each token.",
+        ),
+        ("e-for-power", "The share is approximated by e to the minus tokens · share."),
+    ]),
+    dial(&[
+        ("the-missed", "What you give is how many experts are missed by all."),
+        (
+            "a-share",
+            "What you give is a share of the experts, and not how many they are.",
+        ),
+        (
+            "times-chosen",
+            "The share is multiplied by the chosen experts, and not by all.",
+        ),
+        (
+            "times-tokens",
+            "The share is multiplied by the tokens, and not by the experts.",
+        ),
+        ("rounded", "What you give is a whole number: it is an expectation."),
+        ("rounded-up", "What you give is rounded up: it is an expectation."),
+        ("rounded-down", "What you give is rounded down: it is an expectation."),
+    ]),
+    dial(&[(
+        "none-to-divide-by",
+        "Where there are no experts, it is 0/0, NaN: none are \
+                                  touched.",
+    )]),
+];
+
+fn touched_by(r: &Routed, set: &[usize]) -> Answer {
+    let [e, k, b] = [r.experts, r.chosen, r.tokens].map(|count| count as f64);
+    if r.experts == 0 {
+        return Answer::of("experts", [0.0, f32::NAN][set[3]]);
+    }
+    let missed = [
+        1.0 - k / e,
+        1.0 - 1.0 / e,
+        k / e,
+        1.0 - e / k,
+        1.0 - k / (e - 1.0),
+        1.0 - (r.chosen / r.experts) as f64,
+        1.0 - (k - 1.0) / e,
+    ][set[0]];
+    let by_all = match set[1] {
+        0 => missed.powf(b),
+        1 => missed,
+        2 => missed.powf(b - 1.0),
+        3 => missed.powf(b + 1.0),
+        4 => missed * b,
+        5 => missed / b,
+        6 => missed.powf(b * k),
+        7 => missed.powf(k),
+        _ => (-b * (1.0 - missed)).exp(),
+    };
+    let share = 1.0 - by_all;
+    let experts = [
+        e * share,
+        e * by_all,
+        share,
+        k * share,
+        b * share,
+        (e * share).round(),
+        (e * share).ceil(),
+        (e * share).floor(),
+    ][set[2]];
+    Answer::of("experts", experts as f32)
+}
+
 fn touched_exercise() -> Exercise<Routed> {
     fn one_token() -> Routed {
         Routed { experts: 8, chosen: 2, tokens: 1 }
@@ -349,6 +733,7 @@ fn touched_exercise() -> Exercise<Routed> {
     Exercise::implement("touched", Routed::draw, |r| {
         Answer::of("experts", touched(r.experts, r.chosen, r.tokens) as f32)
     })
+    .dials(OF_TOUCHED, touched_by)
     .mistake("no-overlap", |r| r.wrong(|_, k, b| k * b))
     .hidden_by(one_token)
     .mistake("no-overlap-till-all", |r| r.wrong(|e, k, b| e.min(k * b)))
@@ -507,11 +892,160 @@ fn multiply_adds(a: &Asked) -> f64 {
     a.batch() * (a.passed() + a.pairs())
 }
 
+/// What is read, by which bytes, and what is computed.
+const OF_STEP: &[Dial] = &[
+    dial(&[
+        (
+            "experts-of-one",
+            "The weights read are those that one token passes: a batch needs \
+                            those of all its tokens.",
+        ),
+        ("all-experts", "All experts are read for you: only those that are needed."),
+        (
+            "weights-for-each",
+            "The weights are read once for each sequence for you: once for \
+                              all.",
+        ),
+        ("no-weights", "The weights do not count among the bytes for you."),
+        (
+            "the-table-read",
+            "The table that tokens enter by is read for you: only its rows \
+                            are.",
+        ),
+        ("all-parameters", "All parameters are read for you."),
+    ]),
+    dial(&[
+        ("one-cache", "One cache is read for you: each sequence has its own."),
+        ("no-cache", "The caches are not read for you."),
+        ("cache-twice", "The caches are read twice for you."),
+        ("full-cache", "The caches are as long as if there were no window for you."),
+    ]),
+    dial(&[
+        (
+            "bytes-swapped",
+            "The bytes of a weight and of a number in the cache have changed \
+                           places.",
+        ),
+        ("weight-bytes-for-both", "The bytes of a weight count for the caches, too."),
+        (
+            "cache-bytes-for-both",
+            "The bytes of a number in the cache count for the weights, \
+                                  too.",
+        ),
+        ("numbers-for-bytes", "Numbers are counted, and not their bytes."),
+        ("two-bytes", "Every number has two bytes for you."),
+        (
+            "cache-numbers-for-bytes",
+            "Of the caches, numbers are counted, and not their \
+                                     bytes.",
+        ),
+        (
+            "weight-numbers-for-bytes",
+            "Of the weights, numbers are counted, and not their \
+                                      bytes.",
+        ),
+    ]),
+    dial(&[
+        (
+            "experts-of-the-others",
+            "A token passes the weights that the whole batch needs for \
+                                   you: it passes its own.",
+        ),
+        (
+            "all-experts-passed",
+            "A token passes all experts for you: it passes those it \
+                                chose.",
+        ),
+        (
+            "weights-computed-once",
+            "The weights are passed once for you: by each sequence.",
+        ),
+        ("nothing-passed", "The weights do not count among the multiply-adds for you."),
+        (
+            "the-table-too",
+            "The table that tokens enter by is passed for you: it is looked \
+                           up.",
+        ),
+    ]),
+    dial(&[
+        ("looked-at-once", "One sequence looks back for you: each does."),
+        ("nothing-looked-at", "Looking back does not count for you."),
+        ("past-the-window", "Tokens look back past the window for you."),
+        (
+            "caches-for-pairs",
+            "Looking back costs as much as a cache holds for you: every \
+                              query head looks for itself.",
+        ),
+        ("one-layer", "One layer looks back for you."),
+        ("looked-at-twice", "Looking back counts twice for you."),
+    ]),
+    dial(&[
+        ("operations", "You count operations: a multiply-add is one."),
+        ("arithmetic-of-one", "The multiply-adds are those of one sequence."),
+        ("halved", "The multiply-adds are halved."),
+    ]),
+];
+
+fn step_by(a: &Asked, set: &[usize]) -> Answer {
+    let Asked { model, setting } = a;
+    let (batch, bytes) = (a.batch(), [a.weight_bytes(), setting.cache_bytes]);
+    let all = a.read(model.feed_forward.experts as f64);
+    let read = [
+        a.needed(),
+        a.passed(),
+        all,
+        batch * a.needed(),
+        0.0,
+        a.needed() + a.table(),
+        model.parameters(),
+    ][set[0]];
+    let whole = Model { window: None, ..model.clone() };
+    let caches = [
+        batch * a.cache(),
+        a.cache(),
+        0.0,
+        2.0 * batch * a.cache(),
+        batch * whole.cache(setting.context),
+    ][set[1]];
+    let [weight_bytes, cache_bytes] = [
+        bytes,
+        [bytes[1], bytes[0]],
+        [bytes[0]; 2],
+        [bytes[1]; 2],
+        [1.0; 2],
+        [2.0; 2],
+        [bytes[0], 1.0],
+        [1.0, bytes[1]],
+    ][set[2]];
+    let passed = [
+        batch * a.passed(),
+        batch * a.needed(),
+        batch * all,
+        a.passed(),
+        0.0,
+        batch * (a.passed() + a.table()),
+    ][set[3]];
+    let each = model.mechanism.pair() as f64;
+    let tokens = (model.layers * setting.context) as f64;
+    let pairs = [
+        batch * a.pairs(),
+        a.pairs(),
+        0.0,
+        batch * tokens * each,
+        batch * a.cache(),
+        batch * setting.context as f64 * each,
+        2.0 * batch * a.pairs(),
+    ][set[4]];
+    let times = [1.0, 2.0, 1.0 / batch, 0.5][set[5]];
+    step_of(read * weight_bytes + caches * cache_bytes, (passed + pairs) * times)
+}
+
 fn step() -> Exercise<Asked> {
     Exercise::implement("step", Asked::draw, |a| {
         let Step { bytes, multiply_adds } = a.model.step(&a.setting);
         step_of(bytes, multiply_adds)
     })
+    .dials(OF_STEP, step_by)
     .mistake("weights-for-each", |a| {
         step_of(bytes_with(a, a.batch() * a.needed()), multiply_adds(a))
     })
@@ -605,10 +1139,124 @@ impl Roofed {
     }
 }
 
+/// How long reading takes, how long computing, and what becomes of both.
+const OF_SECONDS: &[Dial] = &[
+    dial(&[
+        ("times-bandwidth", "Bytes are multiplied by the bandwidth, and not divided."),
+        (
+            "reading-upside-down",
+            "Reading is bandwidth over bytes: the quotient is upside \
+                                 down.",
+        ),
+        (
+            "reading-by-flops",
+            "Bytes are divided by the operations per second: the bandwidth \
+                              says how fast they come.",
+        ),
+        ("reading-twice", "Bytes are read twice for you."),
+        ("reading-in-bits", "Bytes count as bits for you, eight times as many."),
+        (
+            "multiply-adds-read",
+            "Multiply-adds are divided by the bandwidth, and not bytes.",
+        ),
+    ]),
+    dial(&[
+        ("one-operation", "A multiply-add is one operation for you: it is two."),
+        (
+            "computing-upside-down",
+            "Computing is the operations per second over the \
+                                   operations: the quotient is upside down.",
+        ),
+        (
+            "computing-by-bandwidth",
+            "Operations are divided by the bandwidth: `flops` says how \
+                                    fast they go.",
+        ),
+        ("four-operations", "A multiply-add is four operations for you: it is two."),
+        (
+            "half-an-operation",
+            "A multiply-add is half an operation for you: it is two.",
+        ),
+        (
+            "times-flops",
+            "Operations are multiplied by the operations per second, and not \
+                         divided.",
+        ),
+        (
+            "bytes-computed",
+            "Bytes are divided by the operations per second, and not \
+                            operations.",
+        ),
+        ("three-operations", "A multiply-add is three operations for you: it is two."),
+    ]),
+    dial(&[
+        (
+            "one-after-the-other",
+            "Reading and computing are added up: they go on at the same \
+                                 time.",
+        ),
+        ("the-shorter", "The shorter of the two decides for you: it is the longer."),
+        ("reading-alone", "Only reading counts for you."),
+        ("computing-alone", "Only computing counts for you."),
+        ("mean-of-both", "You give the mean of the two: the longer decides."),
+        ("difference", "You give the difference of the two: the longer decides."),
+        ("product", "You give the product of the two: the longer decides."),
+        (
+            "root-of-squares",
+            "You give the root of the sum of squares: the longer decides.",
+        ),
+        ("quotient", "You give the quotient of the two: the longer decides."),
+        ("milliseconds", "You give milliseconds: seconds are asked for."),
+        ("twice-as-long", "You give twice the longer of the two."),
+    ]),
+];
+
+fn seconds_by(r: &Roofed, set: &[usize]) -> Answer {
+    let Step { bytes, multiply_adds } = r.step;
+    let (bandwidth, flops) = (r.machine.bandwidth, r.machine.flops);
+    let reading = [
+        bytes / bandwidth,
+        bytes * bandwidth,
+        bandwidth / bytes,
+        bytes / flops,
+        2.0 * bytes / bandwidth,
+        8.0 * bytes / bandwidth,
+        multiply_adds / bandwidth,
+    ][set[0]];
+    let computing = [
+        2.0 * multiply_adds / flops,
+        multiply_adds / flops,
+        flops / (2.0 * multiply_adds),
+        2.0 * multiply_adds / bandwidth,
+        4.0 * multiply_adds / flops,
+        0.5 * multiply_adds / flops,
+        2.0 * multiply_adds * flops,
+        bytes / flops,
+        3.0 * multiply_adds / flops,
+    ][set[1]];
+    let longer = reading.max(computing);
+    let seconds = [
+        longer,
+        reading + computing,
+        reading.min(computing),
+        reading,
+        computing,
+        f64::midpoint(reading, computing),
+        (reading - computing).abs(),
+        reading * computing,
+        reading.hypot(computing),
+        reading / computing,
+        1e3 * longer,
+        2.0 * longer,
+    ][set[2]];
+    Answer::of("seconds", seconds as f32)
+}
+
 fn seconds() -> Exercise<Roofed> {
     Exercise::implement("seconds", Roofed::draw, |r| {
         Answer::of("seconds", r.machine.seconds(r.step) as f32)
     })
+    .dials(OF_SECONDS, seconds_by)
     .step("reading", |r| ((r.step.bytes / r.machine.bandwidth) as f32).into())
     .step("computing", |r| {
         ((2.0 * r.step.multiply_adds / r.machine.flops) as f32).into()

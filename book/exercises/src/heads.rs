@@ -1,0 +1,490 @@
+//! Attention in heads, and the slips that people make in it: one at a time, or two at
+//! once. An exercise that says what its heads look at is told of all of them.
+
+use nalgebra::DMatrix;
+
+use crate::{
+    answer::{side_by_side, under_one_another},
+    mask::Sees,
+    shares::{Shares, shares},
+};
+
+/// Heads beside each other, as a chapter's function gets them.
+#[derive(Debug, Clone)]
+pub struct Headed {
+    /// (queries, heads · width).
+    pub q: DMatrix<f32>,
+    /// (keys, `kv_heads` · width).
+    pub k: DMatrix<f32>,
+    /// (keys, `kv_heads` · width of a value).
+    pub v: DMatrix<f32>,
+    /// Query heads.
+    pub heads: usize,
+    /// Heads of keys and values, which divide the query heads.
+    pub kv_heads: usize,
+    /// What the mask lets through.
+    pub sees: Sees,
+}
+
+/// What the heads find.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// (queries, heads · width of a value).
+    pub context: DMatrix<f32>,
+    /// Of each head: (queries, keys).
+    pub weights: Vec<DMatrix<f32>>,
+}
+
+/// How attention is computed, step by step. The default is right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Way {
+    pub(crate) roles: Roles,
+    pub(crate) queries: Cut,
+    pub(crate) keys: Cut,
+    pub(crate) values: Cut,
+    pub(crate) scale: Scale,
+    pub(crate) seen: Seen,
+    pub(crate) shares: Shares,
+    pub(crate) mix: Mix,
+    pub(crate) place: Place,
+    pub(crate) maps: Maps,
+}
+
+/// Who asks, who is asked, and what is averaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Roles {
+    #[default]
+    AsGiven,
+    KeysAndValuesSwapped,
+    QueriesAndKeysSwapped,
+    ValuesAsKeys,
+    KeysAsValues,
+    QueriesAsKeys,
+    KeysAsQueries,
+}
+
+/// The columns that a head takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Cut {
+    #[default]
+    Own,
+    First,
+    Last,
+    Reversed,
+    Next,
+    /// By the number of the query head, as far as there are so many.
+    ByHead,
+    /// By the remainder instead of the quotient.
+    InTurns,
+    /// By the remainder of the group's size.
+    BySize,
+    /// By the number of the group.
+    ByGroup,
+    /// Each head begins one column after the one before it.
+    OneColumnOn,
+    /// Every so many columns.
+    DealtOut,
+}
+
+/// What the scores are multiplied by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Scale {
+    #[default]
+    OverRoot,
+    Unscaled,
+    OverWidth,
+    TimesRoot,
+    OverRootOfLayer,
+    OverRootOfHeads,
+    OverRootOfValues,
+    OverRootOfKeys,
+    OverRootOfQueries,
+    OverRootOfKeysToo,
+    OverRootOfValuesToo,
+    OverRootRounded,
+    Negative,
+}
+
+/// What the queries see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Seen {
+    #[default]
+    Masked,
+    Everything,
+    AlwaysCausal,
+    OffsetForgotten,
+    AllowedForgotten,
+    CausalForgotten,
+    OffsetAndAllowedForgotten,
+    OneFuture,
+    NotItself,
+    OffsetOneLess,
+    OffsetTwice,
+    OffsetAlone,
+    Turned,
+    TrueHides,
+    Past,
+    FirstHeadAlone,
+    FirstRowForAll,
+    LastRowForAll,
+    AfterSoftmax,
+    InTheAverageAlone,
+    Zeros,
+    Finite,
+    NotNumbers,
+}
+
+/// How values are averaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Mix {
+    #[default]
+    Weighted,
+    ByColumns,
+    Leaking,
+    Mean,
+    Largest,
+}
+
+/// Where a head's answer goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    #[default]
+    Own,
+    Reversed,
+    First,
+    ByGroup,
+    OneColumnOn,
+    ByKeyWidth,
+    InTurns,
+    LastLeftOut,
+    FirstLeftOut,
+    Added,
+    Averaged,
+    Stacked,
+}
+
+/// Which maps are given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Maps {
+    #[default]
+    Own,
+    Reversed,
+    LastMissing,
+    FirstMissing,
+    FirstForAll,
+    LastForAll,
+    Mean,
+    Transposed,
+    Scores,
+    ScoresUnmasked,
+    Unmasked,
+    OneForEachGroup,
+    None,
+}
+
+/// One head on its way.
+struct Head {
+    scores: DMatrix<f32>,
+    values: DMatrix<f32>,
+    /// (queries, keys).
+    seen: DMatrix<bool>,
+}
+
+impl Headed {
+    /// What the heads find that way; nothing where the sizes do not fit it.
+    pub(crate) fn found(&self, way: &Way) -> Option<Found> {
+        let given = self.in_roles(way.roles)?;
+        let heads: Vec<Head> =
+            (0..self.heads).map(|h| given.head(h, way)).collect::<Option<_>>()?;
+        let weights = weights(&heads, way);
+        let outputs: Vec<DMatrix<f32>> = heads
+            .iter()
+            .zip(&weights)
+            .map(|(head, weights)| mixed(weights, head, way.mix))
+            .collect::<Option<_>>()?;
+        let context = given.placed(&outputs, way.place)?;
+        let weights = given.maps(&heads, weights, way);
+        Some(Found { context, weights })
+    }
+
+    fn in_roles(&self, roles: Roles) -> Option<Headed> {
+        let Headed { q, k, v, .. } = self;
+        let [q, k, v] = match roles {
+            Roles::AsGiven => [q, k, v],
+            Roles::KeysAndValuesSwapped => [q, v, k],
+            Roles::QueriesAndKeysSwapped => [k, q, v],
+            Roles::ValuesAsKeys => [q, v, v],
+            Roles::KeysAsValues => [q, k, k],
+            Roles::QueriesAsKeys => [q, q, v],
+            Roles::KeysAsQueries => [k, k, v],
+        };
+        let fits = |of: &DMatrix<f32>, heads: usize| of.ncols().is_multiple_of(heads);
+        let divided = fits(q, self.heads) && fits(k, self.kv_heads);
+        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
+        let given = Headed { q, k, v, sees: self.sees.clone(), ..*self };
+        let pairs = given.k.nrows() == given.v.nrows()
+            && given.sees.fits(given.q.nrows(), given.k.nrows());
+        (divided && pairs && given.d_k() == given.k.ncols() / self.kv_heads)
+            .then_some(given)
+    }
+
+    fn d_k(&self) -> usize {
+        self.q.ncols() / self.heads
+    }
+
+    fn d_v(&self) -> usize {
+        self.v.ncols() / self.kv_heads
+    }
+
+    fn head(&self, h: usize, way: &Way) -> Option<Head> {
+        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let g = h / (heads / kv_heads);
+        let own =
+            |cut: Cut, own, all| Chosen { cut, own, all, h, g, size: heads / kv_heads };
+        let q = own(way.queries, h, heads).columns(&self.q)?;
+        let k = own(way.keys, g, kv_heads).columns(&self.k)?;
+        let values = own(way.values, g, kv_heads).columns(&self.v)?;
+        let scores = q * self.factor(way.scale) * k.transpose();
+        let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
+            self.seen(way.seen, h, query, key)
+        });
+        Some(Head { scores, values, seen })
+    }
+
+    fn factor(&self, scale: Scale) -> f32 {
+        let root = (self.d_k() as f32).sqrt();
+        let over_root = |size: usize| 1.0 / (size as f32).sqrt();
+        match scale {
+            Scale::OverRoot => 1.0 / root,
+            Scale::Unscaled => 1.0,
+            Scale::OverWidth => 1.0 / root.powi(2),
+            Scale::TimesRoot => root,
+            Scale::OverRootOfLayer => over_root(self.q.ncols()),
+            Scale::OverRootOfHeads => over_root(self.heads),
+            Scale::OverRootOfValues => over_root(self.d_v()),
+            Scale::OverRootOfKeys => over_root(self.k.nrows()),
+            Scale::OverRootOfQueries => over_root(self.q.nrows()),
+            Scale::OverRootOfKeysToo => over_root(self.k.nrows()) / root,
+            Scale::OverRootOfValuesToo => over_root(self.d_v()) / root,
+            Scale::OverRootRounded => 1.0 / root.floor(),
+            Scale::Negative => -1.0 / root,
+        }
+    }
+
+    /// Whether the query sees the key, or is thought to.
+    fn seen(&self, how: Seen, h: usize, query: usize, key: usize) -> bool {
+        let right = self.sees.sees(query, key);
+        let moved = |causal: &dyn Fn(usize) -> bool| match self.sees {
+            Sees::UpTo { offset } => causal(offset),
+            Sees::Everything | Sees::Pairs(_) => right,
+        };
+        let allowed = matches!(self.sees, Sees::Pairs(_));
+        match how {
+            Seen::Everything => true,
+            Seen::Masked
+            | Seen::AfterSoftmax
+            | Seen::InTheAverageAlone
+            | Seen::Zeros
+            | Seen::Finite
+            | Seen::NotNumbers => right,
+            Seen::AlwaysCausal => key <= query,
+            Seen::OffsetForgotten => moved(&|_| key <= query),
+            Seen::AllowedForgotten => right || allowed,
+            Seen::CausalForgotten => moved(&|_| true),
+            Seen::OffsetAndAllowedForgotten => allowed || moved(&|_| key <= query),
+            Seen::OneFuture => moved(&|offset| key <= query + offset + 1),
+            Seen::NotItself => moved(&|offset| key < query + offset),
+            Seen::OffsetOneLess => {
+                moved(&|offset| key <= query + offset.saturating_sub(1))
+            }
+            Seen::OffsetTwice => moved(&|offset| key <= query + 2 * offset),
+            Seen::OffsetAlone => moved(&|offset| key <= offset),
+            Seen::Turned => match self.sees {
+                Sees::UpTo { offset } => query <= key + offset,
+                _ => self.sees.sees(key, query),
+            },
+            Seen::TrueHides => right != allowed,
+            Seen::Past => moved(&|offset| key >= query + offset),
+            Seen::FirstHeadAlone => h > 0 || right,
+            Seen::FirstRowForAll => self.sees.sees(0, key),
+            Seen::LastRowForAll => self.sees.sees(self.q.nrows() - 1, key),
+        }
+    }
+
+    /// The heads' answers as one matrix.
+    fn placed(&self, outputs: &[DMatrix<f32>], place: Place) -> Option<DMatrix<f32>> {
+        let (heads, rows) = (outputs.len(), outputs[0].nrows());
+        let (d_k, d_v) = (self.d_k(), outputs[0].ncols());
+        let sum = || outputs.iter().sum::<DMatrix<f32>>();
+        let start = |h: usize| match place {
+            Place::Reversed => Some((heads - 1 - h) * d_v),
+            Place::First => Some(0),
+            Place::ByGroup => Some(h / (heads / self.kv_heads) * d_v),
+            Place::OneColumnOn => Some(h),
+            Place::ByKeyWidth => Some(h * d_k),
+            Place::LastLeftOut if h + 1 == heads => None,
+            Place::FirstLeftOut if h == 0 => None,
+            _ => Some(h * d_v),
+        };
+        match place {
+            Place::Added => return Some(sum()),
+            Place::Averaged => return Some(sum() / heads as f32),
+            Place::Stacked => return Some(under_one_another(outputs)),
+            Place::InTurns => {
+                return Some(DMatrix::from_fn(rows, heads * d_v, |i, j| {
+                    outputs[j % heads][(i, j / heads)]
+                }));
+            }
+            _ => {}
+        }
+        let mut context = DMatrix::zeros(rows, heads * d_v);
+        for (h, output) in outputs.iter().enumerate() {
+            let Some(start) = start(h) else { continue };
+            if start + d_v > context.ncols() {
+                return None;
+            }
+            context.columns_mut(start, d_v).copy_from(output);
+        }
+        Some(context)
+    }
+
+    /// What is given back beside the answers.
+    fn maps(
+        &self,
+        heads: &[Head],
+        mut weights: Vec<DMatrix<f32>>,
+        way: &Way,
+    ) -> Vec<DMatrix<f32>> {
+        let count = weights.len();
+        match way.maps {
+            Maps::Own => {}
+            Maps::Reversed => weights.reverse(),
+            Maps::LastMissing => weights.truncate(count - 1),
+            Maps::FirstMissing => drop(weights.remove(0)),
+            Maps::FirstForAll => weights = vec![weights[0].clone(); count],
+            Maps::LastForAll => weights = vec![weights[count - 1].clone(); count],
+            Maps::Mean => {
+                let mean = weights.iter().sum::<DMatrix<f32>>() / count as f32;
+                weights = vec![mean; count];
+            }
+            Maps::Transposed => {
+                weights = weights.iter().map(DMatrix::transpose).collect();
+            }
+            Maps::Scores => weights = heads.iter().map(Head::hidden).collect(),
+            Maps::ScoresUnmasked => {
+                weights = heads.iter().map(|head| head.scores.clone()).collect();
+            }
+            Maps::Unmasked => {
+                let all = heads.iter().map(|head| shares(&head.scores, way.shares));
+                weights = all.collect();
+            }
+            Maps::OneForEachGroup => {
+                weights = weights.into_iter().step_by(count / self.kv_heads).collect();
+            }
+            Maps::None => weights.clear(),
+        }
+        weights
+    }
+}
+
+/// Which columns of a matrix a head takes.
+struct Chosen {
+    cut: Cut,
+    /// The number of the right head, and how many there are.
+    own: usize,
+    all: usize,
+    h: usize,
+    g: usize,
+    size: usize,
+}
+
+impl Chosen {
+    fn columns(&self, of: &DMatrix<f32>) -> Option<DMatrix<f32>> {
+        let width = of.ncols() / self.all;
+        let start = |head: usize| (head < self.all).then(|| head * width);
+        let start = match self.cut {
+            Cut::Own => start(self.own),
+            Cut::First => Some(0),
+            Cut::Last => start(self.all - 1),
+            Cut::Reversed => start(self.all - 1 - self.own),
+            Cut::Next => start((self.own + 1) % self.all),
+            Cut::ByHead => start(self.h),
+            Cut::InTurns => start(self.h % self.all),
+            Cut::BySize => start(self.h % self.size),
+            Cut::ByGroup => start(self.g),
+            Cut::OneColumnOn => Some(self.own),
+            Cut::DealtOut => {
+                let columns = (0..width).map(|i| self.own + i * self.all);
+                return Some(of.select_columns(&columns.collect::<Vec<_>>()));
+            }
+        }?;
+        Some(of.columns(start, width).into_owned())
+    }
+}
+
+impl Head {
+    /// The scores, those of hidden keys at -inf.
+    fn hidden(&self) -> DMatrix<f32> {
+        self.hidden_with(f32::NEG_INFINITY)
+    }
+
+    fn hidden_with(&self, hidden: f32) -> DMatrix<f32> {
+        self.scores.zip_map(&self.seen, |score, seen| if seen { score } else { hidden })
+    }
+}
+
+fn weights(heads: &[Head], way: &Way) -> Vec<DMatrix<f32>> {
+    if way.shares == Shares::OverAllHeads {
+        let hidden: Vec<_> = heads.iter().map(Head::hidden).collect();
+        let all = shares(&side_by_side(&hidden), Shares::ByRows);
+        let keys = all.ncols() / heads.len();
+        let cut = |h: usize| all.columns(h * keys, keys).into_owned();
+        return (0..heads.len()).map(cut).collect();
+    }
+    let one = |head: &Head| match way.seen {
+        Seen::AfterSoftmax => {
+            let weights = shares(&head.scores, way.shares);
+            weights.zip_map(&head.seen, |w, seen| if seen { w } else { 0.0 })
+        }
+        Seen::InTheAverageAlone => shares(&head.scores, way.shares),
+        Seen::Zeros => shares(&head.hidden_with(0.0), way.shares),
+        Seen::Finite => shares(&head.hidden_with(-1e9), way.shares),
+        Seen::NotNumbers => shares(&head.hidden_with(f32::NAN), Shares::Unguarded),
+        _ => shares(&head.hidden(), way.shares),
+    };
+    heads.iter().map(one).collect()
+}
+
+/// The average of values, those left out that a query does not see.
+fn mixed(weights: &DMatrix<f32>, head: &Head, mix: Mix) -> Option<DMatrix<f32>> {
+    let values = &head.values;
+    let average = || {
+        let term = |query: usize, key: usize, column: usize| {
+            let seen = head.seen[(query, key)] || values[(key, column)].is_finite();
+            if seen { weights[(query, key)] * values[(key, column)] } else { 0.0 }
+        };
+        DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
+            (0..values.nrows()).map(|key| term(query, key, column)).sum()
+        })
+    };
+    match mix {
+        Mix::Weighted => Some(average()),
+        Mix::Leaking => Some(weights * values),
+        Mix::ByColumns => {
+            (weights.nrows() == values.nrows()).then(|| weights.tr_mul(values))
+        }
+        Mix::Mean => {
+            let mean = values.row_sum() / values.nrows() as f32;
+            Some(DMatrix::from_fn(weights.nrows(), values.ncols(), |_, j| mean[j]))
+        }
+        Mix::Largest => {
+            let largest = |query: usize| {
+                let row = weights.row(query);
+                (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]))
+            };
+            Some(DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
+                largest(query).map_or(0.0, |key| values[(key, column)])
+            }))
+        }
+    }
+}

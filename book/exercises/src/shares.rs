@@ -1,0 +1,114 @@
+//! Softmax, and what people take for it.
+
+use nalgebra::DMatrix;
+
+/// How scores become weights. The default is right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Shares {
+    #[default]
+    ByRows,
+    ByColumns,
+    OverAllHeads,
+    OverTheWholeMap,
+    Twice,
+    Missing,
+    NotDivided,
+    NotExponential,
+    NoMaximum,
+    NoMaximumGuarded,
+    FromZero,
+    OneMaximumForAll,
+    Unguarded,
+    EqualWhereHidden,
+    PowersOfTwo,
+    LargestIsOne,
+    OverKeys,
+}
+
+/// The weights that `how` makes of scores (queries, keys).
+pub(crate) fn shares(scores: &DMatrix<f32>, how: Shares) -> DMatrix<f32> {
+    let highest = |start: f32| scores.iter().copied().fold(start, f32::max);
+    match how {
+        Shares::ByRows | Shares::OverAllHeads => over_sums(&exps(scores), true),
+        Shares::ByColumns => shares(&scores.transpose(), Shares::ByRows).transpose(),
+        Shares::OverTheWholeMap => {
+            let exps = scores.map(|s| (s - highest(f32::MIN)).exp());
+            let sum = exps.sum();
+            exps.map(|e| if sum == 0.0 { 0.0 } else { e / sum })
+        }
+        Shares::Twice => shares(&shares(scores, Shares::ByRows), Shares::ByRows),
+        Shares::Missing => scores.clone(),
+        Shares::NotDivided => exps(scores),
+        Shares::NotExponential => over_sums(scores, false),
+        Shares::NoMaximum => over_sums(&scores.map(f32::exp), false),
+        Shares::NoMaximumGuarded => over_sums(&scores.map(f32::exp), true),
+        Shares::FromZero => over_sums(&exps_from(scores, 0.0), true),
+        Shares::OneMaximumForAll => {
+            over_sums(&scores.map(|s| (s - highest(f32::MIN)).exp()), true)
+        }
+        Shares::Unguarded => over_sums(&exps(scores), false),
+        Shares::EqualWhereHidden => {
+            let mut weights = shares(scores, Shares::ByRows);
+            for mut row in weights.row_iter_mut().filter(|row| row.sum() == 0.0) {
+                row.fill(1.0 / scores.ncols() as f32);
+            }
+            weights
+        }
+        Shares::PowersOfTwo => {
+            shares(&(scores * std::f32::consts::LN_2), Shares::ByRows)
+        }
+        Shares::LargestIsOne => {
+            let mut exps = exps(scores);
+            for mut row in exps.row_iter_mut() {
+                row.iter_mut().for_each(|e| *e = f32::from(u8::from(*e == 1.0)));
+            }
+            exps
+        }
+        Shares::OverKeys => exps(scores) / scores.ncols() as f32,
+    }
+}
+
+/// exp(score - maximum of its row).
+fn exps(scores: &DMatrix<f32>) -> DMatrix<f32> {
+    exps_from(scores, f32::MIN)
+}
+
+/// The same, where the search for the maximum begins at `start`.
+fn exps_from(scores: &DMatrix<f32>, start: f32) -> DMatrix<f32> {
+    let highest = |row: usize| scores.row(row).iter().copied().fold(start, f32::max);
+    let tops: Vec<f32> = (0..scores.nrows()).map(highest).collect();
+    DMatrix::from_fn(scores.nrows(), scores.ncols(), |row, key| {
+        (scores[(row, key)] - tops[row].min(f32::MAX)).exp()
+    })
+}
+
+/// Each row over its sum; where the sum is 0, zeros if `guarded`, and else NaN.
+fn over_sums(rows: &DMatrix<f32>, guarded: bool) -> DMatrix<f32> {
+    let sums: Vec<f32> = rows.row_iter().map(|row| row.sum()).collect();
+    DMatrix::from_fn(rows.nrows(), rows.ncols(), |row, key| match sums[row] {
+        0.0 if guarded => 0.0,
+        sum => rows[(row, key)] / sum,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shares, shares};
+    use nalgebra::dmatrix;
+
+    #[test]
+    fn rows_sum_to_one_or_are_empty() {
+        let hidden = f32::NEG_INFINITY;
+        let scores = dmatrix![250.0, 249.0; hidden, hidden; -250.0, hidden];
+        let weights = shares(&scores, Shares::ByRows);
+        let sums: Vec<f32> = weights.row_iter().map(|row| row.sum()).collect();
+        assert_eq!(sums, [1.0, 0.0, 1.0]);
+        assert!((weights[(0, 0)] / weights[(0, 1)] - 1.0_f32.exp()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn columns_sum_to_one_where_softmax_runs_down() {
+        let weights = shares(&dmatrix![1.0, 2.0; 3.0, 0.5], Shares::ByColumns);
+        assert!(weights.column_iter().all(|column| (column.sum() - 1.0).abs() < 1e-6));
+    }
+}
