@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use syllabus::Chapter;
+use syllabus::{Chapter, Heading};
 
 use crate::{course::Course, files};
 
@@ -30,22 +30,11 @@ pub(crate) fn heading(
     anchor: &str,
 ) -> Result<String> {
     let text = files::read(&file(course, chapter))?;
-    let headings = text.lines().filter(|line| line.starts_with('#'));
-    let words = headings.map(|line| line.trim_start_matches('#').trim());
-    let mut found = words.filter(|words| anchor_of(words) == anchor);
+    let mut found = Heading::all(&text).filter(|heading| heading.anchor == anchor);
     let found = found.next().with_context(|| {
         format!("the page of `{}` has no section `{anchor}`", chapter.name)
     })?;
-    Ok(plain(found))
-}
-
-fn anchor_of(heading: &str) -> String {
-    let letter = |c: char| match c {
-        c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
-        c if c.is_whitespace() => Some('-'),
-        _ => None,
-    };
-    heading.to_lowercase().chars().filter_map(letter).collect()
+    Ok(plain(&found.words))
 }
 
 /// The questions of a chapter's page.

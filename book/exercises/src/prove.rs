@@ -3,7 +3,7 @@
 use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use syllabus::{Chapter, Kind, verdict::Finding};
+use syllabus::{Chapter, Heading, Kind, verdict::Finding};
 
 use crate::{
     answer::{Answer, Tolerance, Value},
@@ -295,15 +295,5 @@ impl Task for Instead<'_> {
 fn anchors(page: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(page)
         .with_context(|| format!("cannot read the page {}", page.display()))?;
-    let headings = text.lines().filter(|line| line.starts_with('#'));
-    Ok(headings.map(|line| anchor(line.trim_start_matches('#'))).collect())
-}
-
-fn anchor(heading: &str) -> String {
-    let letter = |c: char| match c {
-        c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
-        c if c.is_whitespace() => Some('-'),
-        _ => None,
-    };
-    heading.trim().to_lowercase().chars().filter_map(letter).collect()
+    Ok(Heading::all(&text).map(|heading| heading.anchor).collect())
 }

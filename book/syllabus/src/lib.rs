@@ -5,6 +5,7 @@
 //! stand on it.
 
 mod exercise;
+mod heading;
 pub mod verdict;
 
 use std::{
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 pub use exercise::{Blank, Entries, Exercise, HINTS, Kind, Mistake};
+pub use heading::Heading;
 
 /// The file in a chapter's folder that makes it a part of the course.
 pub const FILE: &str = "course.toml";
