@@ -21,9 +21,11 @@ mod contract;
 mod file;
 mod program;
 mod refusals;
+mod spoilt;
 
 pub use close::assert_close;
 pub use contract::Contract;
 pub use file::File;
 pub use program::{Program, Ran, Reference, references, references_in};
 pub use safetensors::Dtype;
+pub use spoilt::{NOT_FINITE, assert_spoils_whoever_sees, spoilt};

@@ -30,11 +30,12 @@ pub(crate) fn heading(
     anchor: &str,
 ) -> Result<String> {
     let text = files::read(&file(course, chapter))?;
-    let mut found = Heading::all(&text).filter(|heading| heading.anchor == anchor);
-    let found = found.next().with_context(|| {
+    let mut headings = text.lines().filter_map(Heading::of);
+    let found = headings.find(|heading| heading.anchor() == anchor);
+    let found = found.with_context(|| {
         format!("the page of `{}` has no section `{anchor}`", chapter.name)
     })?;
-    Ok(plain(&found.words))
+    Ok(plain(found.words))
 }
 
 /// The questions of a chapter's page.

@@ -237,7 +237,8 @@ fn tell_mistakes(
             anstream::println!("{}", wrapped(&says(name), 2));
         }
     } else {
-        let text = "Several things at once, which together explain every case:";
+        let text = "Several things at once, which together explain every case, or one that comes to \
+             the same:";
         anstream::println!("{}", wrapped(text, 2));
         for (number, name) in mistakes.iter().enumerate() {
             anstream::println!(

@@ -100,6 +100,9 @@ pub(crate) enum Scale {
     OverRootOfKeys,
     OverRootOfQueries,
     OverRootOfKeysToo,
+    Halved,
+    Doubled,
+    OverRootCubed,
     OverRootOfValuesToo,
     OverRootRounded,
     Negative,
@@ -194,6 +197,11 @@ impl Headed {
     /// What the heads find that way; nothing where the sizes do not fit it.
     pub(crate) fn found(&self, way: &Way) -> Option<Found> {
         let given = self.in_roles(way.roles)?;
+        if way.seen == Seen::Turned
+            && !given.sees.fits(given.k.nrows(), given.q.nrows())
+        {
+            return None;
+        }
         let heads: Vec<Head> =
             (0..self.heads).map(|h| given.head(h, way)).collect::<Option<_>>()?;
         let weights = weights(&heads, way);
@@ -264,6 +272,9 @@ impl Headed {
             Scale::OverRootOfValues => over_root(self.d_v()),
             Scale::OverRootOfKeys => over_root(self.k.nrows()),
             Scale::OverRootOfQueries => over_root(self.q.nrows()),
+            Scale::Halved => 0.5 / root,
+            Scale::Doubled => 2.0 / root,
+            Scale::OverRootCubed => 1.0 / (root * root * root),
             Scale::OverRootOfKeysToo => over_root(self.k.nrows()) / root,
             Scale::OverRootOfValuesToo => over_root(self.d_v()) / root,
             Scale::OverRootRounded => 1.0 / root.floor(),
@@ -460,8 +471,10 @@ fn mixed(weights: &DMatrix<f32>, head: &Head, mix: Mix) -> Option<DMatrix<f32>> 
     let values = &head.values;
     let average = || {
         let term = |query: usize, key: usize, column: usize| {
-            let seen = head.seen[(query, key)] || values[(key, column)].is_finite();
-            if seen { weights[(query, key)] * values[(key, column)] } else { 0.0 }
+            let (weight, value) = (weights[(query, key)], values[(key, column)]);
+            // Left out is the value, not its weight: 0 times infinity is still NaN.
+            let seen = head.seen[(query, key)] || value.is_finite();
+            weight * if seen { value } else { 0.0 }
         };
         DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
             (0..values.nrows()).map(|key| term(query, key, column)).sum()

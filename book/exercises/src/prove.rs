@@ -295,5 +295,5 @@ impl Task for Instead<'_> {
 fn anchors(page: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(page)
         .with_context(|| format!("cannot read the page {}", page.display()))?;
-    Ok(Heading::all(&text).map(|heading| heading.anchor).collect())
+    Ok(text.lines().filter_map(Heading::of).map(Heading::anchor).collect())
 }

@@ -302,8 +302,7 @@ fn not_written(name: &str, parts: &[&Part]) -> Option<Said> {
         pairs.all(|(mine, right)| *mine == 0.0 || near(*mine, *right))
     };
     parts.iter().all(holds).then(|| {
-        let says =
-            format!("Where your `{name}` is wrong it is 0, as if nothing came there.");
+        let says = format!("Where your `{name}` is wrong it is 0.");
         Said::of(NOT_WRITTEN, says)
     })
 }

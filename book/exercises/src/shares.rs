@@ -23,6 +23,7 @@ pub(crate) enum Shares {
     PowersOfTwo,
     LargestIsOne,
     OverKeys,
+    ColumnsToo,
 }
 
 /// The weights that `how` makes of scores (queries, keys).
@@ -65,6 +66,10 @@ pub(crate) fn shares(scores: &DMatrix<f32>, how: Shares) -> DMatrix<f32> {
             exps
         }
         Shares::OverKeys => exps(scores) / scores.ncols() as f32,
+        Shares::ColumnsToo => {
+            let by_rows = shares(scores, Shares::ByRows);
+            over_sums(&by_rows.transpose(), true).transpose()
+        }
     }
 }
 

@@ -65,6 +65,21 @@ const OF_ATTENTION: &[Slip] = &[
          number of keys as well.",
     ),
     slip(
+        "halved",
+        |way| way.scale = Scale::Halved,
+        "Your rows are too flat: the scores are half of what they should be.",
+    ),
+    slip(
+        "doubled",
+        |way| way.scale = Scale::Doubled,
+        "Your rows are too sharp: the scores are twice what they should be.",
+    ),
+    slip(
+        "over-root-cubed",
+        |way| way.scale = Scale::OverRootCubed,
+        "Your rows are too flat: the scores are divided by √d_k three times.",
+    ),
+    slip(
         "over-root-of-values-too",
         |way| way.scale = Scale::OverRootOfValuesToo,
         "Your rows are too flat: the scores are divided by √d_k, and by the root of a \
@@ -287,6 +302,12 @@ const OF_ATTENTION: &[Slip] = &[
         "over-the-number-of-keys",
         |way| way.shares = Shares::OverKeys,
         "Your exponentials are divided by the number of keys, and not by their sum.",
+    ),
+    slip(
+        "columns-too",
+        |way| way.shares = Shares::ColumnsToo,
+        "Your columns sum to one, and your rows do not: after softmax, each column was \
+         divided by its sum as well.",
     ),
     slip(
         "values-by-columns",

@@ -3,7 +3,7 @@
 use crate::axis::{Ends, Frame, Margins, Scale, labels_height};
 use crate::canvas::{Anchor, Area, Canvas, Pen, SMALL, Type, at, width_of, wrap};
 use crate::legend::{Legend, Sample};
-use crate::{Axis, FigureError, Hue, Paint, Plot, Table};
+use crate::{Axis, FigureError, Hue, Paint, Plot, Spread, Table};
 
 /// One bar a category and series, from zero, with its value at its end. A value that is
 /// not a number has a dash for a bar.
@@ -21,6 +21,8 @@ struct Series {
     label: String,
     hue: Hue,
     values: Vec<f64>,
+    /// Of what was measured, one for each of `values`; else empty.
+    spreads: Vec<Spread>,
 }
 
 impl Bars {
@@ -62,7 +64,23 @@ impl Bars {
         values: impl IntoIterator<Item = f64>,
     ) -> Bars {
         let (label, values) = (label.to_owned(), values.into_iter().collect());
-        self.series.push(Series { label, hue, values });
+        self.series.push(Series { label, hue, values, spreads: Vec::new() });
+        self
+    }
+
+    /// Adds a bar to each category, as long as the median of what was measured, with a
+    /// line over its end that spans the middle half. The figure has to say where it was
+    /// measured: [`Figure::measured`](crate::Figure::measured).
+    #[must_use]
+    pub fn measured(
+        mut self,
+        label: &str,
+        hue: Hue,
+        spreads: impl IntoIterator<Item = Spread>,
+    ) -> Bars {
+        let spreads: Vec<Spread> = spreads.into_iter().collect();
+        let values = spreads.iter().map(|spread| spread.median).collect();
+        self.series.push(Series { label: label.to_owned(), hue, values, spreads });
         self
     }
 
@@ -121,10 +139,14 @@ impl Bars {
                 let (x, width) = (zero.min(end), (end - zero).abs());
                 let bar = Area { x, y: y + 1.0, width, height: BAR - 2.0 };
                 canvas.fill(bar, Paint::Hue(series.hue), 1.0)?;
+                let farthest = match series.spreads.get(category) {
+                    Some(spread) => paint_spread(canvas, frame, spread, y + BAR / 2.0)?,
+                    None => end,
+                };
                 let (x, anchor) = if value < 0.0 {
                     (end - 4.0, Anchor::End)
                 } else {
-                    (end + 4.0, Anchor::Start)
+                    (end.max(farthest) + 4.0, Anchor::Start)
                 };
                 let set = Type::new(SMALL, Paint::Ink, anchor).rimmed();
                 canvas.words(&self.axis.write(value), at(x, y + BAR / 2.0), set)?;
@@ -159,7 +181,34 @@ impl Bars {
     }
 }
 
+/// A level line from one end of the middle half to the other, with a stroke at either end,
+/// in ink with a rim of paper, so that it is seen on the bar and beside it. Gives how far it
+/// reaches to the right.
+fn paint_spread(
+    canvas: &Canvas,
+    frame: &Frame,
+    spread: &Spread,
+    y: f64,
+) -> Result<f64, FigureError> {
+    let ends = [frame.place_x(spread.low), frame.place_x(spread.high)];
+    let [Some(low), Some(high)] = ends else { return Ok(0.0) };
+    let half = BAR_END / 2.0;
+    let strokes = [
+        [at(low, y), at(high, y)],
+        [at(low, y - half), at(low, y + half)],
+        [at(high, y - half), at(high, y + half)],
+    ];
+    for pen in [Pen::new(Paint::Paper, 3.6), Pen::new(Paint::Ink, 1.2)] {
+        for stroke in strokes {
+            canvas.line(&stroke, pen)?;
+        }
+    }
+    Ok(high)
+}
+
 const BAR: f64 = 16.0;
+/// How long the stroke is at the end of a line of what was measured.
+const BAR_END: f64 = 6.0;
 const BETWEEN: f64 = 8.0;
 
 impl Plot for Bars {
@@ -179,6 +228,7 @@ impl Plot for Bars {
         legend.paint(canvas)?;
         let names = self.names(canvas.width());
         let values = || self.series.iter().flat_map(|s| s.values.iter().copied());
+        let farthest = || self.series.iter().flat_map(|s| &s.spreads).map(|s| s.high);
         let lines = names.iter().flatten().chain([&self.categories_label]);
         let longest = |words: &mut dyn Iterator<Item = f64>| words.fold(0.0, f64::max);
         let margins = Margins {
@@ -187,11 +237,16 @@ impl Plot for Bars {
             right: longest(&mut values().map(|v| width_of(&self.axis.write(v), SMALL)))
                 + 8.0,
         };
-        let x = self.axis.scale(values().chain([0.0]), Ends::Round)?;
+        let x =
+            self.axis.scale(values().chain(farthest()).chain([0.0]), Ends::Round)?;
         let y = Scale::categories(self.categories.len());
         let frame = Frame::draw(canvas, x, y, margins)?;
         self.paint_bars(canvas, &frame)?;
         self.paint_names(canvas, &frame, &names)
+    }
+
+    fn is_measured(&self) -> bool {
+        self.series.iter().any(|series| !series.spreads.is_empty())
     }
 
     fn table(&self) -> Table {
@@ -200,9 +255,12 @@ impl Plot for Bars {
             label => format!("{label} ({})", self.axis.label()),
         });
         let row = |(i, category): (usize, &String)| {
-            let values = self.series.iter().map(|s| s.values.get(i));
-            let cells =
-                values.map(|v| v.map(|&v| self.axis.write(v)).unwrap_or_default());
+            let cells = self.series.iter().map(|s| match s.spreads.get(i) {
+                Some(spread) => spread.write(&self.axis),
+                None => {
+                    s.values.get(i).map(|&v| self.axis.write(v)).unwrap_or_default()
+                }
+            });
             std::iter::once(category.clone()).chain(cells).collect()
         };
         Table {

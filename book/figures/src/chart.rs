@@ -5,7 +5,7 @@ use crate::canvas::{
     Anchor, Area, Canvas, LEADING, Pen, Point, SMALL, Type, at, shorten, width_of,
 };
 use crate::legend::{Legend, Sample};
-use crate::{Axis, FigureError, Hue, Paint, Plot, Table};
+use crate::{Axis, FigureError, Hue, Paint, Plot, Spread, Table};
 
 /// Series of points, as lines or on their own. Points without a place (NaN, infinities,
 /// outside a chosen range, not positive on a log axis) are left out; lines break there.
@@ -24,6 +24,8 @@ struct Series {
     hue: Hue,
     shape: Shape,
     points: Vec<(f64, f64)>,
+    /// Of what was measured, at the same places as `points`; else empty.
+    spreads: Vec<Spread>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +91,51 @@ impl Chart {
         points: impl IntoIterator<Item = (f64, f64)>,
     ) -> Chart {
         let (label, points) = (label.to_owned(), points.into_iter().collect());
-        self.series.push(Series { label, hue, shape, points });
+        self.series.push(Series { label, hue, shape, points, spreads: Vec::new() });
+        self
+    }
+
+    /// Adds a line through the medians of what was measured, each with a bar that spans
+    /// the middle half. The figure has to say where it was measured: [`Figure::measured`].
+    ///
+    /// [`Figure::measured`]: crate::Figure::measured
+    #[must_use]
+    pub fn measured(
+        self,
+        label: &str,
+        hue: Hue,
+        points: impl IntoIterator<Item = (f64, Spread)>,
+    ) -> Chart {
+        self.with_spreads(label, hue, Shape::Line, points)
+    }
+
+    /// As [`Chart::measured`], without the line.
+    #[must_use]
+    pub fn measured_points(
+        self,
+        label: &str,
+        hue: Hue,
+        points: impl IntoIterator<Item = (f64, Spread)>,
+    ) -> Chart {
+        self.with_spreads(label, hue, Shape::Scatter, points)
+    }
+
+    fn with_spreads(
+        mut self,
+        label: &str,
+        hue: Hue,
+        shape: Shape,
+        points: impl IntoIterator<Item = (f64, Spread)>,
+    ) -> Chart {
+        let (xs, spreads): (Vec<f64>, Vec<Spread>) = points.into_iter().unzip();
+        let points = xs.into_iter().zip(spreads.iter().map(|s| s.median)).collect();
+        self.series.push(Series {
+            label: label.to_owned(),
+            hue,
+            shape,
+            points,
+            spreads,
+        });
         self
     }
 
@@ -118,6 +164,8 @@ impl Chart {
             return Err(FigureError::NoData(self.y.label().to_owned()));
         }
         let points = || self.series.iter().flat_map(|s| &s.points).filter(|p| drawn(p));
+        let spreads = || self.series.iter().flat_map(|s| &s.spreads);
+        let ends_of_bars = || spreads().flat_map(|s| [s.low, s.high]);
         let rules = || self.rules.iter().map(|rule| rule.across);
         let rules_x =
             rules().filter_map(|r| if let Across::X(x) = r { Some(x) } else { None });
@@ -126,7 +174,8 @@ impl Chart {
         let lines_only = self.series.iter().all(|s| s.shape == Shape::Line);
         let ends = if lines_only { Ends::Data } else { Ends::Round };
         let x = self.x.scale(points().map(|p| p.0).chain(rules_x), ends)?;
-        let y = self.y.scale(points().map(|p| p.1).chain(rules_y), Ends::Round)?;
+        let ys = points().map(|p| p.1).chain(ends_of_bars()).chain(rules_y);
+        let y = self.y.scale(ys, Ends::Round)?;
         Ok((x, y))
     }
 
@@ -151,6 +200,7 @@ impl Chart {
 
     fn paint_series(&self, canvas: &Canvas, frame: &Frame) -> Result<(), FigureError> {
         for series in &self.series {
+            paint_spreads(canvas, frame, series)?;
             let places = series.points.iter().map(|&(x, y)| frame.place(x, y));
             match series.shape {
                 Shape::Line => {
@@ -265,6 +315,8 @@ const LEADER_GAP: f64 = 6.0;
 const RULE_GAP: f64 = 5.0;
 /// Lines with more points than this are drawn without markers.
 const FEW_POINTS: usize = 24;
+/// How wide the stroke is at the end of a bar of what was measured.
+const BAR_END: f64 = 6.0;
 /// Scatters with more points than this get smaller ones.
 const MANY_POINTS: usize = 150;
 
@@ -302,6 +354,10 @@ impl Plot for Chart {
         Ok(())
     }
 
+    fn is_measured(&self) -> bool {
+        self.series.iter().any(|series| !series.spreads.is_empty())
+    }
+
     fn table(&self) -> Table {
         if self.series.iter().all(Series::is_function) {
             self.wide()
@@ -325,6 +381,26 @@ fn paint_line(
     let few = places.len() <= FEW_POINTS;
     for &place in runs.iter().filter(|run| few || run.len() == 1).flatten() {
         canvas.marker(hue, place, MARKER)?;
+    }
+    Ok(())
+}
+
+/// An upright bar through each median, with a short level stroke at either end. One that is
+/// shorter than the marker on it hides behind it.
+fn paint_spreads(
+    canvas: &Canvas,
+    frame: &Frame,
+    series: &Series,
+) -> Result<(), FigureError> {
+    let pen = Pen::new(Paint::Hue(series.hue), 1.2);
+    for (&(x, _), spread) in series.points.iter().zip(&series.spreads) {
+        let ends = [frame.place(x, spread.low), frame.place(x, spread.high)];
+        let [Some(low), Some(high)] = ends else { continue };
+        canvas.line(&[low, high], pen)?;
+        for end in [low, high] {
+            let half = BAR_END / 2.0;
+            canvas.line(&[at(end.x - half, end.y), at(end.x + half, end.y)], pen)?;
+        }
     }
     Ok(())
 }
@@ -398,6 +474,14 @@ fn pushed(
 }
 
 impl Series {
+    /// The value of a point, in the words of a table.
+    fn write(&self, point: usize, axis: &Axis) -> String {
+        match self.spreads.get(point) {
+            Some(spread) => spread.write(axis),
+            None => axis.write(self.points[point].1),
+        }
+    }
+
     /// Whether it gives one y for an x.
     fn is_function(&self) -> bool {
         let mut xs: Vec<f64> = self.points.iter().map(|p| p.0).collect();
@@ -419,8 +503,8 @@ impl Chart {
         });
         let row = |&x: &f64| {
             let ys = self.series.iter().map(|s| {
-                let point = s.points.iter().find(|p| p.0 == x);
-                point.map(|p| self.y.write(p.1)).unwrap_or_default()
+                let point = s.points.iter().position(|p| p.0 == x);
+                point.map(|point| s.write(point, &self.y)).unwrap_or_default()
             });
             std::iter::once(self.x.write(x)).chain(ys).collect()
         };
@@ -432,11 +516,12 @@ impl Chart {
 
     /// A row for each point.
     fn long(&self) -> Table {
-        let row = |s: &Series, &(x, y): &(f64, f64)| {
-            vec![s.label.clone(), self.x.write(x), self.y.write(y)]
+        let row = |s: &Series, point: usize| {
+            let x = self.x.write(s.points[point].0);
+            vec![s.label.clone(), x, s.write(point, &self.y)]
         };
-        let rows =
-            self.series.iter().flat_map(|s| s.points.iter().map(move |p| row(s, p)));
+        let points = |s: &Series| 0..s.points.len();
+        let rows = self.series.iter().flat_map(|s| points(s).map(move |p| row(s, p)));
         Table {
             columns: ["series", self.x.label(), self.y.label()]
                 .map(str::to_owned)

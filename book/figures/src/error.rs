@@ -14,6 +14,12 @@ pub enum FigureError {
         /// `title`, `caption` or `alt`.
         part: &'static str,
     },
+    /// What was measured is drawn without the line that says where.
+    #[error(
+        "figure {0}: it draws what was measured and does not say where; draw it with \
+         `Figure::measured` and the line of its recording"
+    )]
+    Unmeasured(String),
     /// There is nothing to draw, or nothing that has a place on the axes.
     #[error("{0:?} has no data that can be drawn")]
     NoData(String),

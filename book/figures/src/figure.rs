@@ -2,7 +2,8 @@
 
 use crate::canvas::{Anchor, Area, Canvas, LEADING, TEXT, Type, at, wrap};
 use crate::disguise::TENTHS;
-use crate::{FigureError, Paint, Plot, Table, Words, svg};
+use crate::svg::{self, Metadata};
+use crate::{FigureError, Paint, Plot, Table, Words};
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
 
 /// A finished picture.
@@ -44,6 +45,37 @@ impl Figure {
         columns: usize,
         plots: &[&dyn Plot],
     ) -> Result<Figure, FigureError> {
+        if plots.iter().any(|plot| plot.is_measured()) {
+            return Err(FigureError::Unmeasured(name.to_owned()));
+        }
+        Figure::of(name, words, None, columns, plots)
+    }
+
+    /// As [`Figure::panels`], of what was measured. `measured` says where, when and with
+    /// what; the page shows it below the caption.
+    ///
+    /// # Errors
+    /// As for [`Figure::panels`], or when `measured` is empty.
+    pub fn measured(
+        name: &str,
+        words: Words,
+        measured: &str,
+        columns: usize,
+        plots: &[&dyn Plot],
+    ) -> Result<Figure, FigureError> {
+        if measured.trim().is_empty() {
+            return Err(FigureError::Unmeasured(name.to_owned()));
+        }
+        Figure::of(name, words, Some(measured.to_owned()), columns, plots)
+    }
+
+    fn of(
+        name: &str,
+        words: Words,
+        measured: Option<String>,
+        columns: usize,
+        plots: &[&dyn Plot],
+    ) -> Result<Figure, FigureError> {
         check(name, &words)?;
         if plots.is_empty() || !(1..=4).contains(&columns) {
             let (figure, plots) = (name.to_owned(), plots.len());
@@ -56,7 +88,9 @@ impl Figure {
         let drawing =
             svg::dress(&plotted).map_err(|e| FigureError::Drawing(e.into()))?;
         let size = (WIDTH, layout.height);
-        let svg = svg::document(name, words, combined_table(plots), size, &drawing)
+        let Words { title, caption, alt } = words;
+        let metadata = Metadata { caption, table: combined_table(plots), measured };
+        let svg = svg::document(name, &title, &alt, &metadata, size, &drawing)
             .map_err(|e| FigureError::Drawing(e.into()))?;
         Ok(Figure { name: name.to_owned(), svg })
     }

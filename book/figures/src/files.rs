@@ -215,7 +215,9 @@ fn same_metadata(old: &str, new: &str) -> bool {
     let parse = |json| serde_json::from_str::<Metadata>(json).ok();
     match (parse(old), parse(new)) {
         (Some(old), Some(new)) => {
-            old.caption == new.caption && same_table(&old.table, &new.table)
+            old.caption == new.caption
+                && old.measured == new.measured
+                && same_table(&old.table, &new.table)
         }
         _ => old == new,
     }

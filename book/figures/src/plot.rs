@@ -16,6 +16,12 @@ pub trait Plot {
     /// When its data cannot be drawn.
     fn paint(&self, canvas: &Canvas<'_>) -> Result<(), FigureError>;
 
+    /// Whether it draws what was measured. Then the figure has to say where:
+    /// [`Figure::measured`](crate::Figure::measured).
+    fn is_measured(&self) -> bool {
+        false
+    }
+
     /// Its data.
     fn table(&self) -> Table;
 }

@@ -2,7 +2,7 @@
 //! become pixels, neighbors with one style become one path, words are added.
 
 use crate::disguise::{DASHED, RIMMED, TENTHS};
-use crate::{Hue, Paint, Table, Words, theme};
+use crate::{Hue, Paint, Table, theme};
 use roxmltree::{Document, Node};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -12,18 +12,21 @@ use std::fmt::Write;
 pub(crate) struct Metadata {
     pub(crate) caption: String,
     pub(crate) table: Table,
+    /// Of what was measured: where, when and with what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) measured: Option<String>,
 }
 
 /// The finished file.
 pub(crate) fn document(
     name: &str,
-    words: Words,
-    table: Table,
+    title: &str,
+    alt: &str,
+    metadata: &Metadata,
     (width, height): (f64, f64),
     drawing: &str,
 ) -> Result<String, serde_json::Error> {
-    let Words { title, caption, alt } = words;
-    let metadata = serde_json::to_string(&Metadata { caption, table })?;
+    let metadata = serde_json::to_string(metadata)?;
     Ok(format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title {name}-desc" font-family="system-ui, sans-serif">
 <title id="{name}-title">{}</title>
@@ -32,8 +35,8 @@ pub(crate) fn document(
 <style>{}</style>
 {drawing}</svg>
 "#,
-        escape(&title),
-        escape(&alt),
+        escape(title),
+        escape(alt),
         escape(&metadata),
         theme::standalone_css(drawing),
     ))

@@ -87,7 +87,7 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
                 "all" => None,
                 _ => Some(request.input("layer")?),
             };
-            errors_of(layer, request.input("k")?)
+            errors_of(layer, request.input("r")?)
         }
         "flash::walk" => {
             let [queries, keys, step] =

@@ -1,56 +1,46 @@
-//! Headings of a page, and what a link to them ends in.
+//! Headings of the pages, to which exercises point.
 
-/// A heading in Markdown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heading {
-    /// As it is written, without `#` before it and `{#…}` behind it.
-    pub words: String,
-    /// What a link to it ends in: the author's `{#…}`, or what mdBook makes of the words.
-    pub anchor: String,
+/// A heading, taken apart.
+///
+/// ```
+/// use syllabus::Heading;
+///
+/// let plain = Heading::of("## Where people go wrong").unwrap();
+/// assert_eq!(plain.anchor(), "where-people-go-wrong");
+/// let named = Heading::of("### One hand: RoPE {#one-hand}").unwrap();
+/// assert_eq!((named.words, &*named.anchor()), ("One hand: RoPE", "one-hand"));
+/// assert_eq!(Heading::of("no heading"), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heading<'a> {
+    /// Its words, as on the page.
+    pub words: &'a str,
+    /// What `{#…}` behind the words says, if there is one.
+    id: Option<&'a str>,
 }
 
-impl Heading {
-    /// The headings of a page, from its top.
-    pub fn all(page: &str) -> impl Iterator<Item = Heading> {
-        page.lines().filter(|line| line.starts_with('#')).map(Heading::of)
+impl<'a> Heading<'a> {
+    /// From a line of Markdown, if it is one.
+    #[must_use]
+    pub fn of(line: &'a str) -> Option<Self> {
+        let words = line.strip_prefix('#')?.trim_start_matches('#').trim();
+        let with_id = words.strip_suffix('}').and_then(|words| words.rsplit_once("{#"));
+        Some(match with_id {
+            Some((words, id)) => Heading { words: words.trim_end(), id: Some(id) },
+            None => Heading { words, id: None },
+        })
     }
 
-    fn of(line: &str) -> Heading {
-        let line = line.trim_start_matches('#').trim();
-        let given = line.strip_suffix('}').and_then(|line| line.rsplit_once("{#"));
-        match given {
-            Some((words, anchor)) => {
-                Heading { words: words.trim().to_owned(), anchor: anchor.to_owned() }
-            }
-            None => Heading { words: line.to_owned(), anchor: anchor(line) },
-        }
-    }
-}
-
-fn anchor(words: &str) -> String {
-    let letter = |c: char| match c {
-        c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
-        c if c.is_whitespace() => Some('-'),
-        _ => None,
-    };
-    words.to_lowercase().chars().filter_map(letter).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Heading;
-
-    #[test]
-    fn an_author_may_give_the_anchor() {
-        let page = "# Why √d, then?\ntext\n## Long words, with `d_k` {#short}\n";
-        let found: Vec<_> =
-            Heading::all(page).map(|heading| (heading.words, heading.anchor)).collect();
-        assert_eq!(
-            found,
-            [
-                ("Why √d, then?".to_owned(), "why-d-then".to_owned()),
-                ("Long words, with `d_k`".to_owned(), "short".to_owned()),
-            ]
-        );
+    /// The anchor by which mdBook links to it.
+    #[must_use]
+    pub fn anchor(self) -> String {
+        let letter = |c: char| match c {
+            c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
+            c if c.is_whitespace() => Some('-'),
+            _ => None,
+        };
+        let from_words =
+            || self.words.to_lowercase().chars().filter_map(letter).collect();
+        self.id.map_or_else(from_words, str::to_owned)
     }
 }

@@ -1,7 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p attention` shows the first of them.
 
-use crate::experiments::{self, Cost, Real, Recorded};
+use crate::experiments::{self, Cost, Real};
 use crate::{Attended, Attention, Linear, Mask, ShapeError};
 use crate::{attend, scores, softmax, softmax_by_rows};
 use anyhow::Result;
@@ -227,7 +227,7 @@ pub fn cost() -> Result<String> {
 /// # Errors
 /// When the recording does not hold them.
 pub fn softmax_versions() -> Result<String> {
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let plain = recorded.milliseconds("softmax_by_rows", 1024)?;
     let mut text = String::from("version                        ms   speedup\n");
     for (case, words) in experiments::VERSIONS {
@@ -357,7 +357,7 @@ pub fn facts() -> Result<String> {
     fact("factor_for_nine_tenths", format!("{crossing:.2}"))?;
 
     fact("exp_error", format!("{:.1e}", experiments::worst_exp_error()))?;
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let ms = |case: &str, n| recorded.milliseconds(case, n);
     let ratio = |slow: (&str, usize), fast: (&str, usize)| -> Result<String> {
         Ok(format!("{:.1}", ms(slow.0, slow.1)? / ms(fast.0, fast.1)?))
@@ -373,6 +373,7 @@ pub fn facts() -> Result<String> {
     fact("softmax_share", format!("{:.0} %", 100.0 * share))?;
     fact("doubling_256", ratio(("attend", 512), ("attend", 256))?)?;
     fact("doubling_2048", ratio(("attend", 4096), ("attend", 2048))?)?;
+    fact("doubling_softmax", ratio(("softmax", 4096), ("softmax", 2048))?)?;
     Ok(text)
 }
 

@@ -3,7 +3,7 @@
 use crate::files;
 use crate::{Attended, Attention, Linear, Mask, ShapeError, exp_nonpositive, softmax};
 use anyhow::{Context, Result};
-use chapter_cli::Tensors;
+use chapter_cli::{Recorded, Tensors};
 use minilm::Layer;
 use nalgebra::DMatrix;
 use rand_chacha::ChaCha8Rng;
@@ -239,49 +239,10 @@ pub const VERSIONS: [(&str, &str); 4] = [
 ];
 
 /// What `cargo bench -p attention -- --record` wrote down last.
-pub struct Recorded {
-    rows: Vec<(String, usize, f64)>,
-}
-
-impl Recorded {
-    /// Reads the recording of this chapter, which is compiled in.
-    ///
-    /// # Errors
-    /// As for [`Recorded::parse`].
-    pub fn read() -> Result<Self> {
-        Recorded::parse(include_str!("../benches/recorded.csv"))
-    }
-
-    /// Reads a recording: a line of names, then one line per measurement.
-    ///
-    /// # Errors
-    /// When a line is not `case,n,milliseconds`.
-    pub fn parse(recording: &str) -> Result<Self> {
-        let parse = |line: &str| {
-            let mut cells = line.split(',');
-            let row = (|| {
-                let case = cells.next()?.to_owned();
-                Some((case, cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
-            })();
-            row.with_context(|| format!("recorded.csv: cannot read `{line}`"))
-        };
-        let lines = recording.lines().skip(1);
-        Ok(Recorded { rows: lines.map(parse).collect::<Result<_>>()? })
-    }
-
-    /// Shortest time of a case at a size.
-    ///
-    /// # Errors
-    /// When it was not recorded.
-    pub fn milliseconds(&self, case: &str, n: usize) -> Result<f64> {
-        let mut points = self.points(case);
-        let found = points.find(|(size, _)| *size == n).map(|(_, ms)| ms);
-        found.with_context(|| format!("recorded.csv: no `{case}` at {n}"))
-    }
-
-    /// All sizes of a case with their shortest times in milliseconds.
-    pub fn points(&self, case: &str) -> impl Iterator<Item = (usize, f64)> {
-        let of_case = self.rows.iter().filter(move |row| row.0 == case);
-        of_case.map(|(_, n, ms)| (*n, *ms))
-    }
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn recorded() -> Result<Recorded> {
+    Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/01-attention/benches/recorded.csv")
 }

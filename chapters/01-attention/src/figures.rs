@@ -1,9 +1,11 @@
 //! The chapter's figures, one function each.
 
-use crate::experiments::{self, OPENING, Place, Real, Recorded, Sharpness, VERSIONS};
+use crate::experiments::{self, OPENING, Place, Real, Sharpness, VERSIONS};
 use crate::{Mask, attend, example, scores, softmax};
 use anyhow::{Context, Result};
-use figures::{Axis, Chart, Diagram, Figure, Format, Heatmap, Hue, Slot, Words};
+use figures::{
+    Axis, Chart, Diagram, Figure, Format, Heatmap, Hue, Slot, Spread, Words,
+};
 use nalgebra::DMatrix;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -447,19 +449,16 @@ pub fn keys_not_queries() -> Result<Figure> {
 /// # Errors
 /// When the recording cannot be read.
 pub fn cost() -> Result<Figure> {
-    let recorded = Recorded::read()?;
-    let times: Vec<_> = recorded
-        .points("attend")
-        .filter(|(n, _)| n.is_power_of_two())
-        .map(|(n, ms)| (n as f64, ms))
-        .collect();
+    let recorded = experiments::recorded()?;
+    let is_drawn = |(n, _): &(f64, Spread)| (*n as usize).is_power_of_two();
+    let times: Vec<_> = recorded.line("attend").filter(is_drawn).collect();
     let bytes = times.iter().map(|(n, _)| {
         let cost = experiments::cost(*n as u64, *n as u64, 64, 64);
         (*n, cost.weight_bytes as f64)
     });
-    let (most, slowest) = times[times.len() - 1];
-    let (n_512, ms_512) = times[3];
-    let square = |n: f64| ms_512 * (n / n_512).powi(2);
+    let (most, slowest) = (times[times.len() - 1].0, times[times.len() - 1].1.median);
+    let ms_512 = recorded.milliseconds("attend", 512)?;
+    let square = |n: f64| ms_512 * (n / 512.0).powi(2);
     let over = slowest / square(most);
     let words = Words {
         title: "Twice the tokens, four times the work".into(),
@@ -482,11 +481,11 @@ pub fn cost() -> Result<Figure> {
     let square = times.iter().map(|(n, _)| (*n, square(*n)));
     let time = Chart::new(Axis::log2("tokens"), Axis::log("time, ms"))
         .line("n²", Hue::Muted, square.collect::<Vec<_>>())
-        .line("attend", Hue::Attention, times.clone());
+        .measured("attend", Hue::Attention, times.clone());
     let memory =
         Chart::new(Axis::log2("tokens"), Axis::log2("weights").format(Format::Bytes))
             .line("weights", Hue::Attention, bytes);
-    Ok(Figure::panels("cost", words, 1, &[&time, &memory])?)
+    Ok(Figure::measured("cost", words, &recorded.measured(), 1, &[&time, &memory])?)
 }
 
 /// Four versions of softmax against n, as recorded.
@@ -494,13 +493,15 @@ pub fn cost() -> Result<Figure> {
 /// # Errors
 /// When the recording cannot be read.
 pub fn softmax_versions() -> Result<Figure> {
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
     let points = |case: &str| {
-        let per_score = |(n, ms): (usize, f64)| (n as f64, ms * 1e6 / (n * n) as f64);
-        let drawn = |(n, _): &(usize, f64)| n.is_power_of_two() && *n <= 1024;
-        recorded.points(case).filter(drawn).map(per_score).collect::<Vec<_>>()
+        let per_score = |(n, time): (usize, Spread)| {
+            (n as f64, time.map(|ms| ms * 1e6 / (n * n) as f64))
+        };
+        let drawn = |(n, _): &(usize, Spread)| n.is_power_of_two() && *n <= 1024;
+        recorded.spreads(case).filter(drawn).map(per_score).collect::<Vec<_>>()
     };
-    let ns = |version: usize| points(VERSIONS[version].0)[4].1;
+    let ns = |version: usize| points(VERSIONS[version].0)[4].1.median;
     let words = Words {
         title: "The same softmax, four speeds".into(),
         caption: format!(
@@ -515,21 +516,22 @@ pub fn softmax_versions() -> Result<Figure> {
         ),
         alt: format!(
             "Four lines over n from 64 to 1,024 on a log scale. Row by row rises from {:.1} \
-             to {:.0} ns a score. The versions that go down the columns end at {:.1}, {:.1} \
+             to {:.0} ns per score. The versions that go down the columns end at {:.1}, {:.1} \
              and {:.2} ns.",
-            points(VERSIONS[0].0)[0].1,
+            points(VERSIONS[0].0)[0].1.median,
             ns(0),
             ns(1),
             ns(2),
             ns(3),
         ),
     };
-    let plot = Chart::new(Axis::log2("n"), Axis::log("time a score, ns"))
-        .line("row by row", Hue::Accent, points(VERSIONS[0].0))
-        .line("columns", Hue::Muted, points(VERSIONS[1].0))
-        .line("own exp", Hue::Decoding, points(VERSIONS[2].0))
-        .line("vectors", Hue::Attention, points(VERSIONS[3].0));
-    Ok(Figure::draw("softmax_versions", words, &plot)?)
+    let plot = Chart::new(Axis::log2("n"), Axis::log("time per score, ns"))
+        .measured("row by row", Hue::Accent, points(VERSIONS[0].0))
+        .measured("columns", Hue::Muted, points(VERSIONS[1].0))
+        .measured("own exp", Hue::Decoding, points(VERSIONS[2].0))
+        .measured("vectors", Hue::Attention, points(VERSIONS[3].0));
+    let measured = recorded.measured();
+    Ok(Figure::measured("softmax_versions", words, &measured, 1, &[&plot])?)
 }
 
 /// Error of the series against its number of terms.

@@ -293,6 +293,8 @@ pub fn facts() -> Result<String> {
     for heads in [1, 64] {
         fact(&format!("softmax_{heads}"), format!("{:.1}", ms("softmax", heads)?))?;
         fact(&format!("products_{heads}"), format!("{:.1}", ms("products", heads)?))?;
+        let at_hand = ms("products_at_hand", heads)?;
+        fact(&format!("products_at_hand_{heads}"), format!("{at_hand:.1}"))?;
     }
     for heads in [8, 64] {
         fact(&format!("in_turn_{heads}"), format!("{:.1}", ms("in_turn", heads)?))?;

@@ -3,9 +3,8 @@
 use crate::{Heads, LayerError, MultiHeadAttention, Projected};
 use crate::{attend_heads, columns_of, head_dim};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask};
-use chapter_cli::LinearTensors;
+use chapter_cli::{LinearTensors, Recorded};
 use minilm::Layer;
 use nalgebra::{DMatrix, DVectorView, dmatrix};
 use rand_chacha::ChaCha8Rng;
@@ -454,8 +453,8 @@ pub fn averaged(context: &DMatrix<f32>, heads: usize) -> DMatrix<f32> {
 /// What `cargo bench -p multi-head -- --record` wrote down last.
 ///
 /// # Errors
-/// When a line is not `case,n,milliseconds`.
+/// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     let file = include_str!("../benches/recorded.csv");
-    Recorded::parse(file).context("chapters/02-multi-head")
+    Recorded::parse(file).context("chapters/02-multi-head/benches/recorded.csv")
 }

@@ -353,9 +353,7 @@ pub fn rank() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn cost() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let points = |case: &str| {
-        recorded.points(case).map(|(n, ms)| (n as f64, ms)).collect::<Vec<_>>()
-    };
+    let points = |case: &str| recorded.line(case).collect::<Vec<_>>();
     let ms = |case: &str, n| recorded.milliseconds(case, n);
     let words = Words {
         title: "Many heads take longer for the same sums".into(),
@@ -392,13 +390,14 @@ pub fn cost() -> Result<Figure> {
     };
     let heads = Chart::new(Axis::log2("heads"), Axis::log("time, ms"))
         .title("512 tokens")
-        .line("layer", Hue::MultiHead, points("layer"))
-        .line("products", Hue::Attention, points("products"))
-        .line("softmax", Hue::Accent, points("softmax"));
+        .measured("layer", Hue::MultiHead, points("layer"))
+        .measured("products", Hue::Attention, points("products"))
+        .measured("softmax", Hue::Accent, points("softmax"));
     let tokens = Chart::new(Axis::log2("tokens"), Axis::log("time, ms"))
         .title("8 heads and 1")
-        .line("8 heads", Hue::MultiHead, points("eight_heads"))
-        .line("1 head", Hue::Attention, points("one_head"))
-        .line("projections", Hue::Muted, points("projections"));
-    Ok(Figure::panels("cost", words, 1, &[&heads, &tokens])?)
+        .measured("8 heads", Hue::MultiHead, points("eight_heads"))
+        .measured("1 head", Hue::Attention, points("one_head"))
+        .measured("projections", Hue::Muted, points("projections"));
+    let measured = recorded.measured();
+    Ok(Figure::measured("cost", words, &measured, 1, &[&heads, &tokens])?)
 }

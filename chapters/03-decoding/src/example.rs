@@ -1,7 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p decoding` shows the first of them.
 
-use crate::experiments::{self, Decode, Roofline, SHARED, TIMED, Work};
+use crate::experiments::{self, Chunk, Decode, Roofline, SHARED, TIMED, Work};
 use crate::{KvCache, decode};
 use anyhow::Result;
 use attention::example::grouped;
@@ -89,8 +89,8 @@ pub fn per_token() -> Result<String> {
 pub fn roofline() -> Result<String> {
     let roofline = Roofline::recorded()?;
     let mut text = String::from("tokens  per byte  reached  possible\n");
-    for (tokens, per_byte, rate) in &roofline.chunks {
-        let (rate, roof) = (rate / 1e9, roofline.roof(*per_byte) / 1e9);
+    for Chunk { tokens, operations_per_byte: per_byte, rate } in &roofline.chunks {
+        let (rate, roof) = (rate.median / 1e9, roofline.roof(*per_byte) / 1e9);
         writeln!(text, "{tokens:>6} {per_byte:>9.1} {rate:>8.1} {roof:>9.1}")?;
     }
     Ok(text)
@@ -111,18 +111,24 @@ pub fn models() -> Result<String> {
     Ok(text)
 }
 
-/// One query over a cache, by `attend` and by `attend_few`.
+/// One query over a cache: by `attend`, by products of nalgebra that copy nothing, and by
+/// `attend_few`, with how much faster it is than the second.
 ///
 /// # Errors
 /// When the recording does not hold them.
 pub fn versions() -> Result<String> {
     let recorded = experiments::recorded()?;
-    let mut text = String::from("cached   attend   attend_few  faster\n");
+    let mut text = String::from("               milliseconds\n");
+    text += "cached  attend  K qᵀ, Vᵀ a  attend_few  faster\n";
     for n in [1024, 8192] {
-        let plain = recorded.milliseconds("attend", n)?;
-        let few = recorded.milliseconds("attend_few", n)?;
-        let (name, times) = (grouped(n as u64), plain / few);
-        writeln!(text, "{name:>6} {plain:>5.2} ms {few:>9.3} ms {times:>6.1}x")?;
+        let ms = |case| recorded.milliseconds(case, n);
+        let (plain, columns, few) =
+            (ms("attend")?, ms("by_columns")?, ms("attend_few")?);
+        let (name, times) = (grouped(n as u64), columns / few);
+        writeln!(
+            text,
+            "{name:>6} {plain:>7.2} {columns:>11.3} {few:>11.3} {times:>6.1}x"
+        )?;
     }
     Ok(text)
 }
@@ -242,8 +248,8 @@ pub fn facts() -> Result<String> {
     fact("ridge", format!("{:.0}", roofline.ridge()))?;
     fact("ridge_tokens", format!("{:.0}", 2.0 * roofline.ridge()))?;
     let rate = |tokens| {
-        let found = roofline.chunks.iter().find(|chunk| chunk.0 == tokens);
-        found.map_or(f64::NAN, |chunk| chunk.2)
+        let found = roofline.chunks.iter().find(|chunk| chunk.tokens == tokens);
+        found.map_or(f64::NAN, |chunk| chunk.rate.median)
     };
     fact("decode_rate", format!("{:.0}", rate(1) / 1e9))?;
     fact("prefill_rate", format!("{:.0}", rate(512) / 1e9))?;
@@ -255,9 +261,19 @@ pub fn facts() -> Result<String> {
     fact("one_ms", format!("{one:.1}"))?;
     fact("eight_ms", format!("{eight:.0}"))?;
 
-    let few = recorded.milliseconds("attend_few", 8192)?;
-    let plain = recorded.milliseconds("attend", 8192)?;
-    fact("few_faster", format!("{:.0}", plain / few))?;
+    for part in ["projections", "copies", "heads"] {
+        let ms = recorded.milliseconds(&format!("chunk_{part}"), 8)?;
+        fact(&format!("eight_{part}_ms"), format!("{ms:.1}"))?;
+    }
+
+    let [few, columns, plain, copy] =
+        ["attend_few", "by_columns", "attend", "transpose"]
+            .map(|case| recorded.milliseconds(case, 8192));
+    let (few, columns, plain, copy) = (few?, columns?, plain?, copy?);
+    fact("few_faster", format!("{:.1}", columns / few))?;
+    fact("few_faster_than_attend", format!("{:.0}", plain / few))?;
+    fact("attend_8192", format!("{plain:.1}"))?;
+    fact("transpose_8192", format!("{copy:.2}"))?;
 
     let llama = minilm::models::find("Llama-2-7B")?;
     let token = llama.cache_bytes_per_token(2);

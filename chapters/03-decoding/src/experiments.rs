@@ -1,17 +1,19 @@
 //! What the chapter measures: the data behind its figures and numbers.
 
-use crate::{CacheError, KvCache, decode, prefill, through_cache};
+use crate::{CacheError, KvCache, decode, few, prefill, through_cache};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask, attend};
-use chapter_cli::LinearTensors;
+use chapter_cli::bench::{MOST_CALLS, timed};
+use chapter_cli::{LinearTensors, Recorded, Roof};
+use figures::Spread;
 use minilm::Layer;
 use minilm::models::Model;
 use multi_head::{MultiHeadAttention, Projected};
-use nalgebra::{DMatrix, dmatrix};
+use nalgebra::{DMatrix, DMatrixView, dmatrix};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
+use std::time::Duration;
 
 /// A matrix of independent standard normal entries.
 #[must_use]
@@ -260,10 +262,6 @@ pub const TIMED: (usize, usize) = (512, 8);
 pub const WIDE: (usize, usize) = (2048, 16);
 /// Tokens in the cache before a chunk of the roofline arrives.
 pub const EARLIER: usize = 1024;
-/// MiB that the benchmark sums to measure how fast memory is read.
-pub const READ_MIB: usize = 512;
-/// Rows and columns of the product that measures how fast the processor computes.
-pub const PRODUCT: usize = 2048;
 
 /// The recording of `cargo bench -p decoding -- --record`.
 ///
@@ -276,12 +274,22 @@ pub fn recorded() -> Result<Recorded> {
 
 /// What a machine can do at best, and what chunks of a layer do.
 pub struct Roofline {
-    /// Bytes a second that it reads.
+    /// Bytes per second that it reads.
     pub bandwidth: f64,
-    /// Operations a second that it does; a multiply-add is two.
+    /// Operations per second that it does; a multiply-add is two.
     pub peak: f64,
-    /// Each chunk: its tokens, operations a byte, operations a second.
-    pub chunks: Vec<(usize, f64, f64)>,
+    /// The chunks that were timed.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A chunk of a layer on a roofline.
+pub struct Chunk {
+    /// Its tokens.
+    pub tokens: usize,
+    /// Operations per byte that it reads at least.
+    pub operations_per_byte: f64,
+    /// Operations per second that it reached.
+    pub rate: Spread,
 }
 
 impl Roofline {
@@ -291,25 +299,25 @@ impl Roofline {
     /// When the recording does not hold it.
     pub fn recorded() -> Result<Self> {
         let recorded = recorded()?;
-        let seconds = |case, n| recorded.milliseconds(case, n).map(|ms| ms / 1e3);
-        let bandwidth = (READ_MIB << 20) as f64 / seconds("read", READ_MIB)?;
-        let peak = 2.0 * (PRODUCT as f64).powi(3) / seconds("product", PRODUCT)?;
-        let rate = |(tokens, ms): (usize, f64)| {
-            let work = chunk(tokens);
-            let operations = 2.0 * work.total() as f64;
-            (tokens, operations / chunk_bytes(tokens), operations / ms * 1e3)
+        let Roof { bytes_per_second, multiply_adds_per_second } = recorded.roofs()?;
+        let reached = |(tokens, time): (usize, Spread)| {
+            let operations = 2.0 * chunk(tokens).total() as f64;
+            let operations_per_byte = operations / chunk_bytes(tokens);
+            let rate = time.map(|ms| operations / ms * 1e3);
+            Chunk { tokens, operations_per_byte, rate }
         };
-        let chunks = recorded.points("chunk").map(rate).collect();
+        let chunks = recorded.spreads("chunk").map(reached).collect();
+        let (bandwidth, peak) = (bytes_per_second, 2.0 * multiply_adds_per_second);
         Ok(Roofline { bandwidth, peak, chunks })
     }
 
-    /// Operations a second that are possible at so many operations a byte.
+    /// Operations per second that are possible at so many operations per byte.
     #[must_use]
     pub fn roof(&self, operations_per_byte: f64) -> f64 {
         self.peak.min(self.bandwidth * operations_per_byte)
     }
 
-    /// Operations a byte from which on arithmetic is the limit.
+    /// Operations per byte from which on arithmetic is the limit.
     #[must_use]
     pub fn ridge(&self) -> f64 {
         self.peak / self.bandwidth
@@ -353,6 +361,50 @@ pub fn filled(tokens: usize, width: usize) -> Result<KvCache, CacheError> {
     let mut cache = KvCache::new(tokens, width, width);
     cache.append(&normal(tokens, width, 5), &normal(tokens, width, 6))?;
     Ok(cache)
+}
+
+/// A full cache of keys and values, each of this width, that takes in one more token each
+/// time: what a step of decoding does before it attends.
+pub struct Appending {
+    cache: KvCache,
+    token: DMatrix<f32>,
+}
+
+impl Appending {
+    /// With so many tokens to begin with, and room for all calls of a benchmark.
+    ///
+    /// # Errors
+    /// When the shapes do not fit the cache.
+    pub fn new(tokens: usize, width: usize) -> Result<Self, CacheError> {
+        let mut cache = KvCache::new(tokens + MOST_CALLS + ROOM, width, width);
+        cache.append(&normal(tokens, width, 5), &normal(tokens, width, 6))?;
+        Ok(Appending { cache, token: normal(1, width, 7) })
+    }
+
+    /// How long one more token takes.
+    ///
+    /// # Panics
+    /// When a benchmark has made more calls than it can.
+    pub fn one(&mut self) -> Duration {
+        let token = &self.token;
+        timed(|| self.cache.append(token, token).expect("there is room for all calls"))
+    }
+}
+
+/// Calls of a benchmark that are not timed.
+const ROOM: usize = 12;
+
+/// One query `q` (1, `d_k`) over `keys` (keys, `d_k`) and `values` (keys, `d_v`), in products
+/// of nalgebra that copy nothing and go down the columns as they lie: `K qᵀ`, then `Vᵀ a`.
+/// The best that one would write without vectors and tiles.
+#[must_use]
+pub fn by_columns(
+    q: DMatrixView<f32>,
+    keys: DMatrixView<f32>,
+    values: DMatrixView<f32>,
+) -> DMatrix<f32> {
+    let scores = keys * (q.transpose() / (q.ncols() as f32).sqrt());
+    values.tr_mul(&few::softmax_of_columns(scores)).transpose()
 }
 
 /// Row `i` as a matrix of one token.

@@ -1,6 +1,6 @@
 //! The chapter's figures, one function each.
 
-use crate::experiments::{self, Roofline, TIMED, Work};
+use crate::experiments::{self, Chunk, Roofline, TIMED, Work};
 use anyhow::Result;
 use attention::example::grouped;
 use figures::{Axis, Bars, Chart, Diagram, Figure, Format, Heatmap, Hue, Slot, Words};
@@ -27,10 +27,11 @@ pub fn all() -> Result<Vec<Figure>> {
 pub fn again_or_once() -> Result<Figure> {
     let recorded = experiments::recorded()?;
     let (d, heads) = TIMED;
-    let times = |case| recorded.points(case).map(|(n, ms)| (n as f64, ms)).collect();
-    let (again, once): (Vec<_>, Vec<_>) = (times("whole"), times("alone"));
+    let times = |case| recorded.line(case).collect::<Vec<_>>();
+    let (again, once) = (times("whole"), times("alone"));
     let last = again.len() - 1;
-    let ((first_n, first), (n, slow), (_, fast)) = (again[0], again[last], once[last]);
+    let ((first_n, first), (n, slow)) = (again[0], again[last]);
+    let [first, slow, fast] = [first, slow, once[last].1].map(|time| time.median);
     let most = grouped(n as u64);
     let work = |tokens: fn(u64) -> u64| {
         let count = move |n: u64| Work::of(tokens(n), n, d as u64).total() as f64;
@@ -42,8 +43,7 @@ pub fn again_or_once() -> Result<Figure> {
             "Without a cache, each new token costs a pass over all of them. A layer of \
              width {d} with {heads} heads; above, the time until the n-th token has left \
              it, below, the multiply-adds. At n = {most} running everything again takes \
-             {slow:.0} ms, running the last token through a cache {fast:.2} ms. Times are \
-             those of one machine.",
+             {slow:.0} ms, running the last token through a cache {fast:.2} ms.",
         ),
         alt: format!(
             "Two charts with log scales over n from {first_n:.0} to {most}. Time without a \
@@ -55,14 +55,15 @@ pub fn again_or_once() -> Result<Figure> {
     let time = Axis::log("time, ms").range(0.05, 500.0);
     let time = Chart::new(Axis::log2("n"), time)
         .title("measured")
-        .line("all again", Hue::MultiHead, again.clone())
-        .line("cache", Hue::Decoding, once);
+        .measured("all again", Hue::MultiHead, again.clone())
+        .measured("cache", Hue::Decoding, once);
     let count = Axis::log("multiply-adds").format(Format::Short).range(3e5, 2e10);
     let work = Chart::new(Axis::log2("n"), count)
         .title("counted")
         .line("all again", Hue::MultiHead, work(|n| n))
         .line("cache", Hue::Decoding, work(|_| 1));
-    Ok(Figure::panels("again_or_once", words, 1, &[&time, &work])?)
+    let measured = recorded.measured();
+    Ok(Figure::measured("again_or_once", words, &measured, 1, &[&time, &work])?)
 }
 
 /// What happens to one token.
@@ -186,13 +187,13 @@ pub fn roofline() -> Result<Figure> {
     let giga = |rate: f64| rate / 1e9;
     let (low, high) = (0.25, 512.0);
     let roof = [low, roofline.ridge(), high].map(|x| (x, giga(roofline.roof(x))));
-    let point = |(_, x, rate): &(usize, f64, f64)| (*x, giga(*rate));
-    let prefill: Vec<_> =
-        roofline.chunks.iter().filter(|c| c.0 > 1).map(point).collect();
-    let decode: Vec<_> =
-        roofline.chunks.iter().filter(|c| c.0 == 1).map(point).collect();
+    let point = |chunk: &Chunk| (chunk.operations_per_byte, chunk.rate.map(giga));
+    let (decode, prefill): (Vec<_>, Vec<_>) =
+        roofline.chunks.iter().partition(|chunk| chunk.tokens == 1);
+    let [decode, prefill] = [decode, prefill]
+        .map(|chunks| chunks.into_iter().map(point).collect::<Vec<_>>());
     let (bandwidth, peak) = (giga(roofline.bandwidth), giga(roofline.peak));
-    let (one, most) = (decode[0].1, prefill[prefill.len() - 1].1);
+    let (one, most) = (decode[0].1.median, prefill[prefill.len() - 1].1.median);
     let ridge = roofline.ridge();
     let words = Words {
         title: "Decoding waits for memory".into(),
@@ -200,24 +201,25 @@ pub fn roofline() -> Result<Figure> {
             "One token does half an operation for each byte that it reads, and this machine \
              can do {ridge:.0} in the time that a byte takes. The line is the most that it \
              can do: on the left it reads {bandwidth:.0} GB/s, on the right it computes \
-             {peak:.0} billion operations a second. Decoding reaches {one:.0}; a chunk of \
+             {peak:.0} billion operations per second. Decoding reaches {one:.0}; a chunk of \
              512 tokens, which reads the same weights once for all, {most:.0}.",
         ),
         alt: format!(
-            "A chart with two log scales. A line rises with operations a byte up to \
-             {ridge:.0} and is level from there on at {peak:.0} billion operations a \
+            "A chart with two log scales. A line rises with operations per byte up to \
+             {ridge:.0} and is level from there on at {peak:.0} billion operations per \
              second. Decode lies far on the left at {one:.0}; chunks from 8 to 512 tokens \
              climb to {most:.0} on the right.",
         ),
     };
     let plot = Chart::new(
-        Axis::log("operations a byte").range(low, high),
-        Axis::log("billion operations a second").range(5.0, 1000.0),
+        Axis::log("operations per byte").range(low, high),
+        Axis::log("billion operations per second").range(5.0, 1000.0),
     )
     .line("possible", Hue::Muted, roof)
-    .scatter("decode, 1 token", Hue::Decoding, decode)
-    .scatter("prefill, 8 to 512 tokens", Hue::MultiHead, prefill);
-    Ok(Figure::draw("roofline", words, &plot)?)
+    .measured_points("decode, 1 token", Hue::Decoding, decode)
+    .measured_points("prefill, 8 to 512 tokens", Hue::MultiHead, prefill);
+    let measured = experiments::recorded()?.measured();
+    Ok(Figure::measured("roofline", words, &measured, 1, &[&plot])?)
 }
 
 /// How much of a cache one token takes.

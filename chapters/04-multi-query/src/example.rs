@@ -383,5 +383,12 @@ pub fn facts() -> Result<String> {
     fact("multi_head_rate", gb("multi_head", 256.0)?)?;
     fact("multi_query_rate", gb("multi_query", 8.0)?)?;
     fact("one_at_a_time_8192", format!("{:.1}", ms("one_at_a_time", 8192)?))?;
+    fact("read_rate", gb("read", 256.0)?)?;
+    fact("read_alone_rate", gb("read_alone", 256.0)?)?;
+    fact("repeated_8192", format!("{:.1}", ms("repeated", 8192)?))?;
+    for heads in [32, 1] {
+        let append = ms(&format!("append_{heads}"), 8192)?;
+        fact(&format!("append_{heads}"), format!("{:.0}", 1e3 * append))?;
+    }
     Ok(text)
 }

@@ -2,9 +2,8 @@
 
 use crate::{MultiQueryAttention, attend_shared, mean_of_heads};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask};
-use chapter_cli::LinearTensors;
+use chapter_cli::{LinearTensors, Recorded};
 use minilm::Layer;
 use multi_head::{Heads, attend_heads};
 use nalgebra::{DMatrix, DVector};
@@ -162,6 +161,8 @@ pub fn cache_bytes(layers: u64, kv_heads: u64, head_dim: u64, number: u64) -> u6
 pub const BENCH_HEADS: usize = 32;
 /// See [`BENCH_HEADS`].
 pub const BENCH_HEAD_DIM: usize = 128;
+/// Cached tokens over which the benchmark decodes one more.
+pub const BENCH_TOKENS: [usize; 6] = [256, 512, 1024, 2048, 4096, 8192];
 
 /// What the heads of a layer are made to share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,7 +361,8 @@ pub fn disagreement(rows: &DMatrix<f32>) -> f32 {
 /// What `cargo bench -p multi-query -- --record` wrote down last.
 ///
 /// # Errors
-/// When a line is not `case,tokens,milliseconds`.
+/// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/04-multi-query/benches/recorded.csv")
 }

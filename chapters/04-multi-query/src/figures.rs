@@ -265,10 +265,7 @@ pub fn ratios() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn decode_time() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let time = |case: &str| {
-        let points = recorded.points(case).map(|(tokens, ms)| (tokens as f64, ms));
-        points.collect::<Vec<_>>()
-    };
+    let time = |case: &str| recorded.line(case).collect::<Vec<_>>();
     let (many, one) = (time("multi_head"), time("multi_query"));
     let bytes = |kv_heads: usize| {
         let (kv_heads, width) = (kv_heads as u64, BENCH_HEAD_DIM as u64);
@@ -276,7 +273,7 @@ pub fn decode_time() -> Result<Figure> {
         many.iter().map(|(tokens, _)| (*tokens, tokens * a_token)).collect::<Vec<_>>()
     };
     let last = many.len().checked_sub(1).context("recorded.csv is empty")?;
-    let (tokens, slow, fast) = (many[last].0, many[last].1, one[last].1);
+    let (tokens, slow, fast) = (many[last].0, many[last].1.median, one[last].1.median);
     let written = attention::example::grouped(tokens as u64);
     let words = Words {
         title: format!(
@@ -287,7 +284,7 @@ pub fn decode_time() -> Result<Figure> {
             "One shared key cuts the bytes by the number of heads, and the time by less. \
              Above, what the cache of one layer holds, with {BENCH_HEADS} heads of \
              {BENCH_HEAD_DIM} in four bytes a number. Below, the attention of one decoding \
-             step over it, recorded by the chapter's benchmark, one call after the other: at \
+             step over it, the new token already appended, one call after the other: at \
              {written} tokens {slow:.1} ms in {BENCH_HEADS} calls with a key for each head, \
              and {fast:.1} ms in one call with a key for all.",
         ),
@@ -295,7 +292,7 @@ pub fn decode_time() -> Result<Figure> {
             "Two charts with log scales over {} to {written} tokens. Bytes: two parallel \
              lines, {BENCH_HEADS} times apart. Time: multi-head rises from {:.2} to \
              {slow:.1} ms, multi-query from {:.2} to {fast:.1} ms.",
-            many[0].0, many[0].1, one[0].1,
+            many[0].0, many[0].1.median, one[0].1.median,
         ),
     };
     let size = Chart::new(
@@ -307,7 +304,8 @@ pub fn decode_time() -> Result<Figure> {
     .line("multi-query", Hue::MultiQuery, bytes(1));
     let time = Chart::new(Axis::log2("tokens in the cache"), Axis::log("time, ms"))
         .title("time of one step")
-        .line("multi-head", Hue::MultiHead, many)
-        .line("multi-query", Hue::MultiQuery, one);
-    Ok(Figure::panels("decode_time", words, 1, &[&size, &time])?)
+        .measured("multi-head", Hue::MultiHead, many)
+        .measured("multi-query", Hue::MultiQuery, one);
+    let measured = recorded.measured();
+    Ok(Figure::measured("decode_time", words, &measured, 1, &[&size, &time])?)
 }

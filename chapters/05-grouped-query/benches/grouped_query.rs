@@ -1,63 +1,38 @@
-//! Times one token's attention over a long cache, for several numbers of key/value heads.
+//! Times one token's attention over a long cache, for several numbers of key/value heads,
+//! in turns with a plain sum of the same cache and with what a step does before it attends.
 //!
 //!     cargo bench -p grouped-query               print the times
 //!     cargo bench -p grouped-query -- --record   and keep them in benches/recorded.csv
 
+use anyhow::Result;
+use chapter_cli::bench::{Bench, Turns, sum_on_all_cores, timed, tried};
+use decoding::experiments::{Appending, normal};
+use grouped_query::experiments::{
+    TIMED_CACHE, TIMED_HEAD_DIM, TIMED_HEADS, TIMED_KV_HEADS,
+};
 use grouped_query::{Groups, attend_stacked};
-use nalgebra::DMatrix;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use rand_distr::{Distribution, StandardNormal};
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
 
-const HEADS: usize = 32;
-const HEAD_DIM: usize = 128;
-const CACHED: usize = 8192;
-const KV_HEADS: [usize; 6] = [32, 16, 8, 4, 2, 1];
-
-fn main() -> std::io::Result<()> {
-    let q = normal(1, HEADS * HEAD_DIM);
-    let caches = KV_HEADS.map(|kv_heads| {
-        let width = kv_heads * HEAD_DIM;
-        (kv_heads, normal(CACHED, width), normal(CACHED, width))
-    });
-    let mut times = KV_HEADS.map(|_| Vec::new());
-    let started = Instant::now();
-    // They take turns, so that a slow moment of the machine is shared by all of them.
-    for round in 0.. {
-        if round > 5 && started.elapsed() > Duration::from_secs(10) {
-            break;
-        }
-        for ((kv_heads, k, v), times) in caches.iter().zip(&mut times) {
-            let groups = Groups::new(HEADS, *kv_heads).expect("they divide the heads");
-            let start = Instant::now();
-            black_box(attend_stacked(&q, k.as_view(), v.as_view(), groups))
-                .expect("the shapes fit");
-            if round > 0 {
-                times.push(start.elapsed().as_secs_f64() * 1e3);
-            }
-        }
+fn main() -> Result<()> {
+    let q = normal(1, TIMED_HEADS * TIMED_HEAD_DIM, 1);
+    let mut turns = Turns::new();
+    for kv_heads in TIMED_KV_HEADS {
+        let width = kv_heads * TIMED_HEAD_DIM;
+        let cache = Rc::new([2, 3].map(|seed| normal(TIMED_CACHE, width, seed)));
+        let groups = Groups::new(TIMED_HEADS, kv_heads)?;
+        let (q, kept) = (&q, Rc::clone(&cache));
+        turns.add("stacked", kv_heads, move || {
+            let [k, v] = &*kept;
+            tried(|| attend_stacked(q, k.as_view(), v.as_view(), groups))
+        });
+        turns.add("read", kv_heads, move || {
+            let [k, v] = &*cache;
+            timed(|| sum_on_all_cores(&[k.as_slice(), v.as_slice()]))
+        });
+        let mut appending = Appending::new(TIMED_CACHE, width)?;
+        turns.add("append", kv_heads, move || appending.one());
     }
-    let mut recording = String::from("kv_heads,min_ms,median_ms\n");
-    println!("{:>8} {:>9} {:>9} {:>9}", "kv heads", "min", "median", "to 32");
-    let mut most = None;
-    for (kv_heads, mut times) in KV_HEADS.into_iter().zip(times) {
-        times.sort_by(f64::total_cmp);
-        let (min, median) = (times[0], times[times.len() / 2]);
-        let ratio = min / *most.get_or_insert(min);
-        println!("{kv_heads:>8} {min:>7.3}ms {median:>7.3}ms {ratio:>9.2}");
-        recording += &format!("{kv_heads},{min:.4},{median:.4}\n");
-    }
-    if std::env::args().any(|argument| argument == "--record") {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/recorded.csv");
-        std::fs::write(path, recording)?;
-        println!("recorded in {path}; now: cargo run -p grouped-query -- plots");
-    }
-    Ok(())
-}
-
-fn normal(rows: usize, columns: usize) -> DMatrix<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(7);
-    DMatrix::from_fn(rows, columns, |_, _| StandardNormal.sample(&mut rng))
+    let mut bench = Bench::start();
+    bench.measure(turns);
+    Ok(bench.finish(env!("CARGO_MANIFEST_DIR"))?)
 }

@@ -1,7 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p grouped-query` shows the first of them and the errors of conversion.
 
-use crate::experiments::{self, HEADS, KV_HEADS, LAYERS, Llama, METHODS, Recorded};
+use crate::experiments::{self, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
 use anyhow::Result;
 use attention::example::grouped as thousands;
@@ -213,12 +213,16 @@ pub fn models() -> Result<String> {
 /// # Errors
 /// When the recording does not hold it.
 pub fn decode() -> Result<String> {
-    let recorded = Recorded::read()?;
-    let most = recorded.of(32)?;
-    let mut text = String::from("kv heads       ms   to 32   cache\n");
-    for (kv_heads, ms) in recorded.milliseconds() {
+    let recorded = experiments::recorded()?;
+    let most = recorded.milliseconds("stacked", 32)?;
+    let mut text = String::from("kv heads       ms   to 32   cache   a sum, ms\n");
+    for (kv_heads, ms) in recorded.points("stacked") {
         let (ratio, cache) = (ms / most, kv_heads as f64 / 32.0);
-        writeln!(text, "{kv_heads:>8} {ms:>8.2} {ratio:>7.2} {cache:>7.2}")?;
+        let sum = recorded.milliseconds("read", kv_heads)?;
+        writeln!(
+            text,
+            "{kv_heads:>8} {ms:>8.2} {ratio:>7.2} {cache:>7.2} {sum:>11.2}"
+        )?;
     }
     Ok(text)
 }
@@ -292,11 +296,14 @@ pub fn facts() -> Result<String> {
     fact("llama_gib", gib(&llama))?;
     fact("llama_gib_multi_head", gib(&whole))?;
 
-    let recorded = Recorded::read()?;
+    let recorded = experiments::recorded()?;
+    let most = recorded.milliseconds("stacked", 32)?;
     for kv_heads in [32, 8, 2, 1] {
-        let ms = recorded.of(kv_heads)?;
+        let ms = recorded.milliseconds("stacked", kv_heads)?;
         fact(&format!("decode_{kv_heads}"), format!("{ms:.1}"))?;
-        fact(&format!("ratio_{kv_heads}"), format!("{:.2}", ms / recorded.of(32)?))?;
+        fact(&format!("ratio_{kv_heads}"), format!("{:.2}", ms / most))?;
+        let append = recorded.milliseconds("append", kv_heads)?;
+        fact(&format!("append_{kv_heads}"), format!("{:.0}", 1e3 * append))?;
     }
     Ok(text)
 }

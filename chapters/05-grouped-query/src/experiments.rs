@@ -3,7 +3,7 @@
 use crate::{GroupError, GroupedQueryAttention, Groups, Pool, Pooling, attend_groups};
 use anyhow::{Context, Result};
 use attention::{Linear, Mask, attend};
-use chapter_cli::LinearTensors;
+use chapter_cli::{LinearTensors, Recorded};
 use minilm::Layer;
 use multi_head::{Heads, Projected};
 use nalgebra::DMatrix;
@@ -252,45 +252,20 @@ impl Llama {
     }
 }
 
+/// Query heads of the token that the benchmark times.
+pub const TIMED_HEADS: usize = 32;
+/// Width of each.
+pub const TIMED_HEAD_DIM: usize = 128;
+/// Cached tokens that it looks at.
+pub const TIMED_CACHE: usize = 8192;
+/// Key/value heads that it is timed with.
+pub const TIMED_KV_HEADS: [usize; 6] = [32, 16, 8, 4, 2, 1];
+
 /// What `cargo bench -p grouped-query -- --record` wrote down last.
-pub struct Recorded {
-    rows: Vec<(usize, f64, f64)>,
-}
-
-impl Recorded {
-    /// Reads the recording that is compiled in.
-    ///
-    /// # Errors
-    /// When a line is not `kv_heads,min_ms,median_ms`.
-    pub fn read() -> Result<Self> {
-        let parse = |line: &str| {
-            let mut cells = line.split(',');
-            let row = (|| {
-                let kv_heads = cells.next()?.parse().ok()?;
-                Some((
-                    kv_heads,
-                    cells.next()?.parse().ok()?,
-                    cells.next()?.parse().ok()?,
-                ))
-            })();
-            row.with_context(|| format!("recorded.csv: cannot read `{line}`"))
-        };
-        let lines = include_str!("../benches/recorded.csv").lines().skip(1);
-        Ok(Recorded { rows: lines.map(parse).collect::<Result<_>>()? })
-    }
-
-    /// Numbers of key/value heads with the shortest times in milliseconds.
-    #[must_use]
-    pub fn milliseconds(&self) -> Vec<(usize, f64)> {
-        self.rows.iter().map(|&(kv_heads, min, _)| (kv_heads, min)).collect()
-    }
-
-    /// The shortest time with so many key/value heads.
-    ///
-    /// # Errors
-    /// When it was not recorded.
-    pub fn of(&self, kv_heads: usize) -> Result<f64> {
-        let row = self.rows.iter().find(|row| row.0 == kv_heads);
-        Ok(row.with_context(|| format!("recorded.csv: no {kv_heads} kv heads"))?.1)
-    }
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn recorded() -> Result<Recorded> {
+    Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/05-grouped-query/benches/recorded.csv")
 }

@@ -266,13 +266,17 @@ pub fn facts() -> Result<String> {
         }
     }
     fact("shortest", format!("{TAU:.1}"))?;
-    let stretched = experiments::llama(192_000.0)?;
+    let ntk = experiments::ntk_aware(THETA, 8.0, experiments::HEAD_DIM);
+    let stretched = experiments::llama(ntk)?;
+    fact("exercise_theta", thousands(ntk.round() as u64))?;
     for (key, rotary, tokens) in
         [("before", &of_theta[0].1, 4096.0), ("stretched", &stretched, 32_768.0)]
     {
         let turning = experiments::turning_within(rotary, tokens);
         fact(&format!("exercise_{key}"), turning.to_string())?;
     }
+    let moved = experiments::moved_by_f32_angles(THETA_LLAMA_3, 131_072)?;
+    fact("moved_by_f32_angles", format!("{moved:.5}"))?;
     let [kept, between, slowed] = experiments::scaled_pairs()?;
     fact("pairs_kept", kept.to_string())?;
     fact("pairs_between", between.to_string())?;
@@ -311,6 +315,8 @@ pub fn facts() -> Result<String> {
         fact(&format!("table_{n}"), format!("{:.2}", ms("table")?))?;
         fact(&format!("rotate_{n}"), format!("{:.2}", ms("rotate")?))?;
         fact(&format!("project_{n}"), format!("{:.1}", ms("project")?))?;
+        fact(&format!("scale_{n}"), format!("{:.2}", ms("scale")?))?;
+        fact(&format!("sines_{n}"), format!("{:.2}", ms("sines")?))?;
         let share = 100.0 * turning / ms("whole")?;
         fact(&format!("share_{n}"), format!("{share:.1} %"))?;
     }

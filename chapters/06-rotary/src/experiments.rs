@@ -2,9 +2,8 @@
 
 use crate::{Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, prefill};
 use anyhow::{Context, Result, ensure};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask, attend};
-use chapter_cli::{LinearTensors, Tensors};
+use chapter_cli::{LinearTensors, Recorded, Tensors};
 use decoding::KvCache;
 use decoding::experiments::normal;
 use grouped_query::experiments::{heads_of, projections, relative_error};
@@ -53,6 +52,34 @@ pub fn wavelengths(rotary: &Rotary) -> Vec<f64> {
 #[must_use]
 pub fn turning_within(rotary: &Rotary, tokens: f64) -> usize {
     wavelengths(rotary).iter().filter(|&&length| length <= tokens).count()
+}
+
+/// The base that slows the last pair of a head down by `factor` and leaves the first as it
+/// is: NTK-aware scaling (Peng et al. 2023, *`YaRN`*, §3.1).
+#[must_use]
+pub fn ntk_aware(theta: f64, factor: f64, head_dim: usize) -> f64 {
+    let width = head_dim as f64;
+    theta * factor.powf(width / (width - 2.0))
+}
+
+/// How far the score of two neighbors, a share of what it is at position 0, moves within
+/// this many tokens when angles are rounded to f32: the largest of a few thousand.
+///
+/// # Errors
+/// When the base is no positive number.
+pub fn moved_by_f32_angles(theta: f64, tokens: usize) -> Result<f64> {
+    /// Odd, so that it meets positions of every kind.
+    const STEP: usize = 31;
+    let rotary = llama(theta)?;
+    let pairs = rotary.frequencies().len() as f64;
+    let angle =
+        |position: usize, frequency: f32| f64::from(position as f32 * frequency);
+    let score = |position: usize| {
+        let apart = |&f: &f32| (angle(position + 1, f) - angle(position, f)).cos();
+        rotary.frequencies().iter().map(apart).sum::<f64>() / pairs
+    };
+    let moved = (0..tokens).step_by(STEP).map(|at| (score(at) - score(0)).abs());
+    Ok(moved.fold(0.0, f64::max))
 }
 
 /// How many pairs Llama 3.1 leaves as they were, slows down in part, and slows in full.
@@ -581,5 +608,5 @@ pub fn timed_layer() -> Result<RotaryAttention> {
 /// When it cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
-        .context("chapters/06-rotary")
+        .context("chapters/06-rotary/benches/recorded.csv")
 }

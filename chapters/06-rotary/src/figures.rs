@@ -63,7 +63,7 @@ pub fn distance_at(turn: f64) -> Result<Figure> {
         caption: format!(
             "The angle from key to query depends on how far apart they stand, and not on \
              where. One pair of features of a query (ring at the tip) and of a key (cross), \
-             turned by {turned} a token. Along a row both move on, and the angle between them \
+             turned by {turned} per token. Along a row both move on, and the angle between them \
              keeps its {} degrees where the query is one token further than the key, and \
              its {} where it is two.",
             angle(1),
@@ -94,7 +94,7 @@ pub fn dials() -> Result<Figure> {
     let words = Words {
         title: "Fast hands tell neighbors apart, slow hands tell regions".into(),
         caption: "A head of four pairs shows its position like a clock with four hands. The \
-                  first pair turns by one radian a token and is anywhere after a few; the \
+                  first pair turns by one radian per token and is anywhere after a few; the \
                   last turns by a thousandth and has hardly moved at position 200. Each pair \
                   turns ten times slower than the one above it, since the head has 8 features \
                   and θ is 10,000."
@@ -171,7 +171,7 @@ pub fn scores() -> Result<Figure> {
         line.iter().find(|point| point.0 >= distance).map_or(f64::NAN, |point| point.1)
     };
     let words = Words {
-        title: "What agrees scores less from afar".into(),
+        title: "An equal query and key score less from afar".into(),
         caption: format!(
             "A query and a key that are equal score lower the further apart they stand, and \
              a larger θ stretches the fall. The score of two equal vectors of 128 features, \
@@ -271,7 +271,7 @@ pub fn scaling() -> Result<Figure> {
         (original_context / high_freq_factor, original_context / low_freq_factor);
     let (shortest, longest) = (thousands(short as u64), thousands(long as u64));
     let words = Words {
-        title: "Pairs that hardly came around are slowed down".into(),
+        title: "NTK by parts: pairs that hardly came around are slowed down".into(),
         caption: format!(
             "Llama 3.1 leaves its fast pairs as they were trained and makes the slow ones \
              {factor} times slower. Each mark is one of the 64 pairs. The {kept} whose \
@@ -346,9 +346,7 @@ pub fn rounded() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn time() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let line = |case| -> Vec<(f64, f64)> {
-        recorded.points(case).map(|(n, ms)| (n as f64, ms)).collect()
-    };
+    let line = |case| recorded.line(case).collect::<Vec<_>>();
     let at = |case, n| recorded.milliseconds(case, n);
     let share = |n| -> Result<f64> {
         Ok(100.0 * (at("table", n)? + at("rotate", n)?) / at("whole", n)?)
@@ -358,7 +356,7 @@ pub fn time() -> Result<Figure> {
         caption: format!(
             "Angles and rotation together take {:.1} percent of a causal layer at 128 tokens \
              and {:.1} percent at 2,048. A layer of 16 heads of 64 on 4 kv heads and \
-             1,024 features, recorded by the chapter’s benchmark on two cores. The table of \
+             1,024 features, on all cores but for angles and rotation. The table of \
              cosines and sines takes longer than the rotation itself, and a model makes it \
              once for all of its layers.",
             share(128)?,
@@ -379,9 +377,9 @@ pub fn time() -> Result<Figure> {
         ),
     };
     let plot = Chart::new(Axis::log2("tokens"), Axis::log("time, ms"))
-        .line("layer", Hue::GroupedQuery, line("whole"))
-        .line("projections", Hue::Muted, line("project"))
-        .line("table", Hue::Accent, line("table"))
-        .line("rotation", Hue::Rotary, line("rotate"));
-    Ok(Figure::draw("time", words, &plot)?)
+        .measured("layer", Hue::GroupedQuery, line("whole"))
+        .measured("projections", Hue::Muted, line("project"))
+        .measured("table", Hue::Accent, line("table"))
+        .measured("rotation", Hue::Rotary, line("rotate"));
+    Ok(Figure::measured("time", words, &recorded.measured(), 1, &[&plot])?)
 }

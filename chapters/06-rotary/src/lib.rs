@@ -1,8 +1,9 @@
-//! Rotary positions: queries and keys are turned by angles that grow with their
-//! position, so that a score depends on how far apart two tokens stand, and not on where.
+//! Rotary position embedding (RoPE): queries and keys are turned by angles that grow with
+//! their position, so that a score depends on how far apart two tokens stand, and not on
+//! where.
 //!
 //! ```text
-//! (a, b) at position m  →  (a cos mω − b sin mω,  a sin mω + b cos mω)
+//! (a, b) at position t  →  (a cos tω − b sin tω,  a sin tω + b cos tω)
 //! ω of pair i = θ^(−2i / head_dim)
 //! ```
 //!
@@ -13,7 +14,7 @@
 //! use nalgebra::dmatrix;
 //! use rotary::{Pairing, Rotary};
 //!
-//! // One head of two features: a single pair, which turns by one radian a token.
+//! // One head of two features: a single pair, which turns by one radian per token.
 //! let rotary = Rotary::new(2, 10_000.0, Pairing::Halves)?;
 //! let mut q = dmatrix![1.0, 0.0; 1.0, 0.0];
 //! rotary.angles(5..7).rotate(&mut q)?;
@@ -66,7 +67,7 @@ impl Pairing {
 /// How fast each pair of features turns, and which features they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Radians a token, one a pair: 1 for the first, and slower from pair to pair.
+    /// Radians per token, one for each pair: 1 for the first, then slower and slower.
     frequencies: Vec<f32>,
     pairing: Pairing,
 }
@@ -84,7 +85,8 @@ impl Rotary {
         pairing: Pairing,
     ) -> Result<Self, RotaryError> {
         let pairs = pairs(head_dim)?;
-        // Rounded to f32 where Llama's own code rounds: its weights know these numbers.
+        // Rounded to f32 where Llama's code rounds: models keep these numbers as
+        // `inv_freq`. A rounded frequency is another frequency, and every law holds for it.
         let theta_i = |i| {
             let exponent = (2 * i) as f32 / head_dim as f32;
             f64::from(theta as f32).powf(f64::from(exponent)) as f32
@@ -98,7 +100,7 @@ impl Rotary {
         Ok(Rotary { frequencies, pairing })
     }
 
-    /// Radians a token, one a pair.
+    /// Radians per token, one for each pair.
     #[must_use]
     pub fn frequencies(&self) -> &[f32] {
         &self.frequencies
@@ -114,8 +116,8 @@ impl Rotary {
     /// stands at 0; a token that follows `len` cached ones stands at `len`.
     #[must_use]
     pub fn angles(&self, positions: Range<usize>) -> Angles {
-        // In f64, because the spacing of f32 grows with the angle: at 100,000 radians it
-        // is 0.008. Cosines and sines are at most 1 and fit an f32.
+        // In f64, because a rounded angle is another position: the spacing of f32 grows
+        // with the angle, to 0.008 radians at 100,000. Cosines and sines fit an f32.
         let angle = |row: usize, pair: usize| {
             (positions.start + row) as f64 * f64::from(self.frequencies[pair])
         };
@@ -149,11 +151,11 @@ impl Angles {
     /// Turns the queries or keys `x` (tokens, heads · `head_dim`), all heads alike.
     ///
     /// # Errors
-    /// When `x` has another number of tokens, or its width is not that of whole heads.
+    /// When `x` has a different number of tokens, or its width is not that of whole heads.
     pub fn rotate(&self, x: &mut DMatrix<f32>) -> Result<(), ShapeError> {
         let (tokens, pairs) = self.cos.shape();
         let heads = x.ncols() / (2 * pairs);
-        let why = "one row a position, and whole heads";
+        let why = "one row per position, and whole heads";
         expect_shape("x", x.shape(), (tokens, heads * 2 * pairs), why)?;
         for head in 0..heads {
             for i in 0..pairs {
@@ -187,7 +189,7 @@ impl RotaryAttention {
     /// `layer`, with queries and keys that `rotary` turns. Values are left alone.
     ///
     /// # Errors
-    /// When a head of the layer has another width than the pairs of `rotary`.
+    /// When the heads of the layer are not as wide as the pairs of `rotary`.
     pub fn new(
         layer: GroupedQueryAttention,
         rotary: Rotary,
@@ -203,7 +205,7 @@ impl RotaryAttention {
     /// look at one another.
     ///
     /// # Errors
-    /// When `x` or the mask has another shape than the layer needs.
+    /// When `x` or the mask does not have the shape that the layer needs.
     pub fn forward(
         &self,
         x: &DMatrix<f32>,
@@ -219,7 +221,7 @@ impl RotaryAttention {
     /// stands at position `start`; queries and keys are turned.
     ///
     /// # Errors
-    /// When `x` has another width than the projections read.
+    /// When `x` is not as wide as the projections expect.
     pub fn project(
         &self,
         x: &DMatrix<f32>,
@@ -252,8 +254,8 @@ impl RotaryAttention {
 }
 
 /// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the
-/// layer. The cache holds keys that are turned already: a key's angle depends on where
-/// its own token stands, and that does not change.
+/// layer. The cache holds keys that have already been turned: a key's angle depends on
+/// where its own token stands, and that does not change.
 ///
 /// # Errors
 /// When `x` does not fit the layer, or the cache does not, or has no room. Then nothing

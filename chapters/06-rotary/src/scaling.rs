@@ -2,16 +2,19 @@
 
 use std::f64::consts::TAU;
 
-/// How Llama 3.1 stretches the frequencies of a model that was trained on shorter texts:
-/// pairs that turn often within the old context stay, pairs that turn less than once are
-/// slowed down by `factor`, and in between the one passes into the other.
+/// How Llama 3.1 stretches the frequencies of a model that was trained on shorter texts.
+/// Pairs that turn often within the old context stay; pairs that turn less than once are
+/// slowed down by `factor`; in between, one passes into the other.
+///
+/// This is NTK by parts (Peng et al. 2023, *`YaRN`*, §3.2) with α = `low_freq_factor` and
+/// β = `high_freq_factor`, without the temperature that `YaRN` adds (§3.4).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Llama3Scaling {
     /// How much slower the slow pairs turn.
     pub factor: f64,
-    /// Pairs with fewer turns than this within the old context are slowed in full.
+    /// α: pairs with fewer turns than this within the old context are slowed in full.
     pub low_freq_factor: f64,
-    /// Pairs with more turns than this stay as they are.
+    /// β: pairs with more turns than this stay as they are.
     pub high_freq_factor: f64,
     /// Tokens of the old context.
     pub original_context: f64,
@@ -26,7 +29,7 @@ impl Llama3Scaling {
         original_context: 8192.0,
     };
 
-    /// The frequency that takes the place of `frequency`, both in radians a token.
+    /// The frequency that takes the place of `frequency`, both in radians per token.
     #[must_use]
     pub fn of(self, frequency: f64) -> f64 {
         let turns = self.original_context * frequency / TAU;

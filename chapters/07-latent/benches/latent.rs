@@ -1,97 +1,131 @@
 //! Times one token's attention over latents in both forms, beside layers that cache keys
-//! and values; chunks of tokens in both forms; and what the machine can do at best. All
-//! of them use all cores.
+//! and values; chunks of tokens in both forms, and where their time goes; all in turns with
+//! what the machine can do at best. All of them use all cores.
 //!
 //!     cargo bench -p latent               print the times
 //!     cargo bench -p latent -- --record   and keep them in benches/recorded.csv
 
-use attention::Mask;
-use chapter_cli::bench::{Bench, sum_on_all_cores, timed};
+use anyhow::Result;
+use attention::{Mask, average, softmax};
+use chapter_cli::bench::{Bench, Roofs, Turns, timed, tried};
 use decoding::experiments::normal;
+use decoding::few;
 use grouped_query::{Groups, attend_stacked};
 use latent::experiments::{
-    BEFORE, CACHED, CHUNKS, KV_HEADS, PRODUCT, READ_MIB, SCALED, Shape, scaled_layer,
+    BEFORE, CACHED, CHUNKS, KV_HEADS, PARTS_OF, SCALED, Shape, scaled_layer,
 };
-use latent::{Form, Sizes};
+use latent::{Form, LatentAttention, Sizes};
 use nalgebra::DMatrix;
 use std::hint::black_box;
+use std::rc::Rc;
 
 const SHAPE: Shape = SCALED;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
+    let (roofs, layer) = (Roofs::new(), scaled_layer()?);
+    let mut turns = Turns::new();
+    roofs.take_turns(&mut turns);
+    for cached in CACHED {
+        decoding(&mut turns, &layer, cached)?;
+    }
+    for new in CHUNKS {
+        chunk(&mut turns, &layer, new)?;
+    }
+    parts_of_a_chunk(&mut turns, &layer);
     let mut bench = Bench::start();
-    machine(&mut bench);
-    decoding(&mut bench)?;
-    chunks(&mut bench)?;
+    bench.measure(turns);
     Ok(bench.finish(env!("CARGO_MANIFEST_DIR"))?)
 }
 
-/// How fast memory is read, and how fast products are computed, by all cores.
-fn machine(bench: &mut Bench) {
-    let numbers = vec![1.0_f32; READ_MIB << 18];
-    let read = || timed(|| sum_on_all_cores(&[&numbers]));
-    let (a, b) = (normal(PRODUCT, PRODUCT, 8), normal(PRODUCT, PRODUCT, 9));
-    let product = || timed(|| &a * &b);
-    bench.measure(&[("read", READ_MIB, &read), ("product", PRODUCT, &product)]);
-}
-
 /// One token over a cache of latents, of expanded keys and values, of grouped ones, and
-/// of one key and value a head.
-fn decoding(bench: &mut Bench) -> anyhow::Result<()> {
-    let layer = scaled_layer()?;
+/// of one key and value per head.
+fn decoding<'a>(
+    turns: &mut Turns<'a>,
+    layer: &'a LatentAttention,
+    cached: usize,
+) -> Result<()> {
     let Shape { sizes: Sizes { heads, rope_dim, v_dim, .. }, .. } = SHAPE;
-    for cached in CACHED {
-        let q = layer.queries(&normal(1, 64, 5), cached)?;
-        let kept = normal(cached, SHAPE.kept(), 6);
-        let one = |form| timed(|| layer.attend_one(&q, kept.as_view(), form));
-        let (naive, absorbed) = (|| one(Form::Naive), || one(Form::Absorbed));
-
-        let expanded = layer.expand(kept.as_view())?;
-        let r = kept.columns(SHAPE.lora_rank, rope_dim);
-        let keep_all = || timed(|| layer.attend_expanded(&q, &expanded, r));
-
-        let full = normal(1, heads * v_dim, 1);
-        let others = [KV_HEADS, heads].map(|kv_heads| {
-            let width = kv_heads * v_dim;
-            (kv_heads, normal(cached, width, 2), normal(cached, width, 3))
+    let q = Rc::new(layer.queries(&normal(1, 64, 5), cached)?);
+    let kept = Rc::new(normal(cached, SHAPE.kept(), 6));
+    for (name, form) in [("naive", Form::Naive), ("absorbed", Form::Absorbed)] {
+        let (q, kept) = (Rc::clone(&q), Rc::clone(&kept));
+        turns.add(name, cached, move || {
+            tried(|| layer.attend_one(&q, kept.as_view(), form))
         });
-        let other = |i: usize| timed(|| grouped(&full, &others[i]));
-        let (few, many) = (|| other(0), || other(1));
-        bench.measure(&[
-            ("naive", cached, &naive),
-            ("absorbed", cached, &absorbed),
-            ("expanded", cached, &keep_all),
-            ("grouped", cached, &few),
-            ("multi_head", cached, &many),
-        ]);
+    }
+    let expanded = layer.expand(kept.as_view())?;
+    turns.add("expanded", cached, move || {
+        let r = kept.columns(SHAPE.lora_rank, rope_dim);
+        tried(|| layer.attend_expanded(&q, &expanded, r))
+    });
+    for (name, kv_heads) in [("grouped", KV_HEADS), ("multi_head", heads)] {
+        let q = normal(1, heads * v_dim, 1);
+        let [k, v] = [2, 3].map(|seed| normal(cached, kv_heads * v_dim, seed));
+        let groups = Groups::new(heads, kv_heads)?;
+        turns.add(name, cached, move || {
+            tried(|| attend_stacked(&q, k.as_view(), v.as_view(), groups))
+        });
     }
     Ok(())
-}
-
-/// Chapter 5's decoding.
-fn grouped(q: &DMatrix<f32>, (kv_heads, k, v): &(usize, DMatrix<f32>, DMatrix<f32>)) {
-    let heads = q.ncols() * kv_heads / k.ncols();
-    let groups = Groups::new(heads, *kv_heads).expect("they divide");
-    let found = attend_stacked(q, k.as_view(), v.as_view(), groups);
-    black_box(found).expect("the shapes fit");
 }
 
 /// So many tokens at once, after those in the cache.
-fn chunks(bench: &mut Bench) -> anyhow::Result<()> {
-    let layer = scaled_layer()?;
-    for new in CHUNKS {
-        let q = layer.queries(&normal(new, 64, 5), BEFORE)?;
-        let kept = normal(BEFORE + new, SHAPE.kept(), 6);
-        let causal = Mask::Causal { offset: BEFORE };
-        let run = |form| match new {
-            1 => timed(|| layer.attend_one(&q, kept.as_view(), form)),
-            _ => timed(|| layer.attend(&q, kept.as_view(), &causal, form)),
-        };
-        let (naive, absorbed) = (|| run(Form::Naive), || run(Form::Absorbed));
-        bench.measure(&[
-            ("chunk_naive", new, &naive),
-            ("chunk_absorbed", new, &absorbed),
-        ]);
+fn chunk<'a>(
+    turns: &mut Turns<'a>,
+    layer: &'a LatentAttention,
+    new: usize,
+) -> Result<()> {
+    let q = Rc::new(layer.queries(&normal(new, 64, 5), BEFORE)?);
+    let kept = Rc::new(normal(BEFORE + new, SHAPE.kept(), 6));
+    for (name, form) in
+        [("chunk_naive", Form::Naive), ("chunk_absorbed", Form::Absorbed)]
+    {
+        let (q, kept) = (Rc::clone(&q), Rc::clone(&kept));
+        turns.add(name, new, move || {
+            if new == 1 {
+                return tried(|| layer.attend_one(&q, kept.as_view(), form));
+            }
+            let causal = Mask::Causal { offset: BEFORE };
+            tried(|| layer.attend(&q, kept.as_view(), &causal, form))
+        });
     }
     Ok(())
+}
+
+/// What a chunk near the crossing is made of, each part with the numbers of the whole. The
+/// naive form expands, and its heads attend; the absorbed form has products that serve all
+/// heads, and a softmax in between.
+fn parts_of_a_chunk<'a>(turns: &mut Turns<'a>, layer: &'a LatentAttention) {
+    let (seen, heads) = (BEFORE + PARTS_OF, SHAPE.sizes.heads);
+    let rows = heads * PARTS_OF;
+    let kept = Rc::new(normal(seen, SHAPE.kept(), 6));
+    let latents = Rc::clone(&kept);
+    turns.add("part_expand", PARTS_OF, move || {
+        tried(|| layer.expand(latents.as_view()))
+    });
+
+    let (asks, keys) = (normal(rows, SHAPE.kept(), 5), Rc::clone(&kept));
+    turns.add("part_scores", PARTS_OF, move || {
+        timed(|| few::scores(&asks, keys.as_view()))
+    });
+    let scores = normal(seen, rows, 7);
+    turns.add("part_softmax", PARTS_OF, move || {
+        timed(|| softmax_of_each(&scores, heads))
+    });
+    let stack = softmax(normal(rows, seen, 8));
+    turns.add("part_average", PARTS_OF, move || {
+        let latents = kept.columns(0, SHAPE.lora_rank);
+        timed(|| average(stack.as_view(), latents, |_, _| true))
+    });
+}
+
+/// The scores of all heads in columns, to the weights of each in rows.
+fn softmax_of_each(scores: &DMatrix<f32>, heads: usize) {
+    let n = scores.ncols() / heads;
+    for h in 0..heads {
+        let mut scores = scores.columns(h * n, n).transpose();
+        let mask = Mask::Causal { offset: BEFORE };
+        mask.hide(&mut scores).expect("the shapes fit");
+        black_box(softmax(scores));
+    }
 }

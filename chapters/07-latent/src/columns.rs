@@ -3,8 +3,8 @@
 use attention::{Linear, ShapeError};
 use nalgebra::{DMatrix, DMatrixView};
 
-/// Takes apart what lies head by head in the columns of `all`, `first` features and then
-/// `second`: the first parts of all heads side by side, and the second.
+/// Splits what lies head by head in the columns of `all`, `first` features and then
+/// `second`, into the first parts of all heads, side by side, and the second parts.
 pub(crate) fn split_heads(
     all: &DMatrix<f32>,
     first: usize,
@@ -33,7 +33,7 @@ fn parts(width: usize, first: usize, second: usize) -> [Vec<usize>; 2] {
     (0..width).partition::<Vec<_>, _>(|column| column % (first + second) < first).into()
 }
 
-/// Two matrices of as many rows, side by side.
+/// Two matrices with the same number of rows, side by side.
 pub(crate) fn beside(left: DMatrixView<f32>, right: DMatrixView<f32>) -> DMatrix<f32> {
     let mut both = DMatrix::zeros(left.nrows(), left.ncols() + right.ncols());
     both.columns_mut(0, left.ncols()).copy_from(&left);
@@ -42,14 +42,10 @@ pub(crate) fn beside(left: DMatrixView<f32>, right: DMatrixView<f32>) -> DMatrix
 }
 
 /// Matrices of this width, one below the other.
-pub(crate) fn stacked(
-    parts: impl Iterator<Item = DMatrix<f32>>,
-    width: usize,
-) -> DMatrix<f32> {
-    let parts: Vec<_> = parts.collect();
+pub(crate) fn stacked(parts: &[DMatrix<f32>], width: usize) -> DMatrix<f32> {
     let mut all = DMatrix::zeros(parts.iter().map(DMatrix::nrows).sum(), width);
     let mut start = 0;
-    for part in &parts {
+    for part in parts {
         all.rows_mut(start, part.nrows()).copy_from(part);
         start += part.nrows();
     }

@@ -2,8 +2,8 @@
 //! `cargo run -p latent` shows the first of them and the caches.
 
 use crate::experiments::{
-    self, BEFORE, CACHED, CHUNKS, DEEPSEEK, KV_HEADS, LARGE_MHA, LowRank, Machine,
-    Mistake, RANKS, SCALED, V2, V2_LITE, Work, small,
+    self, BEFORE, CACHED, CHUNKS, DEEPSEEK, Intensity, KV_HEADS, LARGE_MHA, LowRank,
+    Machine, Mistake, PARTS_OF, RANKS, SCALED, V2, V2_LITE, Work, small,
 };
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::Result;
@@ -110,7 +110,7 @@ pub fn two_orders() -> Result<String> {
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn cache_table() -> Result<String> {
-    let mut text = String::from("values a token         a layer  60 layers\n");
+    let mut text = String::from("values per token         layer  60 layers\n");
     let eager = DEEPSEEK.sizes.heads * (DEEPSEEK.sizes.qk_dim() + DEEPSEEK.sizes.v_dim);
     let rows = [
         ("keys, values expanded", eager * V2.layers),
@@ -177,6 +177,47 @@ pub fn per_cached() -> Result<String> {
         let (adds, read) = (thousands(adds as u64), thousands(read as u64));
         writeln!(text, "{name:<18} {adds:>14} {read:>6}")?;
     }
+    Ok(text)
+}
+
+/// Operations per byte of cache that decoding does, beside what machines can do.
+///
+/// # Errors
+/// When the recording does not hold what the machine can do.
+pub fn intensity() -> Result<String> {
+    let mut text = String::from("operations per byte       f32   bf16\n");
+    let rows = [
+        ("multi-head", Intensity::shared(1, 128)),
+        ("grouped, 8 heads on 1", Intensity::shared(8, 128)),
+        ("absorbed, 16 heads", Intensity::absorbed(SCALED)),
+        ("absorbed, 128 heads", Intensity::absorbed(DEEPSEEK)),
+    ];
+    for (name, of) in rows {
+        let [f32, bf16] = [4, 2].map(|bytes| of.per_byte(bytes));
+        writeln!(text, "{name:<21} {f32:>7.1} {bf16:>6.1}")?;
+    }
+    let roof = Machine::recorded()?.roof();
+    writeln!(text, "this machine          {roof:>7.1}")?;
+    writeln!(text, "H100                          {:>6.1}", experiments::H100)?;
+    Ok(text)
+}
+
+/// Numbers per token, layer and device when heads are divided among devices.
+///
+/// # Errors
+/// When a `String` cannot be written to.
+pub fn devices() -> Result<String> {
+    let mut text = String::from("devices                  1     2     4     8\n");
+    let counts = [1, 2, 4, 8];
+    let heads = [("multi-head, 32 heads", 32), ("8 kv heads", 8), ("1 kv head", 1)];
+    let mut row = |name: &str, numbers: [usize; 4]| {
+        let numbers = numbers.map(|n| format!("{:>6}", thousands(n as u64)));
+        writeln!(text, "{name:<20}{}", numbers.concat())
+    };
+    for (name, kv_heads) in heads {
+        row(name, counts.map(|n| experiments::per_device(kv_heads, 128, n)))?;
+    }
+    row("latent, 512 + 64", [DEEPSEEK.kept(); 4])?;
     Ok(text)
 }
 
@@ -314,7 +355,7 @@ pub fn wrong_cut() -> Result<String> {
     mistakes(&rows, experiments::cut_once)
 }
 
-/// Turning halves in place of neighbors, where it shows and where it does not.
+/// Turning halves instead of neighbors, where it shows and where it does not.
 ///
 /// # Errors
 /// None that can happen: the shapes fit.
@@ -373,13 +414,69 @@ pub fn facts() -> Result<String> {
     fact("crossing_before", format!("{:.0}", SCALED.crossing_after(BEFORE)))?;
     fact("crossing_measured", format!("{:.0}", experiments::measured_crossing()?))?;
     fact("before", count(BEFORE))?;
+    timed_facts(&mut fact)?;
+    let away = experiments::turned_away(9)?;
+    for distance in [1, 2, 8] {
+        fact(&format!("away_{distance}"), format!("{:.2}", away[distance]))?;
+    }
+    let low_rank = LowRank::of(5)?;
+    for rank in [64, 128, 256, 320] {
+        fact(&format!("rank_{rank}"), format!("{:.2}", low_rank.error(rank)?))?;
+    }
+    for kv_heads in [1, 2, 4, 6] {
+        let error = conversion_error(5, kv_heads, Pooling::Mean)?;
+        fact(&format!("grouped_{kv_heads}"), format!("{error:.2}"))?;
+    }
+    let (x, _, layer) = toy()?;
+    let found = layer.forward(&x, &Mask::None, Form::Absorbed)?;
+    fact("both_head_0", format!("{:.2}", found.output[(2, 0)]))?;
+    Ok(text + &machines()?)
+}
+
+/// What the prose quotes of processors and devices, and of `DeepSeek`'s scale.
+fn machines() -> Result<String> {
+    let mut text = String::new();
+    let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
+    let absorbed = Intensity::absorbed(DEEPSEEK);
+    for (key, of) in [("absorbed", absorbed), ("multi_head", Intensity::shared(1, 128))]
+    {
+        fact(&format!("intensity_{key}_f32"), format!("{:.1}", of.per_byte(4)))?;
+        fact(&format!("intensity_{key}"), format!("{:.0}", of.per_byte(2)))?;
+    }
+    fact("roof", format!("{:.0}", Machine::recorded()?.roof()))?;
+    fact("roof_h100", format!("{:.0}", experiments::H100))?;
+    fact("per_device_grouped", experiments::per_device(8, 128, 8).to_string())?;
+    for (key, mscale) in [("v2", 0.707), ("v3", 1.0)] {
+        let square = experiments::yarn_temperature(40.0, mscale).powi(2);
+        fact(&format!("mscale_{key}"), format!("{square:.2}"))?;
+    }
+    Ok(text)
+}
+
+/// The numbers that come from the recording.
+fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
+    let recorded = experiments::recorded()?;
+    fact("parts_of", thousands(PARTS_OF as u64))?;
+    for part in ["expand", "scores", "softmax", "average"] {
+        let case = format!("part_{part}");
+        let ms = recorded.milliseconds(&case, PARTS_OF)?;
+        fact(&case, format!("{ms:.1}"))?;
+    }
+    for form in ["naive", "absorbed"] {
+        let case = format!("chunk_{form}");
+        let ms = recorded.milliseconds(&case, PARTS_OF)?;
+        fact(&format!("parts_{form}"), format!("{ms:.1}"))?;
+    }
     let machine = Machine::recorded()?;
     fact("machine_adds", format!("{:.0}", machine.multiply_adds / 1e9))?;
     fact("machine_reads", format!("{:.1}", machine.numbers / 1e9))?;
     let longest = CACHED[CACHED.len() - 1];
-    fact("longest", count(longest))?;
+    fact("longest", thousands(longest as u64))?;
     let speedup = experiments::speedup(longest)?;
     fact("speedup", format!("{:.0}", speedup.measured))?;
+    let off = CACHED.into_iter().map(|cached| Ok(experiments::speedup(cached)?.off()));
+    let off = off.collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, f64::max);
+    fact("speedup_off", format!("{:.0} %", 100.0 * off))?;
     fact("speedup_predicted", format!("{:.0}", speedup.predicted))?;
     for form in [Form::Naive, Form::Absorbed] {
         let work = SCALED.work(form, 1, longest);
@@ -388,7 +485,7 @@ pub fn facts() -> Result<String> {
         fact(&format!("adds_{name}"), thousands(adds))?;
         fact(&format!("numbers_{name}"), format!("{:.1}", work.numbers / 1e6))?;
         fact(&format!("ms_{name}"), format!("{:.1}", machine.milliseconds(work)))?;
-        let ms = experiments::recorded()?.milliseconds(name, longest)?;
+        let ms = recorded.milliseconds(name, longest)?;
         fact(&format!("measured_{name}"), format!("{ms:.1}"))?;
     }
     let arithmetic = SCALED.work(Form::Naive, 1, longest).multiply_adds
@@ -405,30 +502,14 @@ pub fn facts() -> Result<String> {
         .map(|work| machine.milliseconds(work));
     fact("ms_absorbed_once", format!("{once:.1}"))?;
     fact("speedup_once", format!("{:.0}", naive / once))?;
-    let recorded = experiments::recorded()?;
     let grouped = recorded.milliseconds("absorbed", longest)?
         / recorded.milliseconds("grouped", longest)?;
     fact("grouped_faster", format!("{grouped:.0}"))?;
     for case in ["grouped", "expanded", "multi_head"] {
-        let ms = experiments::recorded()?.milliseconds(case, longest)?;
+        let ms = recorded.milliseconds(case, longest)?;
         fact(&format!("measured_{case}"), format!("{ms:.1}"))?;
     }
-    let away = experiments::turned_away(9)?;
-    for distance in [1, 2, 8] {
-        fact(&format!("away_{distance}"), format!("{:.2}", away[distance]))?;
-    }
-    let low_rank = LowRank::of(5)?;
-    for rank in [64, 128, 256, 320] {
-        fact(&format!("rank_{rank}"), format!("{:.2}", low_rank.error(rank)?))?;
-    }
-    for kv_heads in [1, 2, 4, 6] {
-        let error = conversion_error(5, kv_heads, Pooling::Mean)?;
-        fact(&format!("grouped_{kv_heads}"), format!("{error:.2}"))?;
-    }
-    let (x, _, layer) = toy()?;
-    let found = layer.forward(&x, &Mask::None, Form::Absorbed)?;
-    fact("both_head_0", format!("{:.2}", found.output[(2, 0)]))?;
-    Ok(text)
+    Ok(())
 }
 
 /// A titled matrix, one row a line.

@@ -2,8 +2,8 @@
 
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask};
+use chapter_cli::{Recorded, Roof};
 use decoding::experiments::normal;
 use grouped_query::experiments::{grouped, heads_of, relative_error};
 use grouped_query::{Pooling, attend_groups};
@@ -26,7 +26,7 @@ pub const DEEPSEEK: Shape = Shape {
     lora_rank: 512,
 };
 
-/// The same with 16 heads in place of 128: what the benchmark runs.
+/// The same with 16 heads instead of 128: what the benchmark runs.
 pub const SCALED: Shape =
     Shape { sizes: Sizes { heads: 16, ..DEEPSEEK.sizes }, lora_rank: 512 };
 
@@ -42,11 +42,8 @@ pub const BEFORE: usize = 2048;
 /// Key/value heads of the grouped layer beside: its cache is about that of the latent.
 pub const KV_HEADS: usize = 2;
 
-/// Side of the square product, and size of the memory that is read, which say what the
-/// machine can do.
-pub const PRODUCT: usize = 2048;
-/// Megabytes (MiB).
-pub const READ_MIB: usize = 512;
+/// The chunk whose parts are timed: near the crossing.
+pub const PARTS_OF: usize = 128;
 
 /// A layer of [`SCALED`] with random weights, on few features: the projections from and
 /// to the tokens are the same in both forms and not timed.
@@ -161,9 +158,9 @@ impl Shape {
 /// What the machine can do at best, as the benchmark recorded it.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine {
-    /// Multiply-adds a second in a large square product.
+    /// Multiply-adds per second in a large square product.
     pub multiply_adds: f64,
-    /// Numbers a second that are read.
+    /// Numbers per second that are read.
     pub numbers: f64,
 }
 
@@ -173,13 +170,18 @@ impl Machine {
     /// # Errors
     /// When it does not hold them.
     pub fn recorded() -> Result<Self> {
-        let recorded = recorded()?;
-        let seconds =
-            |case, n| Ok::<_, anyhow::Error>(recorded.milliseconds(case, n)? / 1e3);
+        let Roof { bytes_per_second, multiply_adds_per_second } =
+            recorded()?.roofs()?;
         Ok(Machine {
-            multiply_adds: (PRODUCT as f64).powi(3) / seconds("product", PRODUCT)?,
-            numbers: (READ_MIB << 18) as f64 / seconds("read", READ_MIB)?,
+            multiply_adds: multiply_adds_per_second,
+            numbers: bytes_per_second / size_of::<f32>() as f64,
         })
+    }
+
+    /// Operations, two for each multiply-add, that it can do while it reads one byte.
+    #[must_use]
+    pub fn roof(self) -> f64 {
+        2.0 * self.multiply_adds / (4.0 * self.numbers)
     }
 
     /// Milliseconds that `work` takes if nothing is computed while memory is read. A
@@ -197,6 +199,7 @@ impl Machine {
 /// When it cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/07-latent/benches/recorded.csv")
 }
 
 /// How many times longer the naive form takes for one token over so many cached ones:
@@ -223,6 +226,16 @@ pub struct Speedup {
     pub predicted: f64,
 }
 
+impl Speedup {
+    /// How much larger the larger is, as a share of the smaller: 0 where both agree, 1
+    /// where one is twice the other.
+    #[must_use]
+    pub fn off(self) -> f64 {
+        let ratio = self.measured / self.predicted;
+        ratio.max(1.0 / ratio) - 1.0
+    }
+}
+
 /// Where the recorded times of both forms cross, in new tokens: between two sizes of
 /// chunk, on a straight line in the logarithms.
 ///
@@ -241,6 +254,58 @@ pub fn measured_crossing() -> Result<f64> {
         unreachable!("windows of two");
     };
     Ok((x0 - y0 * (x1 - x0) / (y1 - y0)).exp())
+}
+
+/// Operations, two for each multiply-add, that decoding does per byte of the cache that it
+/// reads: the arithmetic intensity of attention over a long cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Intensity {
+    /// Query heads that look at the same cached numbers.
+    pub heads: usize,
+    /// Multiply-adds of one head for one cached token.
+    pub pair: usize,
+    /// Numbers per cached token, each read once for all of these heads.
+    pub numbers: usize,
+}
+
+impl Intensity {
+    /// A key and a value of `width` features that `sharing` query heads look at.
+    #[must_use]
+    pub fn shared(sharing: usize, width: usize) -> Self {
+        Intensity { heads: sharing, pair: 2 * width, numbers: 2 * width }
+    }
+
+    /// All heads of a latent layer, absorbed, over the latents as they are kept.
+    #[must_use]
+    pub fn absorbed(shape: Shape) -> Self {
+        let (heads, pair) = (shape.sizes.heads, shape.pair(Form::Absorbed));
+        Intensity { heads, pair, numbers: shape.kept() }
+    }
+
+    /// Operations per byte where a number takes so many `bytes`.
+    #[must_use]
+    pub fn per_byte(self, bytes: usize) -> f64 {
+        (2 * self.heads * self.pair) as f64 / (self.numbers * bytes) as f64
+    }
+}
+
+/// Operations that an H100 (SXM) can do on bf16 while it reads one byte: 989.4 teraFLOPS
+/// without sparsity and 3.35 TB/s, by NVIDIA's data sheet.
+pub const H100: f64 = 989.4e12 / 3.35e12;
+
+/// Numbers that each of so many devices caches per token and layer when the heads are
+/// divided among them. A kv head lies on every device that has a query head of its group.
+#[must_use]
+pub fn per_device(kv_heads: usize, head_dim: usize, devices: usize) -> usize {
+    2 * head_dim * kv_heads.div_ceil(devices)
+}
+
+/// What `YaRN` multiplies queries and keys with, 0.1 · mscale · ln(factor) + 1 (Peng et al.
+/// 2023, §3.4). `DeepSeek`'s layers multiply their scale with the square of it, where
+/// mscale is `mscale_all_dim` of their `config.json`.
+#[must_use]
+pub fn yarn_temperature(factor: f64, mscale: f64) -> f64 {
+    0.1 * mscale * factor.ln() + 1.0
 }
 
 /// Values that one token leaves in a cache of all layers, as table 1 of DeepSeek-V2 has
@@ -399,7 +464,7 @@ pub fn scaled_by_nope(mut p: Projections, sizes: Sizes) -> Result<Projections> {
     Ok(p)
 }
 
-/// `kv_b_proj` cut once, all keys and then all values, in place of head by head.
+/// `kv_b_proj` cut once, all keys and then all values, instead of head by head.
 ///
 /// # Errors
 /// None that can happen: the shapes stay.
@@ -412,7 +477,7 @@ pub fn cut_once(mut p: Projections, sizes: Sizes) -> Result<Projections> {
     Ok(p)
 }
 
-/// Feature `i` turned with feature `i + rope / 2`, in place of its neighbor.
+/// Feature `i` turned with feature `i + rope / 2`, instead of its neighbor.
 ///
 /// # Errors
 /// None that can happen: the shapes stay.

@@ -194,10 +194,7 @@ pub fn denominators() -> Result<Figure> {
 pub fn decode() -> Result<Figure> {
     let recorded = experiments::recorded()?;
     let longest = CACHED[CACHED.len() - 1];
-    let points = |case| {
-        let points = recorded.points(case);
-        points.map(|(n, ms)| (n as f64, ms)).collect::<Vec<_>>()
-    };
+    let points = |case| recorded.line(case).collect::<Vec<_>>();
     let ms = |case| recorded.milliseconds(case, longest);
     let (naive, absorbed) = (ms("naive")?, ms("absorbed")?);
     let (grouped, expanded) = (ms("grouped")?, ms("expanded")?);
@@ -223,12 +220,12 @@ pub fn decode() -> Result<Figure> {
             thousands(longest as u64),
         ),
     };
-    let plot = Chart::new(Axis::log2("cached tokens"), Axis::log("time a token, ms"))
-        .line("naive", Hue::Accent, points("naive"))
-        .line("expanded", Hue::MultiHead, points("expanded"))
-        .line("absorbed", Hue::Latent, points("absorbed"))
-        .line("grouped", Hue::GroupedQuery, points("grouped"));
-    Ok(Figure::draw("decode", words, &plot)?)
+    let plot = Chart::new(Axis::log2("cached tokens"), Axis::log("time per token, ms"))
+        .measured("naive", Hue::Accent, points("naive"))
+        .measured("expanded", Hue::MultiHead, points("expanded"))
+        .measured("absorbed", Hue::Latent, points("absorbed"))
+        .measured("grouped", Hue::GroupedQuery, points("grouped"));
+    Ok(Figure::measured("decode", words, &recorded.measured(), 1, &[&plot])?)
 }
 
 /// The time of a chunk against its length, as recorded.
@@ -237,10 +234,7 @@ pub fn decode() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn crossing() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let points = |case| {
-        let points = recorded.points(case);
-        points.map(|(n, ms)| (n as f64, ms)).collect::<Vec<_>>()
-    };
+    let points = |case| recorded.line(case).collect::<Vec<_>>();
     let most = CHUNKS[CHUNKS.len() - 1];
     let ms = |case, n| recorded.milliseconds(case, n);
     let (counted, measured) = (SCALED.crossing(), experiments::measured_crossing()?);
@@ -268,10 +262,11 @@ pub fn crossing() -> Result<Figure> {
         ),
     };
     let plot = Chart::new(Axis::log2("new tokens"), Axis::log("time of the chunk, ms"))
-        .line("naive", Hue::Accent, points("chunk_naive"))
-        .line("absorbed", Hue::Latent, points("chunk_absorbed"))
+        .measured("naive", Hue::Accent, points("chunk_naive"))
+        .measured("absorbed", Hue::Latent, points("chunk_absorbed"))
         .vertical(counted, "by count");
-    Ok(Figure::draw("crossing", words, &plot)?)
+    let measured = recorded.measured();
+    Ok(Figure::measured("crossing", words, &measured, 1, &[&plot])?)
 }
 
 /// The error of a latent in a real layer, beside shared heads of the same cache.

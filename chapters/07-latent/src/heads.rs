@@ -62,9 +62,9 @@ impl LatentAttention {
     pub(crate) fn expect_queries(&self, q: &Queries) -> Result<(), ShapeError> {
         let Sizes { heads, nope_dim, rope_dim, .. } = self.sizes;
         let wanted = (q.tokens(), heads * nope_dim);
-        expect_shape("q.nope", q.nope.shape(), wanted, "one query a head")?;
+        expect_shape("q.nope", q.nope.shape(), wanted, "one query per head")?;
         let wanted = (q.tokens(), heads * rope_dim);
-        expect_shape("q.rope", q.rope.shape(), wanted, "one query a head")
+        expect_shape("q.rope", q.rope.shape(), wanted, "one query per head")
     }
 
     pub(crate) fn expect_kept(&self, kept: DMatrixView<f32>) -> Result<(), ShapeError> {
@@ -73,7 +73,7 @@ impl LatentAttention {
             "kept",
             kept.shape(),
             wanted,
-            "a latent and one turned key a token",
+            "one latent and one turned key per token",
         )
     }
 }

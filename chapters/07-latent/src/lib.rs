@@ -1,4 +1,4 @@
-//! Latent attention: a token leaves one small vector behind, and every head's key and
+//! Latent attention: each token leaves one small vector behind, and every head's key and
 //! value are made from it when they are needed, or never.
 //!
 //! ```text
@@ -59,7 +59,7 @@ use rayon::prelude::*;
 use rotary::{Pairing, Rotary, RotaryError};
 pub use sizes::Sizes;
 
-/// A layer whose keys and values are made from one latent a token.
+/// A layer whose keys and values are made from one latent per token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LatentAttention {
     query: QueryProjection,
@@ -109,7 +109,7 @@ impl LatentAttention {
     /// [`LatentAttention::new`] pairs neighbors, as `DeepSeek`'s checkpoints do.
     ///
     /// # Errors
-    /// When `rotary` turns another width than `rope_dim`.
+    /// When `rotary` does not turn `rope_dim` features.
     pub fn with_rotary(self, rotary: Rotary) -> Result<Self, ShapeError> {
         let (found, wanted) = ((1, rotary.head_dim()), (1, self.sizes.rope_dim));
         expect_shape("rotary", found, wanted, "it turns the rotary part of a head")?;
@@ -120,7 +120,7 @@ impl LatentAttention {
     /// look at one another.
     ///
     /// # Errors
-    /// When `x` or the mask has another shape than the layer needs.
+    /// When `x` or the mask does not have the shape that the layer needs.
     pub fn forward(
         &self,
         x: &DMatrix<f32>,
@@ -136,7 +136,7 @@ impl LatentAttention {
     /// it the turned key r (DeepSeek-V2, appendix C).
     ///
     /// # Errors
-    /// When `x` has another width than the projection reads.
+    /// When `x` is not as wide as the projection expects.
     pub fn compress(
         &self,
         x: &DMatrix<f32>,
@@ -153,7 +153,7 @@ impl LatentAttention {
     /// position `start`.
     ///
     /// # Errors
-    /// When `x` has another width than the projection reads.
+    /// When `x` is not as wide as the projection expects.
     pub fn queries(
         &self,
         x: &DMatrix<f32>,
@@ -209,7 +209,7 @@ impl LatentAttention {
     /// from what is kept.
     ///
     /// # Errors
-    /// When `kept` has another width.
+    /// When `kept` is not [`LatentAttention::kept_width`] wide.
     pub fn expand(&self, kept: DMatrixView<f32>) -> Result<Expanded, ShapeError> {
         self.expect_kept(kept)?;
         let c = kept.columns(0, self.lora_rank()).into_owned();
@@ -217,8 +217,9 @@ impl LatentAttention {
     }
 
     /// Multi-query attention: all heads look at one matrix, whose rows are the keys and
-    /// whose first `lora_rank` columns are the values. So the queries of all heads are
-    /// the rows of another, and each product serves them all.
+    /// whose first `lora_rank` columns are the values. The queries of all heads are the
+    /// rows of another, so each product serves them all. Stacking the weights copies
+    /// them once.
     fn attend_absorbed(
         &self,
         q: &Queries,
@@ -226,7 +227,8 @@ impl LatentAttention {
         mask: &Mask,
     ) -> Result<Heads, ShapeError> {
         let (n, c) = (q.tokens(), kept.columns(0, self.lora_rank()));
-        let asks = stacked(self.heads().map(|h| self.absorb(q, h)), kept.ncols());
+        let asks: Vec<_> = self.heads().map(|h| self.absorb(q, h)).collect();
+        let asks = stacked(&asks, kept.ncols()); // (heads · tokens, rank + rope)
         let scores = few::scores(&asks, kept); // (keys, heads · tokens)
         let weigh = |h| -> Result<_, ShapeError> {
             let mut scores = scores.columns(h * n, n).transpose();
@@ -234,7 +236,7 @@ impl LatentAttention {
             Ok(softmax(scores))
         };
         let weights = self.heads().map(weigh).collect::<Result<Vec<_>, _>>()?;
-        let stack = stacked(weights.iter().cloned(), kept.nrows());
+        let stack = stacked(&weights, kept.nrows());
         let latents = average(stack.as_view(), c, |row, key| mask.sees(row % n, key));
         let found = weights.into_iter().enumerate().map(|(h, weights)| {
             let output = latents.rows(h * n, n).into_owned();
@@ -271,7 +273,7 @@ impl LatentAttention {
     /// What the heads found (tokens, heads · `v_dim`), through the output projection.
     ///
     /// # Errors
-    /// When it has another width.
+    /// When it is not as wide as all heads together.
     pub fn output(&self, context: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
         self.o_proj.forward(context)
     }
@@ -281,7 +283,7 @@ impl LatentAttention {
         Ok(MultiHeadAttended { output, weights: heads.weights })
     }
 
-    /// Numbers that a token leaves behind: `lora_rank` + `rope_dim`.
+    /// Numbers that each token leaves behind: `lora_rank` + `rope_dim`.
     #[must_use]
     pub fn kept_width(&self) -> usize {
         self.lora_rank() + self.sizes.rope_dim

@@ -47,7 +47,7 @@ struct Flags {
     #[arg(long)]
     causal: bool,
 
-    /// Bring the queries to the latents, in place of making keys and values: the same
+    /// Bring the queries to the latents instead of making keys and values: the same
     /// output, computed in another order
     #[arg(long)]
     absorb: bool,
@@ -57,7 +57,7 @@ impl Chapter for Chapter7 {
     const NAME: &'static str = "latent";
     const FOLDER: &'static str = "07-latent";
     const ABOUT: &'static str =
-        "Latent attention: one small vector a token in the place of keys and values";
+        "Latent attention: one small vector per token instead of keys and values";
     const FORWARD_HELP: &'static str = "\
 Runs one layer of DeepSeek's multi-head latent attention. Each of H heads has N features
 of a query and key that are not turned, R that are, and V features of a value. The scores

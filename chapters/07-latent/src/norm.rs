@@ -14,7 +14,7 @@ impl RmsNorm {
     /// Keeps a row of zeros from being divided by 0. The value is that of `DeepSeek`.
     pub const EPS: f32 = 1e-6;
 
-    /// From one weight a feature.
+    /// From one weight per feature.
     #[must_use]
     pub fn new(weight: Vec<f32>) -> Self {
         RmsNorm { weight: weight.into() }
@@ -29,10 +29,10 @@ impl RmsNorm {
     /// `x` (tokens, width), normed row by row.
     ///
     /// # Errors
-    /// When `x` has another width.
+    /// When `x` does not have [`RmsNorm::width`] columns.
     pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
         let wanted = (x.nrows(), self.width());
-        expect_shape("x", x.shape(), wanted, "the norm has one weight a feature")?;
+        expect_shape("x", x.shape(), wanted, "the norm has one weight per feature")?;
         let mean = x.map(|x| x * x).column_sum() / self.width() as f32;
         let shrink = mean.map(|mean| 1.0 / (mean + Self::EPS).sqrt());
         let mut normed = x.clone();

@@ -51,7 +51,12 @@ impl LatentAttention {
         self.expect_queries(q)?;
         expect_one(q)?;
         let Sizes { heads, nope_dim, rope_dim, v_dim } = self.sizes;
-        expect_shape("r", r.shape(), (r.nrows(), rope_dim), "one turned key a token")?;
+        expect_shape(
+            "r",
+            r.shape(),
+            (r.nrows(), rope_dim),
+            "one turned key per token",
+        )?;
         let wanted = (r.nrows(), heads * nope_dim);
         expect_shape("k", k.shape(), wanted, "a key for each head and turned key")?;
         let wanted = (r.nrows(), heads * v_dim);
@@ -80,8 +85,8 @@ impl LatentAttention {
     ) -> Result<Heads, ShapeError> {
         let c = kept.columns(0, self.lora_rank());
         let found = cores::share_out(self.sizes.heads, kept.len(), |share| {
-            let asks = share.clone().map(|h| self.absorb(q, h));
-            let scores = few::scores(&stacked(asks, kept.ncols()), kept);
+            let asks: Vec<_> = share.clone().map(|h| self.absorb(q, h)).collect();
+            let scores = few::scores(&stacked(&asks, kept.ncols()), kept);
             let shares = few::softmax_of_columns(scores);
             let latents = few::average(&shares, c);
             let one = |(row, h)| {

@@ -1,7 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p linformer` shows the first of them and the spectrum of MiniLM's maps.
 
-use crate::experiments::theorem_k;
+use crate::experiments::theorem_r;
 use crate::experiments::{self, BENCH_HEAD_DIM, BENCH_K, Causal, LAYERS, LEAK, TOKENS};
 use crate::measured::{Measured, Measurements, RANKS, share, squares_of_noise};
 use crate::{LinformerError, SequenceProjection, Sharing, attend_condensed};
@@ -111,34 +111,34 @@ pub fn sharing() -> Result<String> {
 pub fn spectrum() -> Result<String> {
     let measured = Measurements::read()?;
     let mut text = String::from(
-        "share of the k largest singular values\nlayer    k = 1     32    128    256\n",
+        "share of the r largest singular values\nlayer    r = 1     32    128    256\n",
     );
     for layer in 0..LAYERS {
         write!(text, "{layer:>5}  ")?;
-        for k in [1, 32, 128, 256] {
-            write!(text, " {:>6.2}", measured.mean(Some(layer), k, |m| m.share))?;
+        for r in [1, 32, 128, 256] {
+            write!(text, " {:>6.2}", measured.mean(Some(layer), r, |m| m.share))?;
         }
         text.push('\n');
     }
     write!(text, "noise  ")?;
     let noise = squares_of_noise(1.0);
-    for k in [1, 32, 128, 256] {
-        write!(text, " {:>6.2}", share(&noise, k))?;
+    for r in [1, 32, 128, 256] {
+        write!(text, " {:>6.2}", share(&noise, r))?;
     }
     Ok(text + "\n")
 }
 
 fn by_rank(ranks: &[usize], values: [fn(&Measured) -> f64; 3]) -> Result<String> {
     let measured = Measurements::read()?;
-    let mut text = String::from("  k     best   means  random\n");
-    for &k in ranks {
-        let [best, pooled, random] = values.map(|value| measured.mean(None, k, value));
-        writeln!(text, "{k:>3} {best:>8.2} {pooled:>7.2} {random:>7.2}")?;
+    let mut text = String::from("  r     best   means  random\n");
+    for &r in ranks {
+        let [best, pooled, random] = values.map(|value| measured.mean(None, r, value));
+        writeln!(text, "{r:>3} {best:>8.2} {pooled:>7.2} {random:>7.2}")?;
     }
     Ok(text)
 }
 
-/// The error of the maps themselves, squeezed to k columns and back, mean over all heads.
+/// The error of the maps themselves, squeezed to r columns and back, mean over all heads.
 ///
 /// # Errors
 /// When the recording does not hold it.
@@ -179,9 +179,9 @@ pub fn theorem() -> Result<String> {
     for n in [128, 512, 4096, 65_536] {
         write!(text, "{:>6}", grouped(n as u64))?;
         for epsilon in [0.5, 0.3, 0.1] {
-            let k = theorem_k(n, epsilon).round();
-            let star = if k >= n as f64 { '*' } else { ' ' };
-            write!(text, " {:>6}{star}", grouped(k as u64))?;
+            let r = theorem_r(n, epsilon).round();
+            let star = if r >= n as f64 { '*' } else { ' ' };
+            write!(text, " {:>6}{star}", grouped(r as u64))?;
         }
         text.push('\n');
     }
@@ -193,16 +193,16 @@ pub fn theorem() -> Result<String> {
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn cost() -> Result<String> {
-    let (d, k) = (BENCH_HEAD_DIM as u64, BENCH_K as u64);
+    let (d, r) = (BENCH_HEAD_DIM as u64, BENCH_K as u64);
     let mut text = String::from("       multiply-adds,  weights,\n");
     text += "             millions       MiB\n";
-    text += "     n   n × n  n × k  n × n  n × k\n";
+    text += "     n   n × n  n × r  n × n  n × r\n";
     for n in [256, 512, 2048, 8192, 65_536_u64] {
         let million = |count: u64| grouped((count as f64 / 1e6).round() as u64);
         let mib = |columns: u64| (n * columns * 4) as f64 / f64::from(1 << 20);
         let attention = million(experiments::attention_multiply_adds(n, d));
-        let linformer = million(experiments::linformer_multiply_adds(n, k, d));
-        let (square, narrow) = (mib(n), mib(k));
+        let linformer = million(experiments::linformer_multiply_adds(n, r, d));
+        let (square, narrow) = (mib(n), mib(r));
         let square =
             if square < 10.0 { format!("{square:.2}") } else { grouped(square as u64) };
         let n = grouped(n);
@@ -250,7 +250,7 @@ pub fn mistakes() -> Result<String> {
         ("condensed before projected", shown.swapped),
         ("  the same, without biases", plain.swapped),
         ("  the same, E takes means", full.swapped),
-        ("keys in place of values", shown.keys_for_values),
+        ("keys instead of values", shown.keys_for_values),
     ];
     let line = |(name, error): (&str, f64)| format!("{name:<27} {error:>5.2}\n");
     Ok(rows.map(line).concat())
@@ -280,7 +280,7 @@ pub fn facts() -> Result<String> {
     let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
     let measured = Measurements::read()?;
 
-    let layer = |l: usize, k| measured.mean(Some(l), k, |m| m.share);
+    let layer = |l: usize, r| measured.mean(Some(l), r, |m| m.share);
     let shares: Vec<f64> = (0..LAYERS).map(|l| layer(l, 128)).collect();
     let ends = |values: &[f64]| {
         (
@@ -309,22 +309,22 @@ pub fn facts() -> Result<String> {
         let best = measured.mean(Some(l), 128, |m| m.best_map);
         fact(&format!("best_map_layer_{l}"), format!("{best:.2}"))?;
     }
-    for k in [32, 128, 256] {
-        let mean = |value| format!("{:.2}", measured.mean(None, k, value));
-        fact(&format!("best_map_{k}"), mean(|m| m.best_map))?;
-        fact(&format!("pooled_map_{k}"), mean(|m| m.pooled_map))?;
-        fact(&format!("random_map_{k}"), mean(|m| m.random_map))?;
-        fact(&format!("best_{k}"), mean(|m| m.best))?;
-        fact(&format!("pooled_{k}"), mean(|m| m.pooled))?;
-        fact(&format!("random_{k}"), mean(|m| m.random))?;
+    for r in [32, 128, 256] {
+        let mean = |value| format!("{:.2}", measured.mean(None, r, value));
+        fact(&format!("best_map_{r}"), mean(|m| m.best_map))?;
+        fact(&format!("pooled_map_{r}"), mean(|m| m.pooled_map))?;
+        fact(&format!("random_map_{r}"), mean(|m| m.random_map))?;
+        fact(&format!("best_{r}"), mean(|m| m.best))?;
+        fact(&format!("pooled_{r}"), mean(|m| m.pooled))?;
+        fact(&format!("random_{r}"), mean(|m| m.random))?;
     }
     fact("random_512", format!("{:.2}", measured.mean(None, 512, |m| m.random)))?;
     let expected = ((TOKENS + 1) as f64 / 128.0).sqrt();
     fact("random_map_expected", format!("{expected:.2}"))?;
 
     for (name, epsilon) in [("half", 0.5), ("tenth", 0.1)] {
-        let k = theorem_k(TOKENS, epsilon).round() as u64;
-        fact(&format!("theorem_{name}"), grouped(k))?;
+        let r = theorem_r(TOKENS, epsilon).round() as u64;
+        fact(&format!("theorem_{name}"), grouped(r))?;
         let from = experiments::theorem_says_something_from(epsilon)?;
         fact(&format!("theorem_from_{name}"), grouped(from as u64))?;
     }
@@ -359,6 +359,12 @@ pub fn facts() -> Result<String> {
     fact("leaks_own_stretch", future(Causal::OwnStretch)?.to_string())?;
     fact("leaks_past_stretches", future(Causal::PastStretches)?.to_string())?;
 
+    timed_facts(&mut fact)?;
+    Ok(text)
+}
+
+/// The numbers that come from the recording.
+fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Result<()> {
     let recorded = experiments::recorded()?;
     let attention = recorded.milliseconds("attention", 8192)?;
     let linformer = recorded.milliseconds("linformer", 8192)?;
@@ -368,9 +374,9 @@ pub fn facts() -> Result<String> {
     let shorter = recorded.milliseconds("attention", 2048)?;
     let longer = recorded.milliseconds("attention", 4096)?;
     fact("doubled_4096", format!("{:.1}", longer / shorter))?;
-    let (d, k) = (BENCH_HEAD_DIM as u64, BENCH_K as u64);
+    let (d, r) = (BENCH_HEAD_DIM as u64, BENCH_K as u64);
     let fewer = experiments::attention_multiply_adds(8192, d)
-        / experiments::linformer_multiply_adds(8192, k, d);
+        / experiments::linformer_multiply_adds(8192, r, d);
     fact("fewer_8192", fewer.to_string())?;
     let crossing = experiments::crossing(&recorded)?;
     fact("crossing", format!("{:.0}", (crossing / 10.0).round() * 10.0))?;
@@ -380,5 +386,9 @@ pub fn facts() -> Result<String> {
     fact("per_token_1024", per_token(1024)?)?;
     fact("per_token_8192", per_token(8192)?)?;
     fact("per_token_32768", per_token(32_768)?)?;
-    Ok(text)
+    for n in [1024, 32_768] {
+        let share = 1e3 * recorded.milliseconds("condense", n)? / n as f64;
+        fact(&format!("condense_per_token_{n}"), format!("{share:.1}"))?;
+    }
+    Ok(())
 }

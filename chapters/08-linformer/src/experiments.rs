@@ -3,9 +3,8 @@
 use crate::{LinformerError, Projections, SequenceProjection};
 use crate::{Sharing, attend_condensed, condense};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
-use chapter_cli::LinearTensors;
+use chapter_cli::{LinearTensors, Recorded};
 use grouped_query::{Groups, attend_groups};
 use minilm::Layer;
 use nalgebra::{DMatrix, DMatrixView, DVector};
@@ -72,13 +71,13 @@ impl Head {
     }
 }
 
-/// A random projection along the sequence (k, n), entries normal with variance 1/k, as in
+/// A random projection along the sequence (r, n), entries normal with variance 1/r, as in
 /// the lemma of Johnson and Lindenstrauss.
 ///
 /// # Errors
-/// When `k` is 0.
-pub fn random(k: usize, n: usize, seed: u64) -> Result<SequenceProjection, ShapeError> {
-    SequenceProjection::new(normal(k, n, seed) / (k as f32).sqrt())
+/// When `r` is 0.
+pub fn random(r: usize, n: usize, seed: u64) -> Result<SequenceProjection, ShapeError> {
+    SequenceProjection::new(normal(r, n, seed) / (r as f32).sqrt())
 }
 
 /// (rows, columns) of independent standard normal numbers.
@@ -94,9 +93,9 @@ pub fn relative_error(found: &DMatrix<f32>, wanted: &DMatrix<f32>) -> f64 {
     f64::from((found - wanted).norm()) / f64::from(wanted.norm())
 }
 
-/// The `k` that theorem 1 asks for, 5 ln n / (ε² − ε³) (Wang et al. 2020, §3).
+/// The `r` that theorem 1 asks for, 5 ln n / (ε² − ε³) (Wang et al. 2020, §3).
 #[must_use]
-pub fn theorem_k(n: usize, epsilon: f64) -> f64 {
+pub fn theorem_r(n: usize, epsilon: f64) -> f64 {
     5.0 * (n as f64).ln() / (epsilon.powi(2) - epsilon.powi(3))
 }
 
@@ -107,22 +106,22 @@ pub fn theorem_k(n: usize, epsilon: f64) -> f64 {
 /// When it asks for more in all of them.
 pub fn theorem_says_something_from(epsilon: f64) -> Result<usize> {
     let mut lengths = 3..1_000_000;
-    let first = lengths.find(|n| theorem_k(*n, epsilon) < *n as f64);
+    let first = lengths.find(|n| theorem_r(*n, epsilon) < *n as f64);
     first.with_context(|| format!("ε = {epsilon}: more rows than a million tokens"))
 }
 
 /// What the theorem is about, tried: for each column w of each head's values in `layer`,
-/// the error ‖P Rᵀ R w − P w‖ / ‖P w‖ with a random R (k, n).
+/// the error ‖P Rᵀ R w − P w‖ / ‖P w‖ with a random R (r, n).
 ///
 /// # Errors
 /// When the model's slices cannot be read.
-pub fn theorem_errors(layer: usize, k: usize) -> Result<Vec<f64>> {
+pub fn theorem_errors(layer: usize, r: usize) -> Result<Vec<f64>> {
     let layer = Layer::with_long_text(layer)?;
-    let r = random(k, TOKENS, 250)?.weight;
+    let matrix = random(r, TOKENS, 250)?.weight;
     let mut errors = Vec::new();
     for head in 0..layer.heads {
         let at = Head::of(&layer, head)?;
-        let found = &at.weights * (r.transpose() * (&r * &at.v));
+        let found = &at.weights * (matrix.transpose() * (&matrix * &at.v));
         let columns = found.column_iter().zip(at.output.column_iter());
         errors.extend(
             columns.map(|(found, wanted)| {
@@ -134,19 +133,19 @@ pub fn theorem_errors(layer: usize, k: usize) -> Result<Vec<f64>> {
 }
 
 /// The largest weight of a row, mean over all rows of all heads: of the maps as they are,
-/// and with keys condensed to `k` rows at random.
+/// and with keys condensed to `r` rows at random.
 ///
 /// # Errors
 /// When the model's slices cannot be read.
-pub fn largest_weights(k: usize) -> Result<[f64; 2]> {
-    let r = random(k, TOKENS, 128)?;
+pub fn largest_weights(r: usize) -> Result<[f64; 2]> {
+    let matrix = random(r, TOKENS, 128)?;
     let mut sums = [0.0; 2];
     for layer in 0..LAYERS {
         let layer = Layer::with_long_text(layer)?;
         for head in 0..layer.heads {
             let at = Head::of(&layer, head)?;
             let (q, k, v) = (at.q.as_view(), at.k.as_view(), at.v.as_view());
-            let condensed = attend_condensed(q, k, v, &r, &r)?.weights;
+            let condensed = attend_condensed(q, k, v, &matrix, &matrix)?.weights;
             for (sum, map) in sums.iter_mut().zip([&at.weights, &condensed]) {
                 *sum += map.row_iter().map(|row| f64::from(row.max())).sum::<f64>();
             }
@@ -161,10 +160,10 @@ pub fn attention_multiply_adds(n: u64, d: u64) -> u64 {
     2 * n * n * d
 }
 
-/// The same with keys and values condensed to `k` rows: E K, F V, scores and average.
+/// The same with keys and values condensed to `r` rows: E K, F V, scores and average.
 #[must_use]
-pub fn linformer_multiply_adds(n: u64, k: u64, d: u64) -> u64 {
-    4 * n * k * d
+pub fn linformer_multiply_adds(n: u64, r: u64, d: u64) -> u64 {
+    4 * n * r * d
 }
 
 /// The head of the benchmark: its width, and the rows that are left.
@@ -175,9 +174,10 @@ pub const BENCH_K: usize = 256;
 /// What `cargo bench -p linformer -- --record` wrote down last.
 ///
 /// # Errors
-/// When a line is not `case,n,milliseconds`.
+/// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/08-linformer/benches/recorded.csv")
 }
 
 /// Where two recorded lines cross: between the last size at which attention is faster and
@@ -225,20 +225,23 @@ pub fn influence(
     Ok(moved)
 }
 
-/// Three tries to keep the future out, and attention's mask.
+/// Four tries to keep the future out of Linformer, and attention's mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Causal {
     /// Attention with a causal mask.
     Attention,
-    /// Linformer with a dense E: token i may see the rows 0 to ⌊i k / n⌋.
+    /// Linformer with a dense E: token i may see the rows 0 to ⌊i r / n⌋.
     Dense,
     /// Linformer with mean pooling: token i may see its own stretch and those before.
     OwnStretch,
     /// Linformer with mean pooling: token i may see the stretches that ended before it.
     PastStretches,
+    /// The same, and of its own stretch the raw keys up to itself: what NSA and DeepSeek-V4
+    /// do (Yuan et al. 2025, §3).
+    PastAndRaw,
 }
 
-/// Which matrix serves which head of which layer: a row a layer, and for each head the
+/// Which matrix serves which head of which layer: one row per layer, and for each head the
 /// numbers of its E and its F, counted as they come up.
 ///
 /// # Errors
@@ -278,25 +281,36 @@ pub const LEAK: (usize, usize) = (12, 3);
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn leak(causal: Causal) -> Result<DMatrix<f32>> {
-    let (n, k) = LEAK;
+    let (n, r) = LEAK;
     let e = match causal {
         Causal::Attention => SequenceProjection::new(DMatrix::identity(n, n))?,
-        Causal::Dense => random(k, n, 3)?,
-        _ => SequenceProjection::mean_pooling(k, n)?,
+        Causal::Dense => random(r, n, 3)?,
+        _ => SequenceProjection::mean_pooling(r, n)?,
     };
-    let stretch = n / k;
+    let stretch = n / r;
     let mask = match causal {
         Causal::Attention => Mask::Causal { offset: 0 },
         Causal::Dense | Causal::OwnStretch => {
-            Mask::Allowed(DMatrix::from_fn(n, k, |i, row| row <= i / stretch))
+            Mask::Allowed(DMatrix::from_fn(n, r, |i, row| row <= i / stretch))
         }
         Causal::PastStretches => {
-            Mask::Allowed(DMatrix::from_fn(n, k, |i, row| row < i / stretch))
+            Mask::Allowed(DMatrix::from_fn(n, r, |i, row| row < i / stretch))
         }
+        // The raw keys come after the r condensed ones.
+        Causal::PastAndRaw => Mask::Allowed(DMatrix::from_fn(n, r + n, |i, row| {
+            let own = i / stretch;
+            if row < r { row < own } else { (own * stretch..=i).contains(&(row - r)) }
+        })),
     };
     influence(&normal(n, 4, 5), |x| {
-        let (keys, values) = (e.forward(x.as_view())?, e.forward(x.as_view())?);
-        Ok(attend(x.as_view(), keys.as_view(), values.as_view(), &mask)?.output)
+        let mut keys = e.forward(x.as_view())?;
+        if causal == Causal::PastAndRaw {
+            keys = DMatrix::from_fn(r + n, x.ncols(), |row, feature| {
+                if row < r { keys[(row, feature)] } else { x[(row - r, feature)] }
+            });
+        }
+        let keys = keys.as_view();
+        Ok(attend(x.as_view(), keys, keys, &mask)?.output)
     })
 }
 
@@ -340,7 +354,7 @@ pub struct Mistakes {
     pub padded: f64,
     /// The same, padded with zeros.
     pub padded_with_zeros: f64,
-    /// The condensed keys in place of the condensed values.
+    /// The condensed keys instead of the condensed values.
     pub keys_for_values: f64,
     /// x condensed before it is projected, a bias added after.
     pub swapped: f64,

@@ -1,7 +1,7 @@
 //! The chapter's figures, one function each.
 
 use crate::Sharing;
-use crate::experiments::{self, Causal, HEADS, LAYERS, LEAK, TOKENS, leak, theorem_k};
+use crate::experiments::{self, Causal, HEADS, LAYERS, LEAK, TOKENS, leak, theorem_r};
 use crate::measured::{Measured, Measurements, RANKS, share, squares_of_noise};
 use anyhow::{Context, Result, bail};
 use attention::example::grouped;
@@ -31,15 +31,15 @@ pub fn all() -> Result<Vec<Figure>> {
 pub fn spectrum() -> Result<Figure> {
     let measured = Measurements::read()?;
     let layer = |layer: usize| {
-        let mean = |&k: &usize| (k as f64, measured.mean(Some(layer), k, |m| m.share));
+        let mean = |&r: &usize| (r as f64, measured.mean(Some(layer), r, |m| m.share));
         RANKS[..9].iter().map(mean).collect::<Vec<_>>()
     };
     let squares = squares_of_noise(1.0);
-    let noise = RANKS[..9].iter().map(|&k| (k as f64, share(&squares, k)));
+    let noise = RANKS[..9].iter().map(|&r| (r as f64, share(&squares, r)));
     let at_128 = |l| measured.mean(Some(l), 128, |m| m.share);
     let of_noise = share(&squares, 128);
     let words = Words {
-        title: "A quarter of the directions holds most of a map".into(),
+        title: "Low rank: a quarter of the directions holds most of the weights".into(),
         caption: format!(
             "The 128 largest of 512 singular values hold most of the sum of all. Mean \
              over the 12 heads of a layer of MiniLM on 512 tokens: {:.2} in layer 1, \
@@ -57,7 +57,7 @@ pub fn spectrum() -> Result<Figure> {
         ),
     };
     let plot = Chart::new(
-        Axis::log2("k largest singular values"),
+        Axis::log2("r largest singular values"),
         Axis::linear("share of the sum of all").range(0.0, 1.0),
     )
     .line("layer 5", Hue::Attention, layer(5))
@@ -116,14 +116,14 @@ pub fn by_head() -> Result<Figure> {
 /// When the diagram cannot be drawn.
 pub fn condensed() -> Result<Figure> {
     let words = Words {
-        title: "n tokens ask, k rows answer".into(),
-        caption: "Keys and values are mixed down to k rows each before a query meets them. \
-                  The queries stay as they are, one a token, so every token still gets an \
-                  answer of its own; the map between them is n × k, where it was n × n."
+        title: "n tokens ask, r rows answer".into(),
+        caption: "Keys and values are mixed down to r rows each before a query meets them. \
+                  The queries stay as they are, one per token, so every token still gets an \
+                  answer of its own; the weights between them are n × r, where they were n × n."
             .into(),
         alt: "Boxes and arrows: x, n tokens, leads to q, k and v with n rows each. E turns \
-              the keys and F the values into k rows. The queries and the k keys lead to \
-              the weights, n by k, and with the k values to the output, n rows."
+              the keys and F the values into r rows. The queries and the r keys lead to \
+              the weights, n by r, and with the r values to the output, n rows."
             .into(),
     };
     let at = |column, row| Slot { column, row };
@@ -132,9 +132,9 @@ pub fn condensed() -> Result<Figure> {
         .node("q", at(0, 1), &["q", "n rows"], Hue::Attention)
         .node("k", at(1, 1), &["k", "n rows"], Hue::Attention)
         .node("v", at(2, 1), &["v", "n rows"], Hue::Attention)
-        .node("ek", at(1, 2), &["E k", "k rows"], Hue::Linformer)
-        .node("fv", at(2, 2), &["F v", "k rows"], Hue::Linformer)
-        .node("w", at(1, 3), &["weights", "n × k"], Hue::Linformer)
+        .node("ek", at(1, 2), &["E k", "r rows"], Hue::Linformer)
+        .node("fv", at(2, 2), &["F v", "r rows"], Hue::Linformer)
+        .node("w", at(1, 3), &["weights", "n × r"], Hue::Linformer)
         .node("y", at(2, 4), &["output", "n rows"], Hue::Attention)
         .elbow("x", "q", "")
         .arrow("x", "k", "")
@@ -181,8 +181,8 @@ pub fn modes() -> Result<Figure> {
         ),
         alt: format!(
             "Four grids of three layers by four cells, E and F of heads 0 and 1. None: \
-             numbers 0 to {}, all different. Headwise: two numbers a layer. Key-value: one \
-             number a layer. Layerwise: 0 everywhere.",
+             numbers 0 to {}, all different. Headwise: two numbers per layer. Key-value: one \
+             number per layer. Layerwise: 0 everywhere.",
             count(none) - 1,
         ),
     };
@@ -196,7 +196,7 @@ pub fn modes() -> Result<Figure> {
     Ok(Figure::panels("modes", words, 2, &[a, b, c, d])?)
 }
 
-/// Errors against k, of the maps and of what the heads find.
+/// Errors against r, of the maps and of what the heads find.
 ///
 /// # Errors
 /// When the recording does not hold it.
@@ -207,13 +207,13 @@ pub fn errors() -> Result<Figure> {
 /// Where [`errors`] reads its numbers off.
 const QUARTER: usize = TOKENS / 4;
 
-/// [`errors`] of one layer, or of all, read off at another k.
+/// [`errors`] of one layer, or of all, read off at another r.
 ///
 /// # Errors
-/// When k is not a power of two from 8 to 256, or there is no such layer.
-pub fn errors_of(layer: Option<usize>, k: usize) -> Result<Figure> {
+/// When r is not a power of two from 8 to 256, or there is no such layer.
+pub fn errors_of(layer: Option<usize>, r: usize) -> Result<Figure> {
     let ranks = &RANKS[3..9];
-    ranks.contains(&k).then_some(()).context("k: expected a power of two, 8 to 256")?;
+    ranks.contains(&r).then_some(()).context("r: expected a power of two, 8 to 256")?;
     let heads = match layer {
         None => format!("the {} heads", LAYERS * HEADS),
         Some(layer) if layer < LAYERS => format!("the {HEADS} heads of layer {layer}"),
@@ -221,19 +221,21 @@ pub fn errors_of(layer: Option<usize>, k: usize) -> Result<Figure> {
     };
     let measured = Measurements::read()?;
     let line = |value: fn(&Measured) -> f64| {
-        let mean = |&k: &usize| (k as f64, measured.mean(layer, k, value));
+        let mean = |&r: &usize| (r as f64, measured.mean(layer, r, value));
         ranks.iter().map(mean).collect::<Vec<_>>()
     };
     let chart = |title: &str, values: [fn(&Measured) -> f64; 3]| {
         let [best, pooled, random] = values.map(line);
-        let chart =
-            Chart::new(Axis::log2("k"), Axis::log("relative error").range(0.02, 30.0))
-                .title(title)
-                .line("random", Hue::Accent, random)
-                .line("means", Hue::Linformer, pooled)
-                .line("best of rank k", Hue::Muted, best)
-                .horizontal(1.0, "zeros");
-        if k == QUARTER { chart } else { chart.vertical(k as f64, "") }
+        let chart = Chart::new(
+            Axis::log2("r, rows that are left"),
+            Axis::log("relative error").range(0.02, 30.0),
+        )
+        .title(title)
+        .line("random", Hue::Accent, random)
+        .line("means", Hue::Linformer, pooled)
+        .line("best of rank r", Hue::Muted, best)
+        .horizontal(1.0, "zeros");
+        if r == QUARTER { chart } else { chart.vertical(r as f64, "") }
     };
     let worse =
         [line(|m| m.random_map), line(|m| m.random)].concat().iter().all(|p| p.1 > 1.0);
@@ -242,43 +244,44 @@ pub fn errors_of(layer: Option<usize>, k: usize) -> Result<Figure> {
     let (title, message) = match (worse, nearer) {
         (true, true) => (
             "Random projections are worse than zeros here",
-            "At every k up to half of the tokens, a random projection is further off than \
+            "At every r up to half of the tokens, a random projection is further off than \
              an answer of zeros, and means are nearer.",
         ),
         (true, false) => (
             "Random projections are worse than zeros here",
-            "At every k up to half of the tokens, a random projection is further off than \
+            "At every r up to half of the tokens, a random projection is further off than \
              an answer of zeros, and means are not nearer at each.",
         ),
         (false, _) => (
-            "Random projections reach zeros at some k",
-            "At some k up to half of the tokens, a random projection is nearer than an \
+            "Random projections reach zeros at some r",
+            "At some r up to half of the tokens, a random projection is nearer than an \
              answer of zeros.",
         ),
     };
-    let at = |value| measured.mean(layer, k, value);
+    let at = |value| measured.mean(layer, r, value);
     let (best_map, pooled_map, random_map) =
         (at(|m| m.best_map), at(|m| m.pooled_map), at(|m| m.random_map));
     let (best, pooled, random) = (at(|m| m.best), at(|m| m.pooled), at(|m| m.random));
-    let each = TOKENS / k;
+    let each = TOKENS / r;
     let words = Words {
         title: title.into(),
         caption: format!(
             "{message} Mean over {heads} of MiniLM on {TOKENS} tokens, nothing trained. \
-             Above, the map itself: at k = {k} it is off by {best_map:.2} at the least, by \
+             Above, the weights themselves: at r = {r} they are off by {best_map:.2} at the least, by \
              {pooled_map:.2} with means of {each} tokens, by {random_map:.2} after a random \
              projection and back. Below, what the heads find, with keys and values \
-             condensed: {pooled:.2} with means, {random:.2} at random; the nearest map of \
-             rank {k} would give {best:.2}.",
+             condensed: {pooled:.2} with means, {random:.2} at random; the nearest weights of \
+             rank {r} would give {best:.2}.",
         ),
         alt: format!(
-            "Two charts over k from 8 to 256, log scales, three falling lines each, and a \
-             level line at 1. At {k}, maps: random {random_map:.2}, means {pooled_map:.2}, \
+            "Two charts over r from 8 to 256, log scales, three falling lines each, and a \
+             level line at 1. At {r}, weights: random {random_map:.2}, means {pooled_map:.2}, \
              best {best_map:.2}. Outputs: random {random:.2}, means {pooled:.2}, best \
              {best:.2}."
         ),
     };
-    let maps = chart("the map", [|m| m.best_map, |m| m.pooled_map, |m| m.random_map]);
+    let maps =
+        chart("the weights", [|m| m.best_map, |m| m.pooled_map, |m| m.random_map]);
     let outputs =
         chart("the output of the heads", [|m| m.best, |m| m.pooled, |m| m.random]);
     Ok(Figure::panels("errors", words, 1, &[&maps, &outputs])?)
@@ -292,7 +295,7 @@ pub fn theorem() -> Result<Figure> {
     let line = |epsilon: f64| {
         (6..=17).map(move |power| {
             let n = 1_usize << power;
-            (n as f64, theorem_k(n, epsilon))
+            (n as f64, theorem_r(n, epsilon))
         })
     };
     let from = experiments::theorem_says_something_from(0.1)?;
@@ -300,23 +303,23 @@ pub fn theorem() -> Result<Figure> {
         title: "The bound speaks of long sequences only".into(),
         caption: format!(
             "For short sequences the theorem asks for more rows than there are tokens. Its \
-             k = 5 ln n / (ε² − ε³) for three errors ε, beside k = n. At n = 512 it is \
+             r = 5 ln n / (ε² − ε³) for three errors ε, beside r = n. At n = 512 it is \
              {:.0} for ε = 0.5 and {} for ε = 0.1, where the line stays above the diagonal \
              until n = {}.",
-            theorem_k(512, 0.5),
-            grouped(theorem_k(512, 0.1).round() as u64),
+            theorem_r(512, 0.5),
+            grouped(theorem_r(512, 0.1).round() as u64),
             grouped(from as u64),
         ),
         alt: format!(
             "Three nearly level lines over n from 64 to 131,072, log scales, and the \
-             diagonal k = n. For ε = 0.5 the line is at {:.0} for n = 512, for ε = 0.1 at \
+             diagonal r = n. For ε = 0.5 the line is at {:.0} for n = 512, for ε = 0.1 at \
              {:.0}. The diagonal crosses the second at {from}.",
-            theorem_k(512, 0.5),
-            theorem_k(512, 0.1),
+            theorem_r(512, 0.5),
+            theorem_r(512, 0.1),
         ),
     };
-    let plot = Chart::new(Axis::log2("tokens n"), Axis::log("rows k"))
-        .line("k = n", Hue::Muted, line(0.5).map(|(n, _)| (n, n)))
+    let plot = Chart::new(Axis::log2("tokens n"), Axis::log("rows r"))
+        .line("r = n", Hue::Muted, line(0.5).map(|(n, _)| (n, n)))
         .line("ε = 0.1", Hue::Accent, line(0.1))
         .line("ε = 0.3", Hue::Decoding, line(0.3))
         .line("ε = 0.5", Hue::Linformer, line(0.5));
@@ -329,10 +332,7 @@ pub fn theorem() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn time() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let line = |case: &str| {
-        let points = recorded.points(case).map(|(n, ms)| (n as f64, ms));
-        points.collect::<Vec<_>>()
-    };
+    let line = |case: &str| recorded.line(case).collect::<Vec<_>>();
     let (attention, linformer) = (line("attention"), line("linformer"));
     let last = linformer.last().context("recorded.csv is empty")?;
     let [slow, fast] =
@@ -346,11 +346,11 @@ pub fn time() -> Result<Figure> {
         title: format!("{:.0} times faster at 8,192 tokens", slow / fast),
         caption: format!(
             "With 256 rows left, the time grows with n and not with its square. One head \
-             of width 64, E K and F V included, recorded by the chapter’s benchmark on two \
-             cores. Above, log scales: the lines cross near {crossing:.0} tokens, and at \
+             of width 64, E K and F V included, beside attention that keeps its weights, as \
+             in the first chapter. Above, log scales: the lines cross near {crossing:.0} tokens, and at \
              8,192 they are at {slow:.0} and {fast:.0} ms; attention was timed no further. \
              Below, Linformer on plain scales: \
-             {:.2} µs a token at 1,024 tokens, {:.2} at 8,192, {:.2} at 16,384. At 32,768, \
+             {:.2} µs per token at 1,024 tokens, {:.2} at 8,192, {:.2} at 16,384. At 32,768, \
              above only, it is {:.2}.",
             per_token(1024)?,
             per_token(8192)?,
@@ -361,24 +361,26 @@ pub fn time() -> Result<Figure> {
             "Two charts. Above, attention rises from {:.2} ms at 256 tokens to {slow:.0} ms \
              at 8,192; Linformer from {:.2} to {fast:.0} ms, and to {:.0} ms at {}. Below, \
              Linformer alone up to 16,384: a straight line.",
-            attention[0].1,
-            linformer[0].1,
-            last.1,
+            attention[0].1.median,
+            linformer[0].1.median,
+            last.1.median,
             grouped(last.0 as u64),
         ),
     };
     let both = Chart::new(Axis::log2("tokens n"), Axis::log("time, ms"))
         .title("beside attention")
-        .line("attention", Hue::Attention, attention)
-        .line("Linformer", Hue::Linformer, linformer.clone())
+        .measured("attention", Hue::Attention, attention)
+        .measured("Linformer", Hue::Linformer, linformer.clone())
         .vertical(crossing, &format!("{crossing:.0}"));
     let alone = Chart::new(
         Axis::linear("tokens n").range(0.0, 17_000.0),
-        Axis::linear("time, ms").range(0.0, 27.0),
+        Axis::linear("time, ms")
+            .range(0.0, 1.2 * recorded.spread("linformer", 16_384)?.high),
     )
     .title("Linformer alone, plain scales")
-    .line("", Hue::Linformer, linformer);
-    Ok(Figure::panels("time", words, 1, &[&both, &alone])?)
+    .measured("", Hue::Linformer, linformer);
+    let measured = recorded.measured();
+    Ok(Figure::measured("time", words, &measured, 1, &[&both, &alone])?)
 }
 
 /// Who is moved by whom, in four tries to keep the future out.
@@ -386,7 +388,7 @@ pub fn time() -> Result<Figure> {
 /// # Errors
 /// When the heat-maps cannot be drawn.
 pub fn future() -> Result<Figure> {
-    let (n, k) = LEAK;
+    let (n, r) = LEAK;
     let map = |title: &str, causal| -> Result<(Heatmap, usize)> {
         let moved = leak(causal)?;
         let cell = |i: usize, j: usize| match moved[(i, j)] {
@@ -414,17 +416,17 @@ pub fn future() -> Result<Figure> {
     let (own, some) = map("means, own stretch too", Causal::OwnStretch)?;
     let (past, none) = map("means, past stretches", Causal::PastStretches)?;
     let words = Words {
-        title: "A mask on k rows does not hide the future".into(),
+        title: "A mask on r rows does not hide the future".into(),
         caption: format!(
             "Where a row mixes tokens, hiding rows hides too little or too much. {n} tokens \
-             condensed to {k} rows, with an n × k mask. A filled cell is a token (column) \
+             condensed to {r} rows, with an n × r mask. A filled cell is a token (column) \
              that moves an output (row), outlined if the token comes later; a hatched one \
              moves nothing. A causal mask in attention leaks nothing. With a dense E, {all} \
              of {} pairs leak. With means of {} tokens, {some} leak if a token may see its \
              own stretch, and {none} if it may not. Then its own key and value are hidden as \
              well. Its query is left, on the diagonal, once it has two rows to choose from.",
             n * (n - 1) / 2,
-            n / k,
+            n / r,
         ),
         alt: format!(
             "Four grids of {n} outputs by {n} tokens. Attention: the lower triangle is \

@@ -1,8 +1,8 @@
-//! Linformer: the n keys and values of a sequence are condensed to k rows before anybody
+//! Linformer: the n keys and values of a sequence are condensed to r rows before anybody
 //! looks at them, so that the work grows with n and not with its square.
 //!
 //! ```text
-//! head_h = softmax(Q_h (E K_h)ᵀ / √head_dim) (F V_h)      E, F: (k, n)
+//! head_h = softmax(Q_h (E K_h)ᵀ / √head_dim) (F V_h)      E, F: (r, n)
 //! ```
 //!
 //! Source: Wang et al. 2020, *Linformer: Self-Attention with Linear Complexity*, §4.
@@ -37,49 +37,49 @@ use nalgebra::{DMatrix, DMatrixView};
 pub use sharing::{Projections, Sharing};
 use std::sync::Arc;
 
-/// A linear map along the sequence: each of its k rows is a mix of up to `n_max` tokens.
+/// A projection along the sequence: each of its r rows is a mix of up to `n_max` tokens.
 /// This is the paper's E, or F, in the orientation in which `E K` can be computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequenceProjection {
-    /// (k, `n_max`).
+    /// (r, `n_max`).
     weight: DMatrix<f32>,
 }
 
 impl SequenceProjection {
-    /// From a weight (k, `n_max`).
+    /// From a weight (r, `n_max`).
     ///
     /// # Errors
-    /// When k is 0: then there is nothing to look at.
+    /// When r is 0: then there is nothing to look at.
     pub fn new(weight: DMatrix<f32>) -> Result<Self, ShapeError> {
-        let (k, n_max) = weight.shape();
+        let (r, n_max) = weight.shape();
         let why = "something has to be left of the sequence";
-        expect_shape("proj", (k, n_max), (k.max(1), n_max), why)?;
+        expect_shape("proj", (r, n_max), (r.max(1), n_max), why)?;
         Ok(SequenceProjection { weight })
     }
 
-    /// The projection that was not learned: row i is the mean of the tokens of the i-th
-    /// of `k` stretches of `n_max` tokens, which are of equal length or nearly so.
+    /// A projection that was not learned: `n_max` tokens are cut into `r` stretches of
+    /// equal length, or nearly so, and row i is the mean of the i-th.
     ///
     /// # Errors
-    /// When `k` is 0 or above `n_max`.
-    pub fn mean_pooling(k: usize, n_max: usize) -> Result<Self, ShapeError> {
+    /// When `r` is 0 or above `n_max`.
+    pub fn mean_pooling(r: usize, n_max: usize) -> Result<Self, ShapeError> {
         let why = "every stretch needs a token";
-        expect_shape("proj", (k, n_max), (k.min(n_max), n_max), why)?;
-        let mut weight = DMatrix::zeros(k, n_max);
+        expect_shape("proj", (r, n_max), (r.min(n_max), n_max), why)?;
+        let mut weight = DMatrix::zeros(r, n_max);
         for (row, mut weights) in weight.row_iter_mut().enumerate() {
-            let (first, end) = (row * n_max / k, (row + 1) * n_max / k);
+            let (first, end) = (row * n_max / r, (row + 1) * n_max / r);
             weights.columns_mut(first, end - first).fill(1.0 / (end - first) as f32);
         }
         Self::new(weight)
     }
 
-    /// (k, `n_max`): rows that are left, tokens that it can read.
+    /// (r, `n_max`): rows that are left, tokens that it can read.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         self.weight.shape()
     }
 
-    /// `tokens` (n, width) to (k, width): `E K`. A sequence that is shorter than `n_max`
+    /// `tokens` (n, width) to (r, width): `E K`. A sequence that is shorter than `n_max`
     /// meets the first n columns alone. What a row gives weight 0 does not reach it,
     /// whatever it holds.
     ///
@@ -100,7 +100,7 @@ impl SequenceProjection {
 
 /// One head of Linformer: attention to the condensed keys and values. `q` is
 /// (queries, `d_k`), `k` (tokens, `d_k`), `v` (tokens, `d_v`); the weights that come back
-/// are (queries, k).
+/// are (queries, r).
 ///
 /// # Errors
 /// When there are more tokens than the projections read, or the shapes do not fit.
@@ -115,8 +115,8 @@ pub fn attend_condensed(
     Ok(attend(q, keys.as_view(), values.as_view(), &Mask::None)?)
 }
 
-/// Condenses what lies in `all` (tokens, heads · width): all columns at once with one
-/// projection for all heads, the columns of each head with its own if there are more.
+/// Condenses what lies in `all` (tokens, heads · width): all columns at once if there is one
+/// projection for all heads, else the columns of each head with its own.
 fn condense(
     all: &DMatrix<f32>,
     projections: &[Arc<SequenceProjection>],
@@ -130,7 +130,7 @@ fn condense(
     Ok(condensed)
 }
 
-/// A layer whose heads look at k condensed keys and values.
+/// A layer whose heads look at r condensed keys and values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinformerAttention {
     /// (`model_dim`, heads · `head_dim`): the queries of all heads side by side.
@@ -146,11 +146,11 @@ pub struct LinformerAttention {
 }
 
 impl LinformerAttention {
-    /// A layer from its linear maps, its projections along the sequence, and its query
-    /// heads with the key/value heads that they share.
+    /// A layer from its projections of features and those along the sequence, and its
+    /// query heads with the key/value heads that they share.
     ///
     /// # Errors
-    /// When the heads do not divide the widths, or the maps do not fit together.
+    /// When the heads do not divide the widths, or the projections do not fit together.
     pub fn new(
         to_q: Linear,
         to_k: Linear,
@@ -180,7 +180,7 @@ impl LinformerAttention {
     }
 
     /// Self-attention: the tokens `x` (tokens, `model_dim`) look at what is left of
-    /// themselves. Each head's weights are (tokens, k).
+    /// themselves. Each head's weights are (tokens, r).
     ///
     /// # Errors
     /// When `x` does not have `model_dim` columns, or has more rows than `n_max`.
@@ -195,8 +195,8 @@ impl LinformerAttention {
     /// `context` (context tokens, `context_dim`).
     ///
     /// # Errors
-    /// When `x` or `context` has another width than the layer reads, or `context` has
-    /// more than `n_max` tokens.
+    /// When `x` or `context` is not as wide as the layer expects, or `context` has more
+    /// than `n_max` tokens.
     pub fn forward_cross(
         &self,
         x: &DMatrix<f32>,
@@ -213,7 +213,7 @@ impl LinformerAttention {
     /// Queries from `x`, keys and values from `context`, before they are condensed.
     ///
     /// # Errors
-    /// When `x` or `context` has another width than its map reads.
+    /// When `x` or `context` is not as wide as its projection expects.
     pub fn project(
         &self,
         x: &DMatrix<f32>,
@@ -247,7 +247,7 @@ impl LinformerAttention {
 /// Why a sequence, or a layer, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinformerError {
-    /// The linear maps do not fit together, or the sequence does not fit them.
+    /// The projections do not fit together, or the sequence does not fit them.
     #[error(transparent)]
     Layer(#[from] LayerError),
     /// There are more tokens to condense than the projections have columns for.

@@ -31,7 +31,7 @@ impl Chapter for Chapter8 {
     const ABOUT: &'static str =
         "Linformer: keys and values condensed along the sequence";
     const FORWARD_HELP: &'static str = "\
-Runs one Linformer layer: keys and values of up to n_max tokens are condensed to k rows,
+Runs one Linformer layer: keys and values of up to n_max tokens are condensed to r rows,
 and each of H heads attends to these, softmax(Q (E K)ᵀ / √head_dim) (F V).
 
 The input file holds, in F32, F16 or BF16, as the PyPI package linformer names them:
@@ -40,8 +40,8 @@ The input file holds, in F32, F16 or BF16, as the PyPI package linformer names t
   to_k.weight    [H · head_dim, d_context], or [head_dim, d_context] if one key and one
                  value serve all heads (one_kv_head)
   to_v.weight    as to_k.weight
-  proj_k         [n_max, k]: E of the paper; row i belongs to token i
-  proj_v         [n_max, k]: F
+  proj_k         [n_max, r]: E of the paper; row i belongs to token i
+  proj_v         [n_max, r]: F
   to_out.weight  [d_out, H · head_dim]
   to_out.bias    [d_out], optional, as are to_q.bias, to_k.bias and to_v.bias
   x              [n, d] or [b, n, d], here or in the file named by --x
@@ -53,7 +53,7 @@ keys are the values. At most n_max tokens are read for keys and values; if there
 proj_k and proj_v are cut to their first rows. There is no mask, and no --causal: after
 the projection no single token is left to hide.
 
-The output file holds y [n, d_out] and attention_weights [H, n, k], with a leading b
+The output file holds y [n, d_out] and attention_weights [H, n, r], with a leading b
 where x has one.
 
   cargo run -p linformer -- forward --input layer.safetensors --output out.safetensors \\
@@ -154,7 +154,7 @@ fn expect_no_mask(s: &Sequence) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The projection along the sequence `name` `[n_max, k]`, as (k, `n_max`).
+/// The projection along the sequence `name` `[n_max, r]`, as (r, `n_max`).
 fn projection(
     tensors: &Tensors,
     name: &'static str,
@@ -165,8 +165,8 @@ fn projection(
 }
 
 fn misfit(tensors: &Tensors, name: &str, error: &ShapeError) -> anyhow::Error {
-    let (k, n_max) = error.expected;
-    tensors.mismatch(name, &[n_max, k], error.because).into()
+    let (r, n_max) = error.expected;
+    tensors.mismatch(name, &[n_max, r], error.because).into()
 }
 
 /// What is said of a sequence that is too long, or of one that does not fit the layer.

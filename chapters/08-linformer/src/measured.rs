@@ -7,10 +7,10 @@ use attention::softmax;
 use nalgebra::{DMatrix, SymmetricEigen};
 use std::fmt::Write;
 
-/// The numbers of rows that maps are squeezed to.
+/// The numbers of rows that maps are condensed to.
 pub const RANKS: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
-/// What is left of one head at one `k`. Errors are relative: the length of the difference
+/// What is left of one head at one `r`. Errors are relative: the length of the difference
 /// over the length of what it should be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
@@ -19,16 +19,16 @@ pub struct Measured {
     /// Of the layer.
     pub head: usize,
     /// Rows that are left of 512.
-    pub k: usize,
-    /// The share of the `k` largest singular values of the map.
+    pub r: usize,
+    /// The share of the `r` largest singular values of the map.
     pub share: f64,
-    /// Error of the nearest map of rank `k`.
+    /// Error of the nearest map of rank `r`.
     pub best_map: f64,
     /// Error of the map with each stretch of columns replaced by its mean.
     pub pooled_map: f64,
-    /// Error of P Rᵀ R, R random (k, n).
+    /// Error of P Rᵀ R, R random (r, n).
     pub random_map: f64,
-    /// Error of the head's output with the nearest map of rank `k`.
+    /// Error of the head's output with the nearest map of rank `r`.
     pub best: f64,
     /// The same in Linformer, E = F = mean pooling.
     pub pooled: f64,
@@ -36,7 +36,7 @@ pub struct Measured {
     pub random: f64,
 }
 
-/// Squeezes one head to each of [`RANKS`].
+/// Condenses one head to each of [`RANKS`].
 ///
 /// # Errors
 /// When the model's slices cannot be read.
@@ -45,10 +45,10 @@ pub fn measure(layer: usize, head: usize) -> Result<Vec<Measured>> {
     let (squares, directions) = singular(&at.weights);
     let values = directions.tr_mul(&at.v.map(f64::from));
     let map = at.weights.map(f64::from) * &directions;
-    let at_rank = |k: usize| -> Result<Measured> {
-        let pooling = SequenceProjection::mean_pooling(k, TOKENS)?;
-        let r = random(k, TOKENS, (layer * HEADS + head) as u64)?;
-        let best = (map.columns(0, k) * values.rows(0, k)).map(|x| x as f32);
+    let at_rank = |r: usize| -> Result<Measured> {
+        let pooling = SequenceProjection::mean_pooling(r, TOKENS)?;
+        let noise = random(r, TOKENS, (layer * HEADS + head) as u64)?;
+        let best = (map.columns(0, r) * values.rows(0, r)).map(|x| x as f32);
         let through = |e: &SequenceProjection, back: f32| -> Result<f64> {
             let short = &at.weights * e.weight.transpose();
             Ok(relative_error(&(short * &e.weight * back), &at.weights))
@@ -61,15 +61,15 @@ pub fn measure(layer: usize, head: usize) -> Result<Vec<Measured>> {
         Ok(Measured {
             layer,
             head,
-            k,
-            share: share(&squares, k),
-            best_map: (sum(&squares[k..]) / sum(&squares)).sqrt(),
-            // A mean over b columns, given back to each: Sᵀ S · b, and b = n / k.
-            pooled_map: through(&pooling, TOKENS as f32 / k as f32)?,
-            random_map: through(&r, 1.0)?,
+            r,
+            share: share(&squares, r),
+            best_map: (sum(&squares[r..]) / sum(&squares)).sqrt(),
+            // A mean over b columns, given back to each: Sᵀ S · b, and b = n / r.
+            pooled_map: through(&pooling, TOKENS as f32 / r as f32)?,
+            random_map: through(&noise, 1.0)?,
             best: relative_error(&best, &at.output),
             pooled: output(&pooling)?,
-            random: output(&r)?,
+            random: output(&noise)?,
         })
     };
     RANKS.into_iter().map(at_rank).collect()
@@ -88,12 +88,12 @@ impl Measurements {
         let parse = |line: &str| -> Option<Measured> {
             let mut cells = line.split(',');
             let mut index = || cells.next()?.parse::<usize>().ok();
-            let (layer, head, k) = (index()?, index()?, index()?);
+            let (layer, head, r) = (index()?, index()?, index()?);
             let mut number = || cells.next()?.parse::<f64>().ok();
             Some(Measured {
                 layer,
                 head,
-                k,
+                r,
                 share: number()?,
                 best_map: number()?,
                 pooled_map: number()?,
@@ -116,14 +116,14 @@ impl Measurements {
     /// When the model's slices cannot be read.
     pub fn write() -> Result<String> {
         let mut text = String::from(
-            "layer,head,k,share,best_map,pooled_map,random_map,best,pooled,random\n",
+            "layer,head,r,share,best_map,pooled_map,random_map,best,pooled,random\n",
         );
         for layer in 0..LAYERS {
             for head in 0..HEADS {
                 for m in measure(layer, head)? {
                     let errors = [m.best_map, m.pooled_map, m.random_map];
                     let errors = [&errors[..], &[m.best, m.pooled, m.random]].concat();
-                    write!(text, "{layer},{head},{},{:.4}", m.k, m.share)?;
+                    write!(text, "{layer},{head},{},{:.4}", m.r, m.share)?;
                     for error in errors {
                         write!(text, ",{error:.4}")?;
                     }
@@ -134,13 +134,13 @@ impl Measurements {
         Ok(text)
     }
 
-    /// One head at one `k`.
+    /// One head at one `r`.
     ///
     /// # Errors
     /// When it was not measured.
-    pub fn at(&self, layer: usize, head: usize, k: usize) -> Result<&Measured> {
-        let found = self.0.iter().find(|m| (m.layer, m.head, m.k) == (layer, head, k));
-        found.with_context(|| format!("measured.csv: no {layer}, {head}, {k}"))
+    pub fn at(&self, layer: usize, head: usize, r: usize) -> Result<&Measured> {
+        let found = self.0.iter().find(|m| (m.layer, m.head, m.r) == (layer, head, r));
+        found.with_context(|| format!("measured.csv: no {layer}, {head}, {r}"))
     }
 
     /// The mean over the heads of `layer`, or of all layers.
@@ -148,18 +148,18 @@ impl Measurements {
     pub fn mean(
         &self,
         layer: Option<usize>,
-        k: usize,
+        r: usize,
         value: fn(&Measured) -> f64,
     ) -> f64 {
-        let is_meant = |m: &&Measured| m.k == k && layer.is_none_or(|l| m.layer == l);
+        let is_meant = |m: &&Measured| m.r == r && layer.is_none_or(|l| m.layer == l);
         let values: Vec<f64> = self.0.iter().filter(is_meant).map(value).collect();
         values.iter().sum::<f64>() / values.len() as f64
     }
 
     /// The least and the greatest over all heads of all layers.
     #[must_use]
-    pub fn ends(&self, k: usize, value: fn(&Measured) -> f64) -> (f64, f64) {
-        let values = || self.0.iter().filter(|m| m.k == k).map(value);
+    pub fn ends(&self, r: usize, value: fn(&Measured) -> f64) -> (f64, f64) {
+        let values = || self.0.iter().filter(|m| m.r == r).map(value);
         (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max))
     }
 }
@@ -176,11 +176,11 @@ fn singular(weights: &DMatrix<f32>) -> (Vec<f64>, DMatrix<f64>) {
     (squares, eigenvectors.select_columns(&order))
 }
 
-/// The share that the `k` largest singular values have in the sum of all.
+/// The share that the `r` largest singular values have in the sum of all.
 #[must_use]
-pub fn share(squares: &[f64], k: usize) -> f64 {
+pub fn share(squares: &[f64], r: usize) -> f64 {
     let sum = |values: &[f64]| values.iter().map(|square| square.sqrt()).sum::<f64>();
-    sum(&squares[..k.min(squares.len())]) / sum(squares)
+    sum(&squares[..r.min(squares.len())]) / sum(squares)
 }
 
 /// The squares of the singular values of a map that nobody learned: softmax of scores

@@ -108,7 +108,7 @@ impl Projections {
         once.map(|matrix| matrix.weight.len()).sum()
     }
 
-    /// (k, `n_max`) of every one of them.
+    /// (r, `n_max`) of every one of them.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         self.keys[0].shape()

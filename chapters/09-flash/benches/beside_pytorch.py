@@ -5,61 +5,39 @@
     python chapters/09-flash/benches/beside_pytorch.py --record    and keep them in benches/pytorch.csv
 
 Prefill: 8 heads of 64. Decode: one token of 32 query heads of 128 over 8,192 cached tokens. Both sides start from the
-same tensors, and their outputs are compared before anything is believed. Each side is told the shortest of its times.
+same tensors, and their outputs are compared. Where query heads share keys, PyTorch's kernel is timed in two more ways:
+on keys and values that were repeated for each query head before the clock started, and with the queries of a group as
+rows of one head, which is the same numbers and lets the kernel use a key for all of them.
 """
 
 import pathlib
-import re
-import subprocess
 import sys
-import tempfile
-import time
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
-root = pathlib.Path(__file__).parents[3]
-torch.manual_seed(0)
-torch.set_num_threads(2)
+sys.path.append(str(pathlib.Path(__file__).parents[3] / "book/chapter-cli/python"))
+from beside import Beside
 
 CASES = [(kind, n, (8, n, 64), (8, n, 64)) for n in (512, 1024, 2048, 4096) for kind in ("full", "causal")]
 CASES += [("decode", g, (32, 1, 128), (g, 8192, 128)) for g in (32, 8, 1)]
-ROUNDS = 5
+attention = F.scaled_dot_product_attention
 
-
-def shortest_ms(run, repeat):
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1e3)
-    return min(times)
-
-
-subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "flash"], cwd=root, check=True)
-recording = "case,n,min_ms\n"
-with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-    print(f"{'':>8} {'n':>6} {'ours, ms':>9} {'PyTorch':>9} {'ratio':>6}   shortest of {ROUNDS} turns")
+beside = Beside(__file__, "flash")
+with torch.inference_mode():
     for kind, n, of_q, of_k in CASES:
         q, k, v = torch.randn(of_q), torch.randn(of_k), torch.randn(of_k)
-        tensors, out = f"{folder}/in.safetensors", f"{folder}/out.safetensors"
-        save_file({"q": q, "k": k, "v": v}, tensors)
-        repeat = 5 if n >= 2048 else 20
-        command = [root / "target/release/flash", "forward", "--input", tensors, "--output", out, "--repeat", str(repeat)]
-        command += ["--causal"] * (kind == "causal")
-        theirs = lambda: F.scaled_dot_product_attention(
-            q[None], k[None], v[None], is_causal=kind == "causal", enable_gqa=len(q) != len(k))
-        ours, pytorch = [], []
-        for _ in range(ROUNDS):
-            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            ours.append(float(re.search(r"min ([\d.]+) ms", printed)[1]))
-            pytorch.append(shortest_ms(theirs, repeat))
-        torch.testing.assert_close(load_file(out)["y"], theirs()[0], rtol=2e-4, atol=2e-5)
-        a, b = min(ours), min(pytorch)
-        print(f"{kind:>8} {n:>6} {a:>9.3f} {b:>9.3f} {a / b:>6.2f}", flush=True)
-        recording += f"ours_{kind},{n},{a:.4f}\npytorch_{kind},{n},{b:.4f}\n"
-if "--record" in sys.argv:
-    path = pathlib.Path(__file__).parent / "pytorch.csv"
-    path.write_text(recording)
-    print(f"recorded in {path}; now draw the plots")
+        calls = 3 if n >= 2048 else 10
+        ours = beside.ours({"q": q, "k": k, "v": v}, *["--causal"] * (kind == "causal"), calls=calls)
+        group = len(q) // len(k)
+        theirs = {"": lambda: attention(q[None], k[None], v[None], is_causal=kind == "causal", enable_gqa=group > 1)}
+        if group > 1:
+            many_k, many_v = (x.repeat_interleave(group, 0) for x in (k, v))
+            rows = q.view(len(k), group, 128)
+            theirs["_repeated"] = lambda: attention(q[None], many_k[None], many_v[None])
+            theirs["_grouped"] = lambda: attention(rows[None], k[None], v[None])
+        sides = {f"pytorch_{kind}{way}": beside.theirs(run, calls) for way, run in theirs.items()}
+        beside.take_turns(n, {f"ours_{kind}": ours} | sides)
+        for run in theirs.values():
+            torch.testing.assert_close(ours.tensors()["y"], run()[0].view(of_q), rtol=2e-4, atol=2e-5)
+beside.finish()

@@ -115,7 +115,7 @@ pub fn beside() -> Result<String> {
         for case in ["full", "causal"] {
             let ms = |side: &str| recorded.milliseconds(&format!("{side}_{case}"), n);
             let (ours, theirs) = (ms("ours")?, ms("pytorch")?);
-            let ratio = experiments::ratio(case, n)?;
+            let ratio = experiments::ratio(case, n)?.median;
             let n = thousands(n as u64);
             writeln!(text, "{n:>6}  {case:<6} {ours:>7.1} {theirs:>8.1} {ratio:>6.2}")?;
         }
@@ -145,7 +145,7 @@ pub fn decoding() -> Result<String> {
     for kv_heads in DECODE {
         let ms = |case| recorded.milliseconds(case, kv_heads);
         let (ours, stacked) = (ms("decode")?, ms("stacked")?);
-        let sum = ms("read")?;
+        let sum = ms("read_cache")?;
         let share = 100.0 * sum / ours;
         writeln!(
             text,
@@ -169,7 +169,7 @@ pub fn memory() -> Result<String> {
     let mut text = String::from("tokens   tiles, MiB   one matrix, MiB\n");
     for n in LENGTHS {
         let (flash, matrix) =
-            (recorded.milliseconds("flash", n)?, recorded.milliseconds("matrix", n)?);
+            (recorded.mebibytes("flash", n)?, recorded.mebibytes("matrix", n)?);
         let [flash, matrix] = [flash, matrix].map(rounded);
         writeln!(text, "{:>6} {flash:>12} {matrix:>17}", thousands(n as u64))?;
     }
@@ -284,6 +284,24 @@ pub fn facts() -> Result<String> {
     let first = experiments::highest_at_first_key()?;
     fact("highest_at_first_key", format!("{:.0} %", 100.0 * first))?;
 
+    facts_of_versions(&mut fact)?;
+    facts_of_comparisons(&mut fact)?;
+    let memory = experiments::memory()?;
+    for n in [8192, 16384] {
+        for case in ["flash", "matrix"] {
+            let mib = memory.mebibytes(case, n)?;
+            fact(&format!("memory_{case}_{n}"), rounded(mib))?;
+        }
+    }
+    fact("score_matrix_mib", thousands((16384_u64.pow(2) * 4) >> 20))?;
+    fact("score_matrix_over_answer", (16384 / 64).to_string())?;
+    Ok(text)
+}
+
+/// What the recording holds of the versions and of tiles.
+fn facts_of_versions(
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
     let recorded = experiments::recorded()?;
     let ms = |case: &str| recorded.milliseconds(case, TIMED);
     fact("timed", thousands(TIMED as u64))?;
@@ -309,19 +327,26 @@ pub fn facts() -> Result<String> {
     let one = experiments::operations(TIMED) / ms("widest_full")? / 1e6;
     fact("rate_one", format!("{one:.0}"))?;
     let tile = |keys| recorded.milliseconds("tile", keys);
-    let best = TILES.iter().map(|&keys| tile(keys)).collect::<Result<Vec<_>>>()?;
+    let best = TILES.iter().map(|&keys| tile(keys)).collect::<Result<Vec<_>, _>>()?;
     let best = best.into_iter().fold(f64::MAX, f64::min);
     fact("tile_16_over_best", format!("{:.2}", tile(16)? / best))?;
     fact("tile_2048_over_best", format!("{:.2}", tile(2048)? / best))?;
+    Ok(())
+}
 
+/// What it holds of decoding, of Linformer, and beside PyTorch.
+fn facts_of_comparisons(
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let recorded = experiments::recorded()?;
     for n in BESIDE {
         for case in ["full", "causal"] {
-            let ratio = experiments::ratio(case, n)?;
+            let ratio = experiments::ratio(case, n)?.median;
             fact(&format!("ratio_{case}_{n}"), format!("{ratio:.2}"))?;
         }
     }
     for kv_heads in DECODE {
-        let ratio = experiments::ratio("decode", kv_heads)?;
+        let ratio = experiments::ratio("decode", kv_heads)?.median;
         fact(&format!("ratio_decode_{kv_heads}"), format!("{ratio:.2}"))?;
         let [rate, read] = experiments::bandwidth(kv_heads)?;
         fact(&format!("bandwidth_{kv_heads}"), format!("{rate:.0}"))?;
@@ -342,14 +367,30 @@ pub fn facts() -> Result<String> {
         fact(&format!("stacked_over_decode_{kv_heads}"), format!("{ratio:.1}"))?;
     }
 
-    let memory = experiments::memory()?;
-    for n in [8192, 16384] {
-        for case in ["flash", "matrix"] {
-            let mib = memory.milliseconds(case, n)?;
-            fact(&format!("memory_{case}_{n}"), rounded(mib))?;
+    for kv_heads in DECODE {
+        let append = recorded.milliseconds("append", kv_heads)?;
+        fact(&format!("append_{kv_heads}"), format!("{:.0}", 1e3 * append))?;
+    }
+    let roofs = recorded.roofs()?;
+    let product = 2.0 * roofs.multiply_adds_per_second / 1e9;
+    fact("product_rate", format!("{product:.0}"))?;
+
+    let one = |case| recorded.milliseconds(case, 8192);
+    let (tiles, linformer) = (one("one_head")?, one("linformer")?);
+    fact("one_head_8192", format!("{tiles:.0}"))?;
+    fact("linformer_8192", format!("{linformer:.0}"))?;
+    fact("linformer_faster_8192", format!("{:.1}", tiles / linformer))?;
+    let longer = one("one_head")? / recorded.milliseconds("one_head", 4096)?;
+    fact("one_head_doubled", format!("{longer:.1}"))?;
+    let crossing = (experiments::linformer_crossing()? / 10.0).round() * 10.0;
+    fact("linformer_crossing", format!("{crossing:.0}"))?;
+    let beside = experiments::beside_pytorch()?;
+    fact("pytorch", beside.condition("PyTorch").to_owned())?;
+    for kv_heads in [8, 1] {
+        for side in ["decode", "decode_repeated", "decode_grouped"] {
+            let ms = beside.milliseconds(&format!("pytorch_{side}"), kv_heads)?;
+            fact(&format!("pytorch_{side}_{kv_heads}"), format!("{ms:.1}"))?;
         }
     }
-    fact("score_matrix_mib", thousands((16384_u64.pow(2) * 4) >> 20))?;
-    fact("score_matrix_over_answer", (16384 / 64).to_string())?;
-    Ok(text)
+    Ok(())
 }

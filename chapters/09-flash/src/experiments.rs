@@ -3,10 +3,10 @@
 use crate::kernel::{Exp, Tuning, Vectors};
 use crate::{Partial, Sight, Tile};
 use crate::{attend, attend_tiled, attend_tuned, hide, sight, steps};
-use anyhow::Result;
-use attention::experiments::Recorded;
+use anyhow::{Context, Result};
 use attention::{Linear, Mask, attend as attend_whole, scores};
-use chapter_cli::LinearTensors;
+use chapter_cli::{LinearTensors, Recorded};
+use figures::Spread;
 use grouped_query::{Groups, attend_groups};
 use minilm::Layer;
 use nalgebra::DMatrix;
@@ -310,6 +310,10 @@ pub const LENGTHS: [usize; 5] = [1024, 2048, 4096, 8192, 16384];
 pub const BESIDE: [usize; 4] = [512, 1024, 2048, 4096];
 /// Cached tokens of the timed decoding.
 pub const CACHED: usize = 8192;
+/// Lengths at which Linformer is timed beside this chapter's pass.
+pub const CONDENSED: [usize; 8] = [256, 512, 768, 1024, 1536, 2048, 4096, 8192];
+/// Rows that Linformer keeps of them.
+pub const CONDENSED_ROWS: usize = 256;
 /// Key/value heads of the timed decoding.
 pub const DECODE: [usize; 3] = [32, 8, 1];
 
@@ -421,6 +425,7 @@ pub fn normal(rows: usize, columns: usize, seed: u64) -> DMatrix<f32> {
 /// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/09-flash/benches/recorded.csv")
 }
 
 /// What it wrote down of memory, in MiB.
@@ -429,6 +434,7 @@ pub fn recorded() -> Result<Recorded> {
 /// When the recording cannot be read.
 pub fn memory() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/memory.csv"))
+        .context("chapters/09-flash/benches/memory.csv")
 }
 
 /// What `benches/beside_pytorch.py --record` wrote down last.
@@ -437,19 +443,46 @@ pub fn memory() -> Result<Recorded> {
 /// When the recording cannot be read.
 pub fn beside_pytorch() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/pytorch.csv"))
+        .context("chapters/09-flash/benches/pytorch.csv")
 }
 
-/// Our time over PyTorch's.
+/// Our time over PyTorch's: that of the medians; and the least and the most that the
+/// quartiles of both sides allow.
 ///
 /// # Errors
 /// When it was not recorded.
-pub fn ratio(case: &str, n: usize) -> Result<f64> {
+pub fn ratio(case: &str, n: usize) -> Result<Spread> {
     let recorded = beside_pytorch()?;
-    let ms = |side: &str| recorded.milliseconds(&format!("{side}_{case}"), n);
-    Ok(ms("ours")? / ms("pytorch")?)
+    let time = |side: &str| recorded.spread(&format!("{side}_{case}"), n);
+    let (ours, theirs) = (time("ours")?, time("pytorch")?);
+    Ok(Spread {
+        low: ours.low / theirs.high,
+        median: ours.median / theirs.median,
+        high: ours.high / theirs.low,
+    })
 }
 
-/// Billions of bytes a second at which a token's attention goes through keys and values
+/// Where Linformer's time for one head falls below that of this chapter's pass: between the
+/// last size at which the pass is faster and the next, on straight lines in a log-log plot.
+///
+/// # Errors
+/// When they do not cross.
+pub fn linformer_crossing() -> Result<f64> {
+    let recorded = recorded()?;
+    let gain = |n: usize| -> Result<(f64, f64)> {
+        let ms = |case| recorded.milliseconds(case, n);
+        Ok(((n as f64).ln(), (ms("one_head")? / ms("linformer")?).ln()))
+    };
+    let gains = CONDENSED.into_iter().map(gain).collect::<Result<Vec<_>>>()?;
+    let around =
+        gains.windows(2).rev().find(|pair| pair[0].1 < 0.0 && pair[1].1 >= 0.0);
+    let [(x0, y0), (x1, y1)] = *around.context("the times do not cross")? else {
+        unreachable!("windows of two");
+    };
+    Ok((x0 + (x1 - x0) * -y0 / (y1 - y0)).exp())
+}
+
+/// Billions of bytes per second at which a token's attention goes through keys and values
 /// of so many heads, and at which a plain sum goes through the same.
 ///
 /// # Errors
@@ -459,7 +492,7 @@ pub fn bandwidth(kv_heads: usize) -> Result<[f64; 2]> {
     let per_second = |ms: f64| cache_bytes(kv_heads) as f64 / ms / 1e6;
     Ok([
         per_second(recorded.milliseconds("decode", kv_heads)?),
-        per_second(recorded.milliseconds("read", kv_heads)?),
+        per_second(recorded.milliseconds("read_cache", kv_heads)?),
     ])
 }
 

@@ -2,8 +2,8 @@
 
 use crate::example::{RISE_TILE, rounded};
 use crate::experiments::{
-    self, BESIDE, DECODE, LENGTHS, Order, Stopped, TILES, TIMED, VERSIONS, Visit,
-    WALKED,
+    self, BESIDE, CONDENSED, CONDENSED_ROWS, DECODE, LENGTHS, Order, Stopped, TIMED,
+    VERSIONS, Version, Visit, WALKED,
 };
 use crate::{Sight, Tile};
 use anyhow::Result;
@@ -11,7 +11,7 @@ use attention::Mask;
 use attention::example::grouped as thousands;
 use figures::{
     Anchor, Area, Axis, Bars, Canvas, Chart, Diagram, Figure, FigureError, Hue, Paint,
-    Pen, Plot, SMALL, Slot, TEXT, Table, Type, Words, at,
+    Pen, Plot, SMALL, Slot, Spread, TEXT, Table, Type, Words, at,
 };
 use std::cmp::Ordering;
 
@@ -30,6 +30,7 @@ pub fn all() -> Result<Vec<Figure>> {
         tiles()?,
         beside()?,
         decoding()?,
+        beside_linformer()?,
     ])
 }
 
@@ -40,11 +41,12 @@ pub fn all() -> Result<Vec<Figure>> {
 pub fn memory() -> Result<Figure> {
     let recorded = experiments::memory()?;
     let line = |case| {
-        let mib = |&n| Ok((n as f64, recorded.milliseconds(case, n)?));
+        let mib = |&n| Ok((n as f64, recorded.spread(case, n)?));
         LENGTHS.iter().map(mib).collect::<Result<Vec<_>>>()
     };
     let (flash, matrix) = (line("flash")?, line("matrix")?);
     let last = LENGTHS.len() - 1;
+    let mib = |line: &[(f64, Spread)], i: usize| rounded(line[i].1.median);
     let words = Words {
         title: "Tiles need memory in step with the tokens".into(),
         caption: format!(
@@ -52,22 +54,22 @@ pub fn memory() -> Result<Figure> {
              the matrix. What a pass of eight heads of 64 adds to the memory of its \
              process, measured by the operating system: at 16,384 tokens {} MiB in \
              tiles, and {} MiB if one head’s matrix is there at a time.",
-            rounded(flash[last].1),
-            rounded(matrix[last].1),
+            mib(&flash, last),
+            mib(&matrix, last),
         ),
         alt: format!(
             "Two lines on log scales over 1,024 to 16,384 tokens. One matrix at a time \
              climbs from {} to {} MiB, tiles from {} to {}.",
-            rounded(matrix[0].1),
-            rounded(matrix[last].1),
-            rounded(flash[0].1),
-            rounded(flash[last].1),
+            mib(&matrix, 0),
+            mib(&matrix, last),
+            mib(&flash, 0),
+            mib(&flash, last),
         ),
     };
     let plot = Chart::new(Axis::log2("tokens"), Axis::log("added memory, MiB"))
-        .line("one matrix", Hue::Attention, matrix)
-        .line("tiles", Hue::Flash, flash);
-    Ok(Figure::draw("memory", words, &plot)?)
+        .measured("one matrix", Hue::Attention, matrix)
+        .measured("tiles", Hue::Flash, flash);
+    Ok(Figure::measured("memory", words, &recorded.measured(), 1, &[&plot])?)
 }
 
 /// Partial results and how they meet.
@@ -381,19 +383,20 @@ pub fn rises() -> Result<Figure> {
 /// # Errors
 /// When the recording cannot be read.
 pub fn versions() -> Result<Figure> {
-    let recorded = experiments::recorded()?;
-    let ms = |name: &str| recorded.milliseconds(&format!("{name}_full"), TIMED);
-    let times = VERSIONS.iter().map(|v| ms(v.name)).collect::<Result<Vec<_>>>()?;
-    let pytorch = experiments::beside_pytorch()?.milliseconds("pytorch_full", TIMED)?;
+    let (recorded, beside) = (experiments::recorded()?, experiments::beside_pytorch()?);
+    let time =
+        |version: &Version| recorded.spread(&format!("{}_full", version.name), TIMED);
+    let mut all = VERSIONS.iter().map(time).collect::<Result<Vec<_>, _>>()?;
+    let times: Vec<f64> = all.iter().map(|spread| spread.median).collect();
+    all.push(beside.spread("pytorch_full", TIMED)?);
+    let pytorch = all[VERSIONS.len()].median;
     let names = VERSIONS.iter().map(|v| v.words).chain(["PyTorch, both"]);
-    let all: Vec<f64> = times.iter().copied().chain([pytorch]).collect();
-    let most = all.iter().copied().fold(0.0, f64::max);
+    let most = all.iter().map(|spread| spread.high).fold(0.0, f64::max);
     let words = Words {
         title: "Tiles save memory; vectors and cores save time".into(),
         caption: format!(
             "Tiles are slower than the matrix until vectors do the products and the \
-             exponentials. Eight heads of 64 over 2,048 tokens, no mask, recorded by the \
-             chapter’s benchmark: on one core {:.0} ms with the matrix, {:.0} ms in plain \
+             exponentials. Eight heads of 64 over 2,048 tokens, no mask: on one core {:.0} ms with the matrix, {:.0} ms in plain \
              tiles and {:.0} ms in packed ones with the widest vectors; {:.0} ms on both \
              cores. PyTorch takes {pytorch:.0} ms on both.",
             times[0], times[1], times[5], times[6],
@@ -409,8 +412,8 @@ pub fn versions() -> Result<Figure> {
         ),
     };
     let bars = Bars::new(Axis::linear("time, ms").range(0.0, 1.1 * most), names)
-        .series("", Hue::Flash, all);
-    Ok(Figure::draw("versions", words, &bars)?)
+        .measured("", Hue::Flash, all);
+    Ok(Figure::measured("versions", words, &beside.measured(), 1, &[&bars])?)
 }
 
 /// The time against the number of keys in a tile.
@@ -419,13 +422,13 @@ pub fn versions() -> Result<Figure> {
 /// When the recording cannot be read.
 pub fn tiles() -> Result<Figure> {
     let recorded = experiments::recorded()?;
-    let ms = |&keys: &usize| Ok((keys as f64, recorded.milliseconds("tile", keys)?));
-    let points = TILES.iter().map(ms).collect::<Result<Vec<_>>>()?;
+    let line: Vec<_> = recorded.line("tile").collect();
+    let points: Vec<_> = line.iter().map(|(keys, time)| (*keys, time.median)).collect();
     let (first, last) = (points[0].1, points[points.len() - 1].1);
     let best = points.iter().fold((0.0, f64::MAX), |best: (f64, f64), point| {
         if point.1 < best.1 { *point } else { best }
     });
-    let high = points.iter().map(|point| point.1).fold(0.0, f64::max);
+    let high = line.iter().map(|(_, time)| time.high).fold(0.0, f64::max);
     let words = Words {
         title: "The keys of a tile may be few or many".into(),
         caption: format!(
@@ -446,8 +449,8 @@ pub fn tiles() -> Result<Figure> {
         Axis::log2("keys in a tile"),
         Axis::linear("time, ms").range(0.0, 1.2 * high),
     )
-    .line("", Hue::Flash, points);
-    Ok(Figure::draw("tiles", words, &plot)?)
+    .measured("", Hue::Flash, line);
+    Ok(Figure::measured("tiles", words, &recorded.measured(), 1, &[&plot])?)
 }
 
 /// Time over PyTorch's time.
@@ -460,9 +463,9 @@ pub fn beside() -> Result<Figure> {
         BESIDE.iter().map(point).collect::<Result<Vec<_>>>()
     };
     let (full, causal) = (line("full")?, line("causal")?);
-    let listed = |line: &[(f64, f64)]| {
+    let listed = |line: &[(f64, Spread)]| {
         line.iter()
-            .map(|(_, ratio)| format!("{ratio:.2}"))
+            .map(|(_, ratio)| format!("{:.2}", ratio.median))
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -485,10 +488,50 @@ pub fn beside() -> Result<Figure> {
         Axis::log2("tokens").ticks(&[512.0, 1024.0, 2048.0, 4096.0]),
         Axis::linear("our time / PyTorch’s").range(0.0, 1.2),
     )
-    .line("full", Hue::Attention, full)
-    .line("causal", Hue::Flash, causal)
+    .measured("full", Hue::Attention, full)
+    .measured("causal", Hue::Flash, causal)
     .horizontal(1.0, "PyTorch");
-    Ok(Figure::draw("beside", words, &plot)?)
+    let measured = experiments::beside_pytorch()?.measured();
+    Ok(Figure::measured("beside", words, &measured, 1, &[&plot])?)
+}
+
+/// One head over n: with the matrix, in tiles, and with Linformer's rows.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn beside_linformer() -> Result<Figure> {
+    let recorded = experiments::recorded()?;
+    let most = CONDENSED[CONDENSED.len() - 1];
+    let ms = |case| recorded.milliseconds(case, most);
+    let (matrix, tiles, linformer) =
+        (ms("one_head_matrix")?, ms("one_head")?, ms("linformer")?);
+    let crossing = (experiments::linformer_crossing()? / 10.0).round() * 10.0;
+    let words = Words {
+        title: format!("Against tiles, Linformer wins from {crossing:.0} tokens on"),
+        caption: format!(
+            "The same Linformer gains less over attention in tiles than over attention with \
+             its matrix. One head of 64 on all cores, {CONDENSED_ROWS} rows for Linformer: at \
+             {} tokens {matrix:.0} ms with the matrix, {tiles:.0} ms in tiles and \
+             {linformer:.0} ms with Linformer, {:.1} times less than in tiles. Tiles and \
+             Linformer cross near {crossing:.0} tokens.",
+            thousands(most as u64),
+            tiles / linformer,
+        ),
+        alt: format!(
+            "Three rising lines on log scales over 256 to {} tokens. At the right, attention \
+             with its matrix is at {matrix:.0} ms, in tiles at {tiles:.0} ms and Linformer at \
+             {linformer:.0} ms; the last two cross near {crossing:.0} tokens.",
+            thousands(most as u64),
+        ),
+    };
+    let line = |case| recorded.line(case).collect::<Vec<_>>();
+    let plot = Chart::new(Axis::log2("tokens"), Axis::log("time, ms"))
+        .measured("matrix", Hue::Attention, line("one_head_matrix"))
+        .measured("tiles", Hue::Flash, line("one_head"))
+        .measured("Linformer", Hue::Linformer, line("linformer"))
+        .vertical(crossing, &format!("{crossing:.0}"));
+    let measured = recorded.measured();
+    Ok(Figure::measured("beside_linformer", words, &measured, 1, &[&plot])?)
 }
 
 /// One token over a long cache, beside PyTorch.
@@ -498,11 +541,15 @@ pub fn beside() -> Result<Figure> {
 pub fn decoding() -> Result<Figure> {
     let recorded = experiments::beside_pytorch()?;
     let side = |case| {
-        let ms = |&kv_heads: &usize| recorded.milliseconds(case, kv_heads);
-        DECODE.iter().map(ms).collect::<Result<Vec<_>>>()
+        let time = |&kv_heads: &usize| recorded.spread(case, kv_heads);
+        DECODE.iter().map(time).collect::<Result<Vec<_>, _>>()
     };
-    let (ours, theirs) = (side("ours_decode")?, side("pytorch_decode")?);
-    let most = theirs.iter().chain(&ours).copied().fold(0.0, f64::max);
+    let both = [side("ours_decode")?, side("pytorch_decode")?];
+    let most = both.iter().flatten().map(|time| time.high).fold(0.0, f64::max);
+    let medians =
+        |side: &[Spread]| side.iter().map(|time| time.median).collect::<Vec<_>>();
+    let [ours, theirs] = both.each_ref().map(|side| medians(side));
+    let [our_times, their_times] = both;
     let gains = || theirs.iter().zip(&ours).map(|(theirs, ours)| theirs / ours);
     let (least, greatest) =
         (gains().fold(f64::MAX, f64::min), gains().fold(0.0, f64::max));
@@ -521,11 +568,11 @@ pub fn decoding() -> Result<Figure> {
         ),
     };
     let bars = Bars::new(
-        Axis::linear("time a token, ms").range(0.0, 1.15 * most),
+        Axis::linear("time per token, ms").range(0.0, 1.15 * most),
         DECODE.map(|kv_heads| kv_heads.to_string()),
     )
     .categories_label("kv heads")
-    .series("ours", Hue::Flash, ours)
-    .series("PyTorch", Hue::Muted, theirs);
-    Ok(Figure::draw("decoding", words, &bars)?)
+    .measured("ours", Hue::Flash, our_times)
+    .measured("PyTorch", Hue::Muted, their_times);
+    Ok(Figure::measured("decoding", words, &recorded.measured(), 1, &[&bars])?)
 }

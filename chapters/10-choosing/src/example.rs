@@ -91,7 +91,8 @@ pub fn decode() -> Result<String> {
     let machine = experiments::recorded_machine()?;
     let mut text = String::from("             read,     roof, ms       took\n");
     text += "              MiB  memory   sums    ms   x\n";
-    for Timed { name, work, milliseconds, .. } in experiments::decoding()? {
+    for Timed { name, work, time, .. } in experiments::decoding()? {
+        let milliseconds = time.median;
         let reading = work.bytes / machine.bandwidth * 1e3;
         let computing = 2.0 * work.multiply_adds / machine.flops * 1e3;
         let times = milliseconds / (machine.seconds(work) * 1e3);
@@ -112,7 +113,8 @@ pub fn prompt() -> Result<String> {
     let machine = experiments::recorded_machine()?;
     let mut text = String::from("                 multiply-  roof   took\n");
     text += "                 adds, 10⁹    ms     ms    x\n";
-    for Timed { name, work, milliseconds, .. } in experiments::prompts()? {
+    for Timed { name, work, time, .. } in experiments::prompts()? {
+        let milliseconds = time.median;
         let roof = machine.seconds(work) * 1e3;
         let billions = work.multiply_adds / 1e9;
         let (times, took) =
@@ -332,7 +334,7 @@ fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Resul
     fact("bandwidth", format!("{:.0} GB/s", machine.bandwidth / 1e9))?;
     fact("gflops", format!("{:.0}", machine.flops / 1e9))?;
     fact("machine_ridge", format!("{:.1}", machine.flops / 2.0 / machine.bandwidth))?;
-    let over = |t: &Timed| t.milliseconds / (machine.seconds(t.work) * 1e3);
+    let over = |t: &Timed| t.time.median / (machine.seconds(t.work) * 1e3);
     let decoding = experiments::decoding()?;
     let prompts = experiments::prompts()?;
     for timed in decoding.iter().chain(&prompts) {

@@ -4,8 +4,9 @@ use crate::calculator::Question;
 use crate::machines::{self, MACHINES};
 use crate::{Machine, Mechanism, Model, Setting, Step, config};
 use anyhow::{Context, Result};
-use attention::experiments::Recorded;
+use chapter_cli::{Recorded, Roof};
 use checkpoint::Bytes;
+use figures::Spread;
 
 /// Models by name, each with its `config.json`: the keys that say what it costs, with the
 /// values that its authors published.
@@ -71,8 +72,8 @@ pub struct Timed {
     pub name: String,
     /// What it reads at least, and computes.
     pub work: Step,
-    /// Shortest time.
-    pub milliseconds: f64,
+    /// Milliseconds that it took.
+    pub time: Spread,
 }
 
 /// The mechanism of the benchmark with so many key/value heads.
@@ -116,15 +117,14 @@ pub fn decoding() -> Result<Vec<Timed>> {
             case: format!("decode_{kv_heads}"),
             name: crate::calculator::name(mechanism),
             work: step(mechanism, 0.0),
-            milliseconds: recorded
-                .milliseconds(&format!("decode_{kv_heads}"), CACHED)?,
+            time: recorded.spread(&format!("decode_{kv_heads}"), CACHED)?,
         });
     }
     all.push(Timed {
         case: "decode_latent".into(),
         name: "latent".into(),
         work: step(LATENT, ABSORBING),
-        milliseconds: recorded.milliseconds("decode_latent", CACHED)?,
+        time: recorded.spread("decode_latent", CACHED)?,
     });
     all.sort_by(|a, b| b.work.bytes.total_cmp(&a.work.bytes));
     Ok(all)
@@ -160,7 +160,7 @@ pub fn prompts() -> Result<Vec<Timed>> {
                 case: case.into(),
                 name: name.into(),
                 work: Step { bytes: 0.0, multiply_adds },
-                milliseconds: recorded.milliseconds(case, PROMPT)?,
+                time: recorded.spread(case, PROMPT)?,
             })
         })
         .collect()
@@ -173,18 +173,16 @@ pub fn prompts() -> Result<Vec<Timed>> {
 /// When it was not recorded.
 pub fn recorded_machine() -> Result<Machine> {
     let recorded = recorded()?;
-    let seconds =
-        |case, n| Ok::<_, anyhow::Error>(recorded.milliseconds(case, n)? / 1e3);
+    let reading = recorded.milliseconds("read_cache", READ_MIB)? / 1e3;
+    let Roof { multiply_adds_per_second, .. } = recorded.roofs()?;
     Ok(Machine {
         name: "the benchmark’s",
         memory: 0.0,
-        bandwidth: (READ_MIB << 20) as f64 / seconds("read", READ_MIB)?,
-        flops: 2.0 * (PRODUCT as f64).powi(3) / seconds("product", PRODUCT)?,
+        bandwidth: (READ_MIB << 20) as f64 / reading,
+        flops: 2.0 * multiply_adds_per_second,
     })
 }
 
-/// Side of the square product that says what the machine computes.
-pub const PRODUCT: usize = 2048;
 /// Size in MiB of what is read to see how fast it reads: the cache of all heads.
 pub const READ_MIB: usize = (2 * CACHED * HEADS * HEAD_DIM * size_of::<f32>()) >> 20;
 
@@ -194,4 +192,5 @@ pub const READ_MIB: usize = (2 * CACHED * HEADS * HEAD_DIM * size_of::<f32>()) >
 /// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/10-choosing/benches/recorded.csv")
 }

@@ -8,7 +8,7 @@ use crate::{FeedForward, Mechanism, Model, Setting};
 use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use checkpoint::Bytes;
-use figures::{Axis, Bars, Chart, Figure, Hue, Words};
+use figures::{Axis, Bars, Chart, Figure, Hue, Spread, Words};
 
 /// All of them, in the order in which the chapter shows them.
 ///
@@ -160,7 +160,8 @@ pub fn decode() -> Result<Figure> {
         ),
         alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
     };
-    Ok(Figure::draw("decode", words, &bars)?)
+    let measured = experiments::recorded()?.measured();
+    Ok(Figure::measured("decode", words, &measured, 1, &[&bars])?)
 }
 
 /// A prompt at once, beside the roofs.
@@ -189,7 +190,7 @@ pub fn prompt() -> Result<Figure> {
         ),
         alt: format!("Pairs of bars, milliseconds taken and roof: {list}."),
     };
-    Ok(Figure::draw("prompt", words, &bars)?)
+    Ok(Figure::measured("prompt", words, &recorded.measured(), 1, &[&bars])?)
 }
 
 /// What was taken and what is needed, in words and as bars, to so many `digits` behind
@@ -198,18 +199,18 @@ fn beside_roofs(all: &[Timed], digits: u8) -> Result<(String, Bars)> {
     let machine = experiments::recorded_machine()?;
     let scale = 10_f64.powi(i32::from(digits));
     let rounded = |milliseconds: f64| (milliseconds * scale).round() / scale;
-    let took: Vec<f64> = all.iter().map(|t| rounded(t.milliseconds)).collect();
+    let took: Vec<Spread> = all.iter().map(|t| t.time.map(rounded)).collect();
     let seconds = all.iter().map(|t| machine.seconds(t.work));
     let roofs: Vec<f64> = seconds.map(|s| rounded(s * 1e3)).collect();
     let said = all.iter().zip(took.iter().zip(&roofs));
     let said = said.map(|(timed, (took, roof))| {
         let digits = usize::from(digits);
-        format!("{} {took:.digits$} and {roof:.digits$}", timed.name)
+        format!("{} {:.digits$} and {roof:.digits$}", timed.name, took.median)
     });
     let list = said.collect::<Vec<_>>().join("; ");
     let names = all.iter().map(|t| t.name.clone());
     let bars = Bars::new(Axis::linear("milliseconds"), names)
-        .series("took", Hue::Accent, took)
+        .measured("took", Hue::Accent, took)
         .series("roof", Hue::Muted, roofs);
     Ok((list, bars))
 }

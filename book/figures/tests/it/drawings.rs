@@ -1,7 +1,7 @@
 //! One small drawing of each kind, as a page gets it.
 
 use figures::{Axis, Bars, Chart, Diagram, Figure, Format, Heatmap, Histogram, Hue};
-use figures::{Plot, Slot, Words};
+use figures::{Plot, Slot, Spread, Words};
 
 fn words() -> Words {
     Words {
@@ -45,6 +45,24 @@ fn bars_start_at_zero_and_end_with_their_values() {
         .series("mean", Hue::GroupedQuery, [0.5, -0.25])
         .series("first", Hue::Accent, [1.0, f64::NAN]);
     insta::assert_snapshot!(svg(&bars));
+}
+
+#[test]
+fn what_was_measured_has_bars_of_its_middle_half() {
+    let spread = |low, median, high| Spread { low, median, high };
+    let chart = Chart::new(Axis::log2("tokens"), Axis::linear("time, ms"))
+        .measured(
+            "steady",
+            Hue::Attention,
+            [(1.0, spread(1.0, 1.0, 1.0)), (4.0, spread(1.5, 2.0, 9.0))],
+        )
+        .measured_points("points", Hue::Flash, [(2.0, spread(3.0, 4.0, 5.0))]);
+    let bars = Bars::new(Axis::linear("time, ms"), ["one", "two"])
+        .series("roof", Hue::Muted, [1.0, 2.0])
+        .measured("took", Hue::Accent, [spread(1.0, 2.0, 8.0), spread(2.0, 2.5, 3.0)]);
+    let plots: [&dyn Plot; 2] = [&chart, &bars];
+    let figure = Figure::measured("small", words(), "One core, 2026.", 1, &plots);
+    insta::assert_snapshot!(figure.unwrap().svg());
 }
 
 #[test]

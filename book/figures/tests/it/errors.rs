@@ -1,7 +1,7 @@
 //! What cannot be drawn is said so, by name.
 
 use figures::{
-    Axis, Bars, Chart, Diagram, Figure, FigureError, Heatmap, Histogram, Hue,
+    Axis, Bars, Chart, Diagram, Figure, FigureError, Heatmap, Histogram, Hue, Spread,
 };
 use figures::{Plot, Slot, Words};
 
@@ -50,6 +50,23 @@ fn panels_fit_side_by_side() {
         let plots = vec![&chart as &dyn Plot; plots];
         let error = Figure::panels("figure", words(), columns, &plots).unwrap_err();
         assert!(matches!(error, FigureError::Panels { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_was_measured_says_where() {
+    let spread = Spread { low: 0.5, median: 1.0, high: 3.0 };
+    let chart = chart().measured("times", Hue::Accent, [(0.0, spread)]);
+    let bars = Bars::new(Axis::linear("time, ms"), ["one"]);
+    let bars = bars.measured("", Hue::Flash, [spread]);
+    for plot in [&chart as &dyn Plot, &bars] {
+        let error = Figure::draw("time", words(), plot).unwrap_err();
+        assert!(matches!(&error, FigureError::Unmeasured(name) if name == "time"));
+        let error = Figure::measured("time", words(), " ", 1, &[plot]).unwrap_err();
+        assert!(matches!(error, FigureError::Unmeasured(_)), "{error}");
+        let figure =
+            Figure::measured("time", words(), "One core.", 1, &[plot]).unwrap();
+        assert!(figure.svg().contains(r#""measured":"One core.""#), "{}", figure.svg());
     }
 }
 

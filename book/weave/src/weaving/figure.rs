@@ -17,6 +17,8 @@ use crate::{
 struct Metadata {
     caption: String,
     table: Table,
+    /// Of what was measured: where, when and with what.
+    measured: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,13 +86,41 @@ fn render(
     if caption.trim().is_empty() || metadata.table.columns.is_empty() {
         return Err("without caption or table".to_owned().into());
     }
+    let measured = measured(&metadata)?;
     Ok(format!(
-        r#"<figure id="fig-{}" class="figure">{}<figcaption>Figure {number}: {}</figcaption>{controls}<details><summary>Data</summary>{}</details></figure>"#,
+        r#"<figure id="fig-{}" class="figure">{}<figcaption>Figure {number}: {}{measured}</figcaption>{controls}<details><summary>Data</summary>{}</details></figure>"#,
         path.name,
         inline(svg, root, &path.krate),
         caption.trim().replace('\n', " "),
         table(&metadata.table)
     ))
+}
+
+/// The line that says where a figure's numbers were measured.
+///
+/// # Errors
+/// When there is none below times.
+fn measured(metadata: &Metadata) -> Result<String, Flaw> {
+    match &metadata.measured {
+        Some(said) => Ok(format!(r#"<small class="measured">{}</small>"#, html::text(said))),
+        None => match metadata.table.columns.iter().find(|column| is_a_time(column)) {
+            Some(column) => Err(format!(
+                "of times (`{column}`) that does not say where they were measured: draw it \
+                 with `Figure::measured` and the line of its recording"
+            )
+            .into()),
+            None => Ok(String::new()),
+        },
+    }
+}
+
+/// Whether a column of data holds times, by the unit in its head. Nothing in the book knows
+/// a time but by measuring it.
+fn is_a_time(column: &str) -> bool {
+    let units = ["ms", "µs", "ns", "seconds", "milliseconds", "GB/s"];
+    column
+        .split(|letter: char| !letter.is_alphanumeric() && letter != '/')
+        .any(|word| units.contains(&word))
 }
 
 /// The text of the drawing's own element `tag`, if it says anything.
@@ -157,4 +187,23 @@ fn table(table: &Table) -> String {
     format!(
         r#"<div class="table-wrapper"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_a_time;
+
+    #[test]
+    fn times_are_told_by_their_unit() {
+        for head in
+            ["time, ms", "attend (time, ms)", "time per score, ns", "milliseconds"]
+        {
+            assert!(is_a_time(head), "{head}");
+        }
+        for head in
+            ["tokens", "times slower", "heads (multiply-adds)", "our time / PyTorch’s"]
+        {
+            assert!(!is_a_time(head), "{head}");
+        }
+    }
 }

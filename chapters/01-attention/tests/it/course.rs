@@ -111,25 +111,56 @@ const OF_SCORES: &[Dial] = &[
         ("root-of-one-less", "Your divisor is the root of d_k - 1."),
         (
             "cube-root",
-            "Your divisor is the cube root of d_k, where the square root is \
-                       wanted.",
+            "Your divisor is the cube root of d_k, where the square root is wanted.",
         ),
         ("over-half", "Your divisor is d_k / 2, where √d_k is wanted."),
         ("over-square", "Your divisor is the square of d_k, where its root is wanted."),
         ("over-log", "Your divisor is the logarithm of d_k, where its root is wanted."),
         (
             "twice-the-root",
-            "Your scores are half of what they should be: the divisor is 2√d_k, or a factor 1/2 \
-             is too many.",
+            "Your scores are half of what they should be: the divisor is 2√d_k, or a \
+             factor 1/2 is too many.",
         ),
         (
             "half-the-root",
-            "Your scores are twice what they should be: the divisor is √d_k / 2, or a factor 2 is \
-             too many.",
+            "Your scores are twice what they should be: the divisor is √d_k / 2, or a \
+             factor 2 is too many.",
         ),
         ("negative", "Your scores have the opposite sign."),
+        (
+            "over-root-of-both",
+            "Your divisor is the root of queries · d_k: only the width belongs there.",
+        ),
+    ]),
+    dial(&[
+        (
+            "first-feature-missing",
+            "The first feature is missing from the dot products.",
+        ),
+        ("last-feature-missing", "The last feature is missing from the dot products."),
+        (
+            "cosines",
+            "Your scores are cosines: the vectors were divided by their lengths, and \
+             only √d_k belongs there.",
+        ),
+        ("cosines-and-scale", "The vectors were divided by their lengths, too."),
     ]),
 ];
+
+/// One dot product, as a setting of the last dial says, over a divisor.
+fn dot_by(q: &[f32], k: &[f32], how: usize, divisor: f32) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let last = q.len() - 1;
+    let lengths = (dot(q, q) * dot(k, k)).sqrt();
+    let cosine = if lengths == 0.0 { 0.0 } else { dot(q, k) / lengths };
+    match how {
+        0 => dot(q, k) / divisor,
+        1 => dot(&q[1..], &k[1..]) / divisor,
+        2 => dot(&q[..last], &k[..last]) / divisor,
+        3 => cosine,
+        _ => cosine / divisor,
+    }
+}
 
 fn scores_by(p: &QueriesAndKeys, set: &[usize]) -> Answer {
     let (d_k, keys, queries) = (p.d_k(), p.k.nrows() as f32, p.q.nrows() as f32);
@@ -157,8 +188,13 @@ fn scores_by(p: &QueriesAndKeys, set: &[usize]) -> Answer {
         2.0 * d_k.sqrt(),
         d_k.sqrt() / 2.0,
         -d_k.sqrt(),
+        (queries * d_k).sqrt(),
     ];
-    Answer::of("scores", q * k.transpose() / divisors[set[1]])
+    let row =
+        |m: &DMatrix<f32>, row: usize| m.row(row).iter().copied().collect::<Vec<_>>();
+    let score =
+        |i: usize, j: usize| dot_by(&row(q, i), &row(k, j), set[2], divisors[set[1]]);
+    Answer::of("scores", DMatrix::from_fn(q.nrows(), k.nrows(), score))
 }
 
 fn scores_exercise() -> Exercise<QueriesAndKeys> {
@@ -288,6 +324,11 @@ const OF_SOFTMAX: &[Dial] = &[
         ("mean-for-maximum", "A row's mean is subtracted, not its largest score."),
         ("maximum-from-zero", "The search for a row's maximum begins at 0."),
         ("largest-of-absolutes", "The largest absolute value is subtracted (`amax`)."),
+        (
+            "running-maximum",
+            "The largest score of all rows so far is subtracted: the search does not \
+             begin anew in each row.",
+        ),
     ]),
     dial(&[
         ("powers-of-two", "Powers of 2 are taken in place of powers of e."),
@@ -300,8 +341,8 @@ const OF_SOFTMAX: &[Dial] = &[
     ]),
     dial(&[(
         "not-clamped",
-        "An infinite score is subtracted from itself: the maximum, or the difference, \
-         is not kept finite.",
+        "An infinite score is subtracted from itself: the maximum, or the \
+             difference, is not kept finite.",
     )]),
     dial(&[
         ("one-sum-for-all", "Rows are divided by the sum of the whole matrix."),
@@ -309,50 +350,49 @@ const OF_SOFTMAX: &[Dial] = &[
         ("sum-of-squares", "Rows are divided by the sum of squares."),
         (
             "root-of-squares",
-            "Rows are divided by the root of the sum of squares, as when \
-                             a vector is given the length 1.",
+            "Rows are divided by the root of the sum of squares, as when a vector is \
+             given the length 1.",
         ),
         (
             "over-the-largest",
-            "Rows are divided by their largest exponential, which is \
-                              1: they are as they were.",
+            "Rows are divided by their largest exponential, which is 1: they are as \
+             they were.",
         ),
         (
             "over-the-mean",
-            "Rows are divided by the mean of the exponentials, not their \
-                           sum.",
+            "Rows are divided by the mean of the exponentials, not their sum.",
         ),
         (
             "sum-and-one",
-            "1 is added to each row's sum, so that rows sum to less than \
-                         one.",
+            "1 is added to each row's sum, so that rows sum to less than one.",
         ),
         ("sum-and-a-little", "A small number is added to each row's sum."),
         ("over-keys", "Rows are divided by the number of keys."),
         (
             "sum-of-scores",
-            "Rows are divided by the sum of the scores, and not of the \
-                           exponentials.",
+            "Rows are divided by the sum of the scores, and not of the exponentials.",
         ),
         (
             "largest-left-out-of-the-sum",
-            "The largest exponential is left out of the \
-                                         sum.",
+            "The largest exponential is left out of the sum.",
         ),
         ("first-left-out-of-the-sum", "The first exponential is left out of the sum."),
         ("last-left-out-of-the-sum", "The last exponential is left out of the sum."),
         ("first-sum-for-all", "All rows are divided by the first row's sum."),
+        (
+            "running-sum",
+            "Each row is divided by the sum of all rows so far: the sum is not begun \
+             anew.",
+        ),
     ]),
     dial(&[
         (
             "nan-where-all-is-hidden",
-            "A row with every key hidden is NaN, and should be \
-                                     zeros.",
+            "A row with every key hidden is NaN, and should be zeros.",
         ),
         (
             "equal-where-all-is-hidden",
-            "A row with every key hidden gets equal shares, \
-                                       and should be zeros.",
+            "A row with every key hidden gets equal shares, and should be zeros.",
         ),
     ]),
     dial(&[("down-the-columns", "Softmax runs down the columns, and not along rows.")]),
@@ -450,7 +490,8 @@ fn divisor_by(
         11 => of.sum() - of.max(),
         12 => of.sum() - of[0],
         13 => of.sum() - of[exps.ncols() - 1],
-        _ => exps.row(0).sum(),
+        14 => exps.row(0).sum(),
+        _ => exps.rows(0, row + 1).sum(),
     }
 }
 
@@ -707,23 +748,31 @@ const OF_MASK: &[Dial] = &[
         ),
         (
             "next-key-alone",
-            "Under `Causal`, only the next key is hidden, and those after \
-                            it are not.",
+            "Under `Causal`, only the next key is hidden, and those after it are not.",
         ),
         (
             "from-the-last-query",
-            "Under `Causal`, rows are counted from the last query: \
-                                 the last queries see least.",
+            "Under `Causal`, rows are counted from the last query: the last queries \
+             see least.",
         ),
         ("all-but-itself", "Under `Causal`, a query sees its own key alone."),
         ("everything-hidden", "`Causal` hides everything."),
+        (
+            "seen-and-hidden-swapped",
+            "Under `Causal`, what may be seen is hidden, and what is to be hidden is \
+             not.",
+        ),
+        (
+            "distance-to-the-offset",
+            "Under `Causal`, keys before the offset are hidden by how far they lie \
+             before it: a difference below zero is none (`saturating_sub`).",
+        ),
     ]),
     dial(&[
         ("causal-with-zero", "What `Causal` hides has the score 0: hide with -inf."),
         (
             "causal-with-a-number",
-            "What `Causal` hides has a score far below zero, where \
-                                  -inf is wanted.",
+            "What `Causal` hides has a score far below zero, where -inf is wanted.",
         ),
         ("causal-with-nan", "What `Causal` hides is NaN: hide with -inf."),
         ("causal-with-infinity", "What `Causal` hides is +inf: hide with -inf."),
@@ -743,8 +792,7 @@ const OF_MASK: &[Dial] = &[
         ("allowed-with-zero", "What `Allowed` hides has the score 0: hide with -inf."),
         (
             "allowed-with-a-number",
-            "What `Allowed` hides has a score far below zero, where \
-                                   -inf is wanted.",
+            "What `Allowed` hides has a score far below zero, where -inf is wanted.",
         ),
         ("allowed-with-nan", "What `Allowed` hides is NaN: hide with -inf."),
         ("allowed-with-infinity", "What `Allowed` hides is +inf: hide with -inf."),
@@ -778,7 +826,9 @@ fn mask_by(p: &Masked, set: &[usize]) -> Answer {
         11 => key == query + offset + 1,
         12 => key > rows - 1 - query + offset,
         13 => key != query + offset,
-        _ => true,
+        14 => true,
+        15 => key <= query + offset,
+        _ => key.abs_diff(offset) > query,
     };
     let allowed = |query: usize, key: usize| match set[2] {
         0 => !p.allowed[(query, key)],

@@ -134,6 +134,7 @@ fn exp_is_good_to_seven_digits_and_defined_everywhere() {
     assert_eq!(exp_nonpositive(0.0), 1.0);
     assert_eq!(exp_nonpositive(5.0), 1.0);
     assert_eq!(exp_nonpositive(f32::INFINITY), 1.0);
+    assert!(exp_nonpositive(-87.0) > 0.0, "the last that f32 can hold");
     assert_eq!(exp_nonpositive(-87.5), 0.0);
     assert_eq!(exp_nonpositive(f32::MIN), 0.0);
     assert_eq!(exp_nonpositive(f32::NEG_INFINITY), 0.0);
@@ -187,6 +188,17 @@ fn layers_that_do_not_fit_are_refused() {
         layer.forward(&ones(2, 5), &Mask::None),
         "x: expected (2, 6), found (2, 5): the projection reads that many features",
     );
+}
+
+#[test]
+fn a_linear_map_gives_back_what_it_was_made_of() {
+    let (weight, bias) =
+        (dmatrix![1.0, 2.0, 3.0; 4.0, 5.0, 6.0], dvector![7.0, 8.0, 9.0]);
+    let linear = Linear::new(weight.clone(), Some(bias.clone())).unwrap();
+    assert_eq!((linear.weight(), linear.bias()), (&weight, Some(&bias)));
+    assert_eq!((linear.shape(), linear.parameters()), ((2, 3), 6 + 3));
+    let linear = Linear::new(weight, None).unwrap();
+    assert_eq!((linear.bias(), linear.parameters()), (None, 6));
 }
 
 #[test]

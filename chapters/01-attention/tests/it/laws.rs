@@ -1,10 +1,13 @@
 //! What holds for every input: the laws that the chapter states.
 
-use attention::{Attended, Mask, ShapeError, scores, softmax, softmax_by_rows};
-use chapter_cli::testing::assert_close;
+use attention::{
+    Attended, Mask, ShapeError, average, scores, softmax, softmax_by_rows,
+};
+use chapter_cli::testing::{NOT_FINITE, assert_close};
 use nalgebra::DMatrix;
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Sums of up to 24 products of numbers up to 4, in f32.
 const TOLERANCE: f32 = 1e-4;
@@ -177,11 +180,6 @@ fn equal_scores_give_the_plain_average(#[strategy = qkv()] qkv: Qkv) {
     }
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
 /// A mask that hides something, and perhaps whole rows.
 fn qkv_and_mask() -> impl Strategy<Value = (Qkv, Mask)> {
     qkv().prop_flat_map(|qkv| {
@@ -213,7 +211,7 @@ fn a_pair_is_hidden_where_it_is_not_seen(
 #[property_test]
 fn a_hidden_value_may_hold_anything(
     #[strategy = qkv_and_mask()] case: (Qkv, Mask),
-    #[strategy = prop::collection::vec((0..24_usize, 0..12_usize, odd()), 1..6)]
+    #[strategy = prop::collection::vec((0..24_usize, 0..12_usize, select(NOT_FINITE)), 1..6)]
     spots: Vec<(usize, usize, f32)>,
 ) {
     let (Qkv { q, k, v }, mask) = case;
@@ -240,10 +238,32 @@ fn a_hidden_value_may_hold_anything(
     }
 }
 
+/// A weight of 0 included: 0 · ∞ is NaN there as well.
+#[property_test]
+fn where_everything_is_seen_the_average_is_the_product(
+    #[strategy = (matrix(5, 7), matrix(7, 4))] (weights, mut v): (
+        DMatrix<f32>,
+        DMatrix<f32>,
+    ),
+    #[strategy = prop::collection::vec((0..7_usize, 0..4_usize, select(NOT_FINITE)), 1..6)]
+    spots: Vec<(usize, usize, f32)>,
+) {
+    let weights = weights.map(|w| w.max(0.0));
+    for (key, feature, odd) in spots {
+        v[(key, feature)] = odd;
+    }
+    let found = average(weights.as_view(), v.as_view(), |_, _| true);
+    for (found, expected) in found.iter().zip(&(weights * v)) {
+        let same = found == expected || (found.is_nan() && expected.is_nan());
+        let close = (found - expected).abs() < TOLERANCE;
+        prop_assert!(same || close, "found {found}, expected {expected}");
+    }
+}
+
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = qkv_and_mask()] case: (Qkv, Mask),
-    #[strategy = (0..24_usize, odd())] (key, odd): (usize, f32),
+    #[strategy = (0..24_usize, select(NOT_FINITE))] (key, odd): (usize, f32),
 ) {
     let (Qkv { q, mut k, mut v }, mask) = case;
     let clean = attend(&q, &k, &v, &mask).unwrap();

@@ -153,13 +153,11 @@ const OF_CHECK: &[Dial] = &[
     dial(&[
         (
             "upside-down-quotient",
-            "Your width is heads / width: the quotient is upside \
-                                  down.",
+            "Your width is heads / width: the quotient is upside down.",
         ),
         (
             "remainder",
-            "Your width is what is left over, width % heads: it is width / \
-                       heads.",
+            "Your width is what is left over, width % heads: it is width / heads.",
         ),
         ("product", "Your width is width · heads: the heads share the width."),
         ("undivided", "Your width of a head is the whole width: the heads share it."),
@@ -170,8 +168,8 @@ const OF_CHECK: &[Dial] = &[
     dial(&[
         (
             "heads-unchecked",
-            "That there are heads at all is not asked: with no heads, \
-                             the quotient divides by zero.",
+            "That there are heads at all is not asked: with no heads, the quotient \
+             divides by zero.",
         ),
         ("two-at-least", "One head is refused: it is allowed."),
     ]),
@@ -179,19 +177,19 @@ const OF_CHECK: &[Dial] = &[
         ("columns-left-over", "Columns that are left over are not noticed."),
         (
             "other-way-around",
-            "You ask whether the width divides the heads: the heads \
-                              have to divide the width.",
+            "You ask whether the width divides the heads: the heads have to divide the \
+             width.",
         ),
         (
             "refused-when-even",
-            "You refuse heads that divide the width, and let the others \
-                               through: the condition is turned over.",
+            "You refuse heads that divide the width, and let the others through: the \
+             condition is turned over.",
         ),
         ("even-alone", "You ask for an even width: the heads have to divide it."),
         (
             "at-least-as-wide",
-            "You ask for a width that is no less than the heads: the \
-                              heads have to divide it.",
+            "You ask for a width that is no less than the heads: the heads have to \
+             divide it.",
         ),
     ]),
     dial(&[("no-width", "A width of 0 is refused: heads of width 0 are allowed.")]),

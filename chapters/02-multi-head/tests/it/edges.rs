@@ -54,6 +54,15 @@ fn no_context_gives_zeros() {
 }
 
 #[test]
+fn a_token_leaves_the_keys_and_values_of_all_heads_behind() {
+    let (q, k, v, o) = (linear(4, 6), linear(5, 6), linear(5, 8), linear(8, 4));
+    let layer = MultiHeadAttention::new(q, k, v, o, 2).unwrap();
+    assert_eq!(layer.kv_widths(), (6, 8));
+    let left = layer.project(&ones(1, 4), &ones(1, 5)).unwrap();
+    assert_eq!((left.k.shape(), left.v.shape()), ((1, 6), (1, 8)));
+}
+
+#[test]
 fn heads_must_divide_the_width() {
     let layer = |heads| {
         MultiHeadAttention::new(

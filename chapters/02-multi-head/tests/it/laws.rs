@@ -1,11 +1,14 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Attention, Linear, Mask};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
 use multi_head::{Heads, MultiHeadAttention, Projected, attend_heads};
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Sums of up to about 100 products of numbers up to 4 · 4, in f32.
 const TOLERANCE: f32 = 2e-4;
@@ -229,52 +232,27 @@ fn permuting_the_tokens_permutes_the_output(#[strategy = case()] case: Case) {
     );
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..10_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..10_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let (layer, mask) = (case.layer(), case.mask());
     let token = token % case.x.nrows();
     let clean = layer.forward(&case.x, &mask).unwrap();
     let found = layer.forward(&spoilt(&case.x, token, odd), &mask).unwrap();
     let sees = |query| case.allowed[(query, token)];
-    spoils_whoever_sees(token, &found.output, &clean.output, sees);
+    assert_spoils_whoever_sees(token, &found.output, &clean.output, sees);
 }
 
 #[property_test]
 fn a_hidden_value_spoils_no_head(
     #[strategy = case()] case: Case,
-    #[strategy = (0..10_usize, 0..30_usize, odd())] spot: (usize, usize, f32),
+    #[strategy = (0..10_usize, 0..30_usize, select(NOT_FINITE))] spot: (
+        usize,
+        usize,
+        f32,
+    ),
 ) {
     let Projected { q, k, mut v } = case.layer().project(&case.x, &case.x).unwrap();
     let clean = case.heads(&case.mask());

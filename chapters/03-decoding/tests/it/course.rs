@@ -165,49 +165,45 @@ const OF_APPEND: &[Dial] = &[
         ("keys-unchecked", "The width of the keys is not checked."),
         (
             "keys-against-values",
-            "The width of the keys is compared with that of the \
-                                 values' cache.",
+            "The width of the keys is compared with that of the values' cache.",
         ),
     ]),
     dial(&[
         ("values-unchecked", "The shape of the values is not checked."),
         (
             "values-width-alone",
-            "Of the values, only the width is checked: there has to be \
-                                one for each key.",
+            "Of the values, only the width is checked: there has to be one for each \
+             key.",
         ),
         (
             "values-rows-alone",
-            "Of the values, only the number is checked: they have to \
-                               be as wide as the cache.",
+            "Of the values, only the number is checked: they have to be as wide as the \
+             cache.",
         ),
         (
             "values-against-keys",
-            "The values are compared with the width of the keys' \
-                                 cache.",
+            "The values are compared with the width of the keys' cache.",
         ),
     ]),
     dial(&[
         ("room-unchecked", "Whether there is room is not checked."),
         (
             "room-of-an-empty-cache",
-            "A chunk is compared with the whole capacity, and not \
-                                    with what is left of it.",
+            "A chunk is compared with the whole capacity, and not with what is left of \
+             it.",
         ),
         (
             "last-row-never-used",
-            "A chunk that would just fit is refused: the last row \
-                                 may be used.",
+            "A chunk that would just fit is refused: the last row may be used.",
         ),
         (
             "one-row-too-many",
-            "A chunk with one token more than there is room for is let \
-                              through.",
+            "A chunk with one token more than there is room for is let through.",
         ),
         (
             "room-once-full",
-            "Only a cache that is full already refuses a chunk: it also \
-                            has to fit into what is left.",
+            "Only a cache that is full already refuses a chunk: it also has to fit \
+             into what is left.",
         ),
         ("room-for-one", "You ask for room for one token, not for all of the chunk."),
     ]),
@@ -215,8 +211,7 @@ const OF_APPEND: &[Dial] = &[
         ("keys-in-row-0", "Keys go into the first rows each time."),
         (
             "keys-one-row-early",
-            "Keys begin one row early, on the last one that was \
-                                kept.",
+            "Keys begin one row early, on the last one that was kept.",
         ),
         ("keys-one-row-late", "Keys begin one row late: a row is left empty."),
         ("keys-at-the-end", "Keys go into the last rows of the cache."),
@@ -226,8 +221,7 @@ const OF_APPEND: &[Dial] = &[
         ("values-in-row-0", "Values go into the first rows each time."),
         (
             "values-one-row-early",
-            "Values begin one row early, on the last one that was \
-                                  kept.",
+            "Values begin one row early, on the last one that was kept.",
         ),
         ("values-one-row-late", "Values begin one row late: a row is left empty."),
         ("values-at-the-end", "Values go into the last rows of the cache."),
@@ -243,8 +237,7 @@ const OF_APPEND: &[Dial] = &[
         ("counted-by-one", "The length grows by one, whatever the chunk."),
         (
             "length-of-the-chunk",
-            "The length becomes that of the chunk, and is not added \
-                                 to.",
+            "The length becomes that of the chunk, and is not added to.",
         ),
         ("counted-twice", "The length grows by twice the chunk."),
         ("counted-along-features", "The length grows by the width of the keys."),
@@ -255,40 +248,38 @@ const OF_APPEND: &[Dial] = &[
     dial(&[
         (
             "moved-before-the-checks",
-            "The length moves before the checks: what is refused \
-                                     counts all the same.",
+            "The length moves before the checks: what is refused counts all the same.",
         ),
         (
             "moved-before-the-room",
-            "The length moves before the room is checked: what \
-                                   does not fit counts all the same.",
+            "The length moves before the room is checked: what does not fit counts all \
+             the same.",
         ),
         (
             "written-before-the-room",
-            "Rows are written before the room is checked: a chunk \
-                                     that does not fit stops in the middle.",
+            "Rows are written before the room is checked: a chunk that does not fit \
+             stops in the middle.",
         ),
         (
             "moved-before-writing",
-            "The length moves before the rows are written, so that \
-                                  they begin where the chunk should end.",
+            "The length moves before the rows are written, so that they begin where \
+             the chunk should end.",
         ),
         (
             "filled-before-refusing",
-            "A chunk that does not fit is written as far as it \
-                                    does, and counted, before the error.",
+            "A chunk that does not fit is written as far as it does, and counted, \
+             before the error.",
         ),
     ]),
     dial(&[
         (
             "nothing-where-there-is-no-room",
-            "Where there is no room, nothing is kept and \
-                                            nothing is said: it is an error.",
+            "Where there is no room, nothing is kept and nothing is said: it is an \
+             error.",
         ),
         (
             "starts-over",
-            "Where there is no room, the cache starts over at row 0: it is \
-                         an error.",
+            "Where there is no room, the cache starts over at row 0: it is an error.",
         ),
     ]),
 ];

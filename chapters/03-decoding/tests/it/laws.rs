@@ -1,12 +1,13 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask, attend};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{NOT_FINITE, assert_close, spoilt};
 use decoding::{CacheError, KvCache, attend_few, decode, prefill, through_cache};
 use multi_head::MultiHeadAttention;
 use nalgebra::DMatrix;
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Sums of up to 70 products of numbers up to 2, in f32, in another order.
 const TOLERANCE: f32 = 1e-4;
@@ -146,22 +147,10 @@ fn attend_few_equals_attend(
     assert_close("output", &few.output, &plain.output, TOLERANCE);
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
 #[property_test]
 fn what_comes_later_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
     #[strategy = 0..20_usize] prompt: usize,
 ) {
     let token = token % case.x.nrows();
@@ -180,7 +169,7 @@ fn what_comes_later_may_hold_anything(
 #[property_test]
 fn what_is_in_a_cache_beyond_its_tokens_may_be_anything(
     #[strategy = case()] case: Case,
-    #[strategy = odd()] odd: f32,
+    #[strategy = select(NOT_FINITE)] odd: f32,
 ) {
     let n = case.x.nrows();
     let (mut clean, mut used) = (cache_for(&case, n), cache_for(&case, n));

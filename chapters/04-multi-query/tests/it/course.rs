@@ -531,18 +531,15 @@ const OF_WIDTHS: &[Dial] = &[
         ),
         (
             "key-over-the-heads",
-            "The width of a key is divided by the heads: it is one for \
-                                all of them.",
+            "The width of a key is divided by the heads: it is one for all of them.",
         ),
         (
             "what-enters-for-a-key",
-            "For a key you give what enters `k_proj`, not what \
-                                   comes out of it.",
+            "For a key you give what enters `k_proj`, not what comes out of it.",
         ),
         (
             "query-over-the-heads-rounded",
-            "The width of a key is larger by one than it \
-                                          should be.",
+            "The width of a key is larger by one than it should be.",
         ),
         ("both-for-a-key", "For a key you give the widths of key and value together."),
         ("twice-a-key", "The width of a key is twice what it should be."),
@@ -555,18 +552,15 @@ const OF_WIDTHS: &[Dial] = &[
         ),
         (
             "value-over-the-heads",
-            "The width of a value is divided by the heads: it is one \
-                                  for all of them.",
+            "The width of a value is divided by the heads: it is one for all of them.",
         ),
         (
             "what-enters-for-a-value",
-            "For a value you give what enters `v_proj`, not what \
-                                     comes out of it.",
+            "For a value you give what enters `v_proj`, not what comes out of it.",
         ),
         (
             "one-more-for-a-value",
-            "The width of a value is larger by one than it should \
-                                  be.",
+            "The width of a value is larger by one than it should be.",
         ),
         (
             "both-for-a-value",
@@ -575,8 +569,8 @@ const OF_WIDTHS: &[Dial] = &[
         ("twice-a-value", "The width of a value is twice what it should be."),
         (
             "output-for-a-value",
-            "For a value you give what leaves `o_proj`, not what comes \
-                                out of `v_proj`.",
+            "For a value you give what leaves `o_proj`, not what comes out of \
+             `v_proj`.",
         ),
     ]),
 ];
@@ -751,19 +745,18 @@ const OF_MEAN: &[Dial] = &[
     dial(&[
         (
             "neighbors",
-            "You take neighboring columns: the same column of every head stands \
-                       one head's width further on.",
+            "You take neighboring columns: the same column of every head stands one \
+             head's width further on.",
         ),
         (
             "one-column-on",
-            "Each head begins one column after the one before: head h begins \
-                           at column h times the width of a head.",
+            "Each head begins one column after the one before: head h begins at column \
+             h times the width of a head.",
         ),
         ("reversed", "The columns of a head are taken in the opposite order."),
         (
             "first-column-for-all",
-            "The first column of each head is taken for all of its \
-                                  columns.",
+            "The first column of each head is taken for all of its columns.",
         ),
     ]),
     dial(&[
@@ -772,8 +765,8 @@ const OF_MEAN: &[Dial] = &[
         ("first-head-alone", "Only the first head is in the sum."),
         (
             "last-head-alone",
-            "Only the last head is in the sum: each head takes the place \
-                             of the one before.",
+            "Only the last head is in the sum: each head takes the place of the one \
+             before.",
         ),
         ("first-head-twice", "The first head is in the sum twice."),
     ]),
@@ -784,8 +777,8 @@ const OF_MEAN: &[Dial] = &[
         ("absolutes", "Absolute values are added up."),
         (
             "running-mean",
-            "Each head is averaged with the mean of those before, so that \
-                          the last ones count most.",
+            "Each head is averaged with the mean of those before, so that the last \
+             ones count most.",
         ),
         ("alternating", "Heads are subtracted, not added."),
     ]),
@@ -793,8 +786,7 @@ const OF_MEAN: &[Dial] = &[
         ("not-divided", "The sum is not divided by the number of heads."),
         (
             "over-the-width",
-            "The sum is divided by the width of a head, not by the number \
-                            of heads.",
+            "The sum is divided by the width of a head, not by the number of heads.",
         ),
         ("over-one-more", "The sum is divided by one more than the number of heads."),
         ("over-one-less", "The sum is divided by one less than the number of heads."),
@@ -804,8 +796,7 @@ const OF_MEAN: &[Dial] = &[
         ("over-two", "The sum is divided by 2, however many heads there are."),
         (
             "divided-each-time",
-            "The sum is divided by the number of heads after every \
-                               head.",
+            "The sum is divided by the number of heads after every head.",
         ),
     ]),
 ];

@@ -1,7 +1,9 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask, attend};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
 use decoding::KvCache;
 use multi_head::{Heads, MultiHeadAttended, MultiHeadAttention};
 use multi_query::experiments::{multi_query_parameters, repeated};
@@ -9,6 +11,7 @@ use multi_query::{MultiQueryAttention, attend_shared, decode, mean_of_heads, pre
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Sums of up to 12 products of sums of up to 12 products, in f32.
 const TOLERANCE: f32 = 1e-4;
@@ -219,52 +222,23 @@ fn a_layer_has_the_parameters_that_are_counted(
     prop_assert_eq!(layer.parameters() as u64, counted);
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = case_and_mask()] input: (Case, Mask),
-    #[strategy = (0..10_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..10_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let (case, mask) = input;
     let token = token % case.x.nrows();
     let (layer, x) = (case.layer(), spoilt(&case.x, token, odd));
     let clean = layer.forward(&case.x, &mask).unwrap().output;
     let found = layer.forward(&x, &mask).unwrap().output;
-    spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+    assert_spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
 }
 
 #[property_test]
 fn what_comes_later_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..10_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..10_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
     #[strategy = 0..10_usize] split: usize,
 ) {
     let (layer, n) = (case.layer(), case.x.nrows());
@@ -279,5 +253,5 @@ fn what_comes_later_may_hold_anything(
         })
     };
     let (clean, found) = (in_two(&case.x), in_two(&spoilt(&case.x, token, odd)));
-    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+    assert_spoils_whoever_sees(token, &found, &clean, |query| query > token);
 }

@@ -166,34 +166,33 @@ const OF_KV_HEAD: &[Dial] = &[
     dial(&[
         (
             "over-kv-heads",
-            "The head is divided by the number of kv heads, not by how many \
-                           heads share one.",
+            "The head is divided by the number of kv heads, not by how many heads \
+             share one.",
         ),
         ("over-heads", "The head is divided by the number of all heads."),
         (
             "turns",
-            "Heads take kv heads in turns: you take what is left over, \
-                   head % kv_heads.",
+            "Heads take kv heads in turns: you take what is left over, head % \
+             kv_heads.",
         ),
         (
             "turns-by-size",
-            "You take what is left over of the head's number, head % size, \
-                           where the quotient is wanted.",
+            "You take what is left over of the head's number, head % size, where the \
+             quotient is wanted.",
         ),
         ("itself", "Head h has kv head h: several heads share one."),
         ("times-size", "The head is multiplied by the size of a group, not divided."),
         (
             "times-kv-heads",
-            "The head is multiplied by the number of kv heads, not \
-                            divided.",
+            "The head is multiplied by the number of kv heads, not divided.",
         ),
         ("first-for-all", "All heads have kv head 0."),
         ("rounded-up", "The quotient is rounded up."),
         ("by-halves", "The head is divided by 2, whatever the size of a group."),
         (
             "product-in-turns",
-            "The head is multiplied by the size of a group, and what is \
-                              left over of that is taken.",
+            "The head is multiplied by the size of a group, and what is left over of \
+             that is taken.",
         ),
         ("over-one-more", "The head is divided by one more than the size of a group."),
         ("over-one-less", "The head is divided by one less than the size of a group."),
@@ -208,8 +207,7 @@ const OF_KV_HEAD: &[Dial] = &[
         ("kv-heads-reversed", "Your kv heads are counted from the last."),
         (
             "first-of-the-group",
-            "You give the first head of the group: kv heads have \
-                                numbers of their own.",
+            "You give the first head of the group: kv heads have numbers of their own.",
         ),
         ("never-the-last", "Your kv head is never the last one."),
     ]),
@@ -626,8 +624,8 @@ const OF_MEAN: &[Dial] = &[
     dial(&[
         (
             "neighbors",
-            "You take numbers that are neighbors: the same number of each head \
-                       stands one block further on.",
+            "You take numbers that are neighbors: the same number of each head stands \
+             one block further on.",
         ),
         ("one-step-too-far", "Your steps are longer by one than a block."),
         ("one-step-short", "Your steps are shorter by one than a block."),
@@ -636,7 +634,7 @@ const OF_MEAN: &[Dial] = &[
         (
             "by-size",
             "Your steps are as long as there are heads in the group: a step is one \
-                     block.",
+             block.",
         ),
     ]),
     dial(&[
@@ -655,21 +653,19 @@ const OF_MEAN: &[Dial] = &[
         ("median", "The median of the heads' numbers is taken, not their mean."),
         (
             "in-f32",
-            "The sum of large numbers is infinite: it is taken in f32, and not in \
-                    f64.",
+            "The sum of large numbers is infinite: it is taken in f32, and not in f64.",
         ),
         (
             "running-mean",
-            "Each head is averaged with the mean of those before, so that \
-                          the last ones count most.",
+            "Each head is averaged with the mean of those before, so that the last \
+             ones count most.",
         ),
     ]),
     dial(&[
         ("sum", "The sum is not divided by the number of heads."),
         (
             "over-the-block",
-            "The sum is divided by the length of a block, not by the number \
-                            of heads.",
+            "The sum is divided by the length of a block, not by the number of heads.",
         ),
         ("over-the-group", "The sum is divided by the length of the whole group."),
         ("over-one-more", "The sum is divided by one more than the number of heads."),

@@ -64,6 +64,12 @@ fn huge_scores_do_not_overflow() {
 }
 
 #[test]
+fn parameters_are_counted() {
+    let (q, k, v, o) = (5 * 12, 5 * 6, 5 * 12, 24 * 7);
+    assert_eq!(layer().parameters(), q + k + v + o);
+}
+
+#[test]
 fn an_empty_chunk_changes_nothing() {
     let (layer, mut cache) = (layer(), KvCache::new(3, 6, 12));
     prefill(&layer, &ones(2, 5), &mut cache).unwrap();

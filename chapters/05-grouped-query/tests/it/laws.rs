@@ -1,7 +1,9 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
 use decoding::KvCache;
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, attend_stacked,
@@ -12,6 +14,7 @@ use multi_query::MultiQueryAttention;
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Sums of up to 32 products of numbers up to 2, in f32, two times over.
 const TOLERANCE: f32 = 1e-4;
@@ -251,39 +254,10 @@ fn the_mean_lies_among_the_heads_and_first_is_one_of_them(
     }
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = groups()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
     #[strategy = prop::collection::vec(any::<bool>(), 256)] allowed: Vec<bool>,
 ) {
     let (n, Sizes { heads, kv_heads, .. }) = (case.x.nrows(), case.sizes);
@@ -293,14 +267,16 @@ fn a_hidden_token_may_hold_anything(
     for mask in [Mask::Causal { offset: 0 }, Mask::Allowed(allowed)] {
         let clean = layer.forward(x, &mask).unwrap().output;
         let found = layer.forward(&spoilt(x, token, odd), &mask).unwrap().output;
-        spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+        assert_spoils_whoever_sees(token, &found, &clean, |query| {
+            mask.sees(query, token)
+        });
     }
 }
 
 #[property_test]
 fn what_comes_later_in_a_chunk_may_hold_anything(
     #[strategy = groups()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let (n, Sizes { heads, kv_heads, .. }) = (case.x.nrows(), case.sizes);
     let token = token % n;
@@ -313,5 +289,5 @@ fn what_comes_later_in_a_chunk_may_hold_anything(
     };
     let clean = prefilled(&case.x);
     let found = prefilled(&spoilt(&case.x, token, odd));
-    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+    assert_spoils_whoever_sees(token, &found, &clean, |query| query > token);
 }

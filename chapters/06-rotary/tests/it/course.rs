@@ -8,7 +8,7 @@ use exercises::{
 };
 use grouped_query::{GroupedQueryAttention, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
-use rotary::experiments::{THETA, llama, toy, turning_within};
+use rotary::experiments::{HEAD_DIM, THETA, llama, ntk_aware, toy, turning_within};
 use rotary::{Pairing, Rotary, RotaryAttention, permutation, prefill};
 use std::f64::consts::TAU;
 
@@ -21,7 +21,7 @@ fn the_exercises_keep_their_promises() {
 /// In the order of `course.toml`.
 pub fn exercises() -> Exercises {
     Exercises::new()
-        .with(last_sun())
+        .with(fourth_token())
         .with(features())
         .with(frequencies())
         .with(turn())
@@ -33,40 +33,53 @@ pub fn exercises() -> Exercises {
 
 const PAIRINGS: [Pairing; 2] = [Pairing::Halves, Pairing::Neighbors];
 
-// By hand: the last `sun`.
+// By hand: a fourth token.
 
-fn last_sun() -> Exercise<()> {
-    Exercise::by_hand("by-hand", |()| finds(2, &toy_scores()))
-        .mistake("first-sun", |()| finds(0, &toy_scores()))
+fn fourth_token() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| finds(&four_scores(3)))
+        .mistake("position-four", |()| finds(&four_scores(4)))
         .mistake("not-turned", |()| {
-            let x = toy().unwrap().0;
-            finds(2, &(&x * x.transpose() / 2.0_f32.sqrt()))
+            let x = four();
+            finds(&(&x * x.transpose() / 2.0_f32.sqrt()))
         })
-        .mistake("unscaled", |()| finds(2, &(toy_scores() * 2.0_f32.sqrt())))
+        .mistake("unscaled", |()| finds(&(four_scores(3) * 2.0_f32.sqrt())))
         .mistake("key-turned-back", |()| {
             // The query is turned by its own position, and by the key's once more.
             let angle = |row: usize, x: &[f32; 2]| {
                 let (sin, cos) = (row as f32).sin_cos();
                 [x[0] * cos - x[1] * sin, x[0] * sin + x[1] * cos]
             };
-            let tokens = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]];
+            let tokens = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]];
             let score = |q: usize, k: usize| {
                 let [a, b] = angle(q + k, &tokens[q]);
                 a * tokens[k][0] + b * tokens[k][1]
             };
-            finds(2, &(DMatrix::from_fn(3, 3, score) / 2.0_f32.sqrt()))
+            finds(&(DMatrix::from_fn(4, 4, score) / 2.0_f32.sqrt()))
         })
 }
 
-fn toy_scores() -> DMatrix<f32> {
-    let (x, layer) = toy().unwrap();
-    let projected = layer.project(&x, 0).unwrap();
-    projected.q * projected.k.transpose() / 2.0_f32.sqrt()
+/// The worked example, and `both` after it.
+fn four() -> DMatrix<f32> {
+    toy().unwrap().0.resize_vertically(4, 1.0)
 }
 
-fn finds(token: usize, scores: &DMatrix<f32>) -> Answer {
-    let values = toy().unwrap().0 * 10.0;
-    let weights = softmax(scores.rows(token, 1).into_owned());
+/// Scores of the four tokens, the last of which stands at this position.
+fn four_scores(last: usize) -> DMatrix<f32> {
+    let (x, layer) = (four(), toy().unwrap().1);
+    let [first, fourth] = [(0, 0, 3), (3, last, 1)].map(|(row, at, count)| {
+        layer.project(&x.rows(row, count).into_owned(), at).unwrap().q
+    });
+    let turned = DMatrix::from_fn(4, 2, |row, feature| match row {
+        3 => fourth[feature],
+        _ => first[(row, feature)],
+    });
+    &turned * turned.transpose() / 2.0_f32.sqrt()
+}
+
+/// What the last token finds.
+fn finds(scores: &DMatrix<f32>) -> Answer {
+    let values = four() * 10.0;
+    let weights = softmax(scores.rows(3, 1).into_owned());
     let output = &weights * values;
     Answer::of("weights", &weights).and("output", &output)
 }
@@ -116,45 +129,40 @@ const OF_FEATURES: &[Dial] = &[
         ),
         (
             "halves-first-in-the-second",
-            "The first feature of a half-split pair is in the \
-                                        first half.",
+            "The first feature of a half-split pair is in the first half.",
         ),
     ]),
     dial(&[
         (
             "halves-second-next",
-            "The second feature of a half-split pair is i + pairs, not \
-                                i + 1.",
+            "The second feature of a half-split pair is i + pairs, not i + 1.",
         ),
         (
             "halves-second-by-half",
-            "The second feature of a half-split pair is i + pairs, \
-                                   not i + pairs / 2.",
+            "The second feature of a half-split pair is i + pairs, not i + pairs / 2.",
         ),
         (
             "halves-second-one-less",
-            "The second feature of a half-split pair is i + pairs, \
-                                    and yours is one less.",
+            "The second feature of a half-split pair is i + pairs, and yours is one \
+             less.",
         ),
         (
             "halves-second-one-on",
-            "The second feature of a half-split pair is i + pairs, \
-                                  and yours is one more.",
+            "The second feature of a half-split pair is i + pairs, and yours is one \
+             more.",
         ),
         (
             "halves-second-by-head",
-            "The second feature of a half-split pair is i + pairs, \
-                                   not i + 2 · pairs.",
+            "The second feature of a half-split pair is i + pairs, not i + 2 · pairs.",
         ),
         (
             "halves-second-from-the-end",
-            "The second feature of a half-split pair is \
-                                        i + pairs: yours counts from the end.",
+            "The second feature of a half-split pair is i + pairs: yours counts from \
+             the end.",
         ),
         (
             "halves-second-product",
-            "The second feature of a half-split pair is i + pairs, \
-                                   not i · pairs.",
+            "The second feature of a half-split pair is i + pairs, not i · pairs.",
         ),
         ("halves-second-same", "Both features of a half-split pair are the same one."),
     ]),
@@ -167,8 +175,7 @@ const OF_FEATURES: &[Dial] = &[
     dial(&[
         (
             "neighbors-second-not-doubled",
-            "The second of two neighbors is 2i + 1, not \
-                                          i + 1.",
+            "The second of two neighbors is 2i + 1, not i + 1.",
         ),
         (
             "neighbors-second-two-on",
@@ -176,8 +183,7 @@ const OF_FEATURES: &[Dial] = &[
         ),
         (
             "neighbors-second-by-pairs",
-            "The second of two neighbors is 2i + 1, not \
-                                       2i + pairs.",
+            "The second of two neighbors is 2i + 1, not 2i + pairs.",
         ),
         (
             "neighbors-second-half",
@@ -324,34 +330,31 @@ const OF_FREQUENCIES: &[Dial] = &[
         ("i-over-width", "Your exponent is i / head_dim: it is 2i / head_dim."),
         (
             "two-i-over-pairs",
-            "Your exponent is 2i over the number of pairs: it is 2i over \
-                              head_dim.",
+            "Your exponent is 2i over the number of pairs: it is 2i over head_dim.",
         ),
         (
             "faster-and-faster",
-            "Your exponent has the opposite sign: later pairs turn \
-                               faster, and should turn slower.",
+            "Your exponent has the opposite sign: later pairs turn faster, and should \
+             turn slower.",
         ),
         (
             "integer-division",
-            "Your exponent is a division of whole numbers, which is 0 \
-                              for every pair.",
+            "Your exponent is a division of whole numbers, which is 0 for every pair.",
         ),
         ("one-exponent-for-all", "Your exponent is the same for every pair."),
         (
             "from-one",
-            "Your exponent begins with the second pair's: pairs are counted from \
-                      0.",
+            "Your exponent begins with the second pair's: pairs are counted from 0.",
         ),
         (
             "two-less",
             "Your exponent is 2i / (head_dim - 2), so that the last pair has the \
-                      exponent 1.",
+             exponent 1.",
         ),
         (
             "one-less",
-            "Your exponent is i / (pairs - 1), so that the last pair has the \
-                      exponent 1.",
+            "Your exponent is i / (pairs - 1), so that the last pair has the exponent \
+             1.",
         ),
         ("i-alone", "Your exponent is i, and is not divided."),
         ("two-i-alone", "Your exponent is 2i, and is not divided."),
@@ -374,12 +377,12 @@ const OF_FREQUENCIES: &[Dial] = &[
         (
             "turns",
             "Your frequencies are multiplied by 2π: they are radians per token, not \
-                   turns.",
+             turns.",
         ),
         (
             "over-a-turn",
-            "Your frequencies are divided by 2π: they are radians per token, \
-                         not turns.",
+            "Your frequencies are divided by 2π: they are radians per token, not \
+             turns.",
         ),
         ("doubled", "Your frequencies are twice what they should be."),
         ("halved", "Your frequencies are half of what they should be."),
@@ -388,8 +391,7 @@ const OF_FREQUENCIES: &[Dial] = &[
     dial(&[
         (
             "one-a-feature",
-            "There is a frequency for each feature: there is one for each \
-                           pair.",
+            "There is a frequency for each feature: there is one for each pair.",
         ),
         ("one-pair-less", "The last pair has no frequency."),
         ("first-pair-missing", "The first pair has no frequency."),
@@ -574,18 +576,15 @@ const OF_TURN: &[Dial] = &[
     dial(&[
         (
             "first-minus-b-cos",
-            "The second term of your first number has b cos: it is \
-                               b sin.",
+            "The second term of your first number has b cos: it is b sin.",
         ),
         (
             "first-minus-a-sin",
-            "The second term of your first number has a sin: it is \
-                               b sin.",
+            "The second term of your first number has a sin: it is b sin.",
         ),
         (
             "first-minus-a-cos",
-            "The second term of your first number has a cos: it is \
-                               b sin.",
+            "The second term of your first number has a cos: it is b sin.",
         ),
         ("first-minus-lost", "The term b sin is missing from your first number."),
     ]),
@@ -605,23 +604,19 @@ const OF_TURN: &[Dial] = &[
     dial(&[
         (
             "second-plus-b-sin",
-            "The second term of your second number is b sin: it is \
-                               b cos.",
+            "The second term of your second number is b sin: it is b cos.",
         ),
         (
             "second-plus-a-cos",
-            "The second term of your second number is a cos: it is \
-                               b cos.",
+            "The second term of your second number is a cos: it is b cos.",
         ),
         (
             "second-plus-a-sin",
-            "The second term of your second number is a sin: it is \
-                               b cos.",
+            "The second term of your second number is a sin: it is b cos.",
         ),
         (
             "second-plus-b",
-            "The second term of your second number is b alone: it is b \
-                           cos.",
+            "The second term of your second number is b alone: it is b cos.",
         ),
         ("second-plus-lost", "The term b cos is missing from your second number."),
     ]),
@@ -635,13 +630,13 @@ const OF_TURN: &[Dial] = &[
     dial(&[
         (
             "overwritten",
-            "The second number is computed from the first that was just \
-                         written: read both before you write.",
+            "The second number is computed from the first that was just written: read \
+             both before you write.",
         ),
         (
             "overwritten-second",
-            "The first number is computed from the second that was just \
-                                written: read both before you write.",
+            "The first number is computed from the second that was just written: read \
+             both before you write.",
         ),
         ("results-swapped", "The two results have changed places."),
         ("added-on", "The results are added to what was there, and do not replace it."),
@@ -938,16 +933,15 @@ const OF_PROJECT: &[Dial] = &[
         ("queries-left", "Your queries are not turned."),
         (
             "queries-at-zero",
-            "Your queries are turned from position 0, and not from \
-                             `start`.",
+            "Your queries are turned from position 0, and not from `start`.",
         ),
         ("queries-from-one", "Your queries are turned one position too far."),
         ("queries-twice", "Your queries are turned twice."),
         ("queries-backwards", "Your queries are turned the other way."),
         (
             "queries-all-at-start",
-            "All of your queries are turned by `start`: the next \
-                                  token stands one further.",
+            "All of your queries are turned by `start`: the next token stands one \
+             further.",
         ),
         (
             "queries-along-the-heads",
@@ -957,13 +951,11 @@ const OF_PROJECT: &[Dial] = &[
         ("queries-one-back", "Your queries are turned one position too little."),
         (
             "queries-by-twice-the-start",
-            "`start` counts twice in the positions of your \
-                                        queries.",
+            "`start` counts twice in the positions of your queries.",
         ),
         (
             "queries-reversed",
-            "The positions of your queries are counted from the last \
-                              token.",
+            "The positions of your queries are counted from the last token.",
         ),
     ]),
     dial(&[
@@ -974,8 +966,8 @@ const OF_PROJECT: &[Dial] = &[
         ("keys-backwards", "Your keys are turned the other way."),
         (
             "keys-all-at-start",
-            "All of your keys are turned by `start`: the next token \
-                               stands one further.",
+            "All of your keys are turned by `start`: the next token stands one \
+             further.",
         ),
         ("keys-along-the-heads", "Your keys are turned by the number of the head."),
         ("keys-other-pairing", "Your keys are turned in the other pairing."),
@@ -1001,8 +993,7 @@ const OF_PROJECT: &[Dial] = &[
         ("positions-from-one", "Everything is turned one position too far."),
         (
             "all-at-start",
-            "All tokens are turned by `start`: the next one stands one \
-                          further.",
+            "All tokens are turned by `start`: the next one stands one further.",
         ),
         ("other-pairing", "Everything is turned in the other pairing."),
         ("backwards", "Everything is turned the other way."),
@@ -1153,8 +1144,8 @@ const OF_PREFILL: &[Dial] = &[
         ("queries-one-too-far", "Your queries are turned one position too far."),
         (
             "queries-behind-the-chunk",
-            "Your queries are turned from the length after the \
-                                      append, which counts the chunk as well.",
+            "Your queries are turned from the length after the append, which counts \
+             the chunk as well.",
         ),
         ("queries-left", "Your queries are not turned."),
     ]),
@@ -1163,16 +1154,15 @@ const OF_PREFILL: &[Dial] = &[
         ("keys-one-too-far", "Your keys are turned one position too far."),
         (
             "keys-behind-the-chunk",
-            "Your keys are turned from the length after the append, \
-                                   which counts the chunk as well.",
+            "Your keys are turned from the length after the append, which counts the \
+             chunk as well.",
         ),
         ("keys-left", "Your keys are not turned."),
     ]),
     dial(&[
         (
             "kept-unturned",
-            "The keys in the cache are not turned, although yours look at \
-                           turned ones.",
+            "The keys in the cache are not turned, although yours look at turned ones.",
         ),
         ("values-kept-as-keys", "The cache keeps values where keys belong."),
     ]),
@@ -1183,8 +1173,7 @@ const OF_PREFILL: &[Dial] = &[
     dial(&[
         (
             "mask-from-zero",
-            "The offset of your mask stays 0: it has to count the tokens in \
-                            the cache.",
+            "The offset of your mask stays 0: it has to count the tokens in the cache.",
         ),
         (
             "one-future-token",
@@ -1192,8 +1181,8 @@ const OF_PREFILL: &[Dial] = &[
         ),
         (
             "no-mask",
-            "Every query of a chunk sees all of it: there is no mask, or its offset \
-                     is read after the append.",
+            "Every query of a chunk sees all of it: there is no mask, or its offset is \
+             read after the append.",
         ),
         (
             "one-key-short",
@@ -1201,15 +1190,15 @@ const OF_PREFILL: &[Dial] = &[
         ),
         (
             "offset-of-the-chunk",
-            "The offset of your mask is the length of the chunk: it \
-                                 has to count the tokens that were there before.",
+            "The offset of your mask is the length of the chunk: it has to count the \
+             tokens that were there before.",
         ),
     ]),
     dial(&[
         (
             "all-behind-the-chunk",
-            "Positions are counted from the length after the append, \
-                                  which counts the chunk as well.",
+            "Positions are counted from the length after the append, which counts the \
+             chunk as well.",
         ),
         ("all-at-zero", "The positions of every chunk begin at 0."),
     ]),
@@ -1354,13 +1343,11 @@ const OF_PERMUTATION: &[Dial] = &[
         ("the-way-back", "`from` and `to` have changed places."),
         (
             "always-to-neighbors",
-            "Your order is the way from halves to neighbors, whatever \
-                                 is asked.",
+            "Your order is the way from halves to neighbors, whatever is asked.",
         ),
         (
             "always-to-halves",
-            "Your order is the way from neighbors to halves, whatever is \
-                              asked.",
+            "Your order is the way from neighbors to halves, whatever is asked.",
         ),
         ("from-for-both", "Both pairings are `from`: nothing moves."),
     ]),
@@ -1372,18 +1359,16 @@ const OF_PERMUTATION: &[Dial] = &[
         ),
         (
             "first-the-other-way",
-            "For the first feature, the place and what goes there have \
-                                 changed places.",
+            "For the first feature, the place and what goes there have changed places.",
         ),
         (
             "first-is-the-pair",
-            "For the first feature, the number of the pair is written, \
-                               and not the feature.",
+            "For the first feature, the number of the pair is written, and not the \
+             feature.",
         ),
         (
             "first-is-new",
-            "For the first feature, its new place is written, and not its old \
-                          one.",
+            "For the first feature, its new place is written, and not its old one.",
         ),
     ]),
     dial(&[
@@ -1394,18 +1379,17 @@ const OF_PERMUTATION: &[Dial] = &[
         ),
         (
             "second-the-other-way",
-            "For the second feature, the place and what goes there \
-                                  have changed places.",
+            "For the second feature, the place and what goes there have changed \
+             places.",
         ),
         (
             "second-is-the-pair",
-            "For the second feature, the number of the pair is written, \
-                                and not the feature.",
+            "For the second feature, the number of the pair is written, and not the \
+             feature.",
         ),
         (
             "second-is-new",
-            "For the second feature, its new place is written, and not its \
-                           old one.",
+            "For the second feature, its new place is written, and not its old one.",
         ),
     ]),
     dial(&[
@@ -1497,12 +1481,17 @@ const OLD: f64 = 4096.0;
 const LONG: f64 = 32_768.0;
 
 fn stretch() -> Exercise<()> {
-    Exercise::investigate("stretch", |()| stretched(left(), theta(TAU)))
-        .mistake("counted-the-others", |()| stretched(64 - left(), theta(TAU)))
+    Exercise::investigate("stretch", |()| stretched(left(), theta()))
+        .mistake("counted-the-others", |()| stretched(64 - left(), theta()))
         .mistake("in-proportion", |()| stretched(left(), THETA * LONG / OLD))
+        .mistake("same-count", |()| {
+            // `ln(L / 2π) / ln θ` stays as it was.
+            let same = THETA.powf((LONG / TAU).ln() / (OLD / TAU).ln());
+            stretched(left(), same)
+        })
         .mistake("radians", |()| {
-            let never = turning_within(&llama(THETA).unwrap(), OLD * TAU);
-            stretched(64 - never, theta(1.0))
+            let turning = turning_within(&llama(THETA).unwrap(), OLD * TAU);
+            stretched(64 - turning, theta())
         })
 }
 
@@ -1511,9 +1500,8 @@ fn left() -> usize {
     64 - turning_within(&llama(THETA).unwrap(), OLD)
 }
 
-/// The base that keeps `ln(L / turn) / ln θ` as it was.
-fn theta(turn: f64) -> f64 {
-    THETA.powf((LONG / turn).ln() / (OLD / turn).ln())
+fn theta() -> f64 {
+    ntk_aware(THETA, LONG / OLD, HEAD_DIM)
 }
 
 fn stretched(left: usize, theta: f64) -> Answer {

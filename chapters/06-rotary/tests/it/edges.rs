@@ -184,11 +184,11 @@ fn heads_and_tables_that_do_not_fit_are_named() {
     let angles = turns(4).angles(0..2);
     says(
         angles.rotate(&mut ones(3, 8)),
-        "x: expected (2, 8), found (3, 8): one row a position, and whole heads",
+        "x: expected (2, 8), found (3, 8): one row per position, and whole heads",
     );
     says(
         angles.rotate(&mut ones(2, 6)),
-        "x: expected (2, 4), found (2, 6): one row a position, and whole heads",
+        "x: expected (2, 4), found (2, 6): one row per position, and whole heads",
     );
     says(
         permuted(&linear(5, 12), 5, Pairing::Halves, Pairing::Neighbors),

@@ -1,13 +1,17 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
 use decoding::KvCache;
 use grouped_query::GroupedQueryAttention;
 use multi_head::{MultiHeadAttended, Projected};
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
+use rotary::experiments::ntk_aware;
 use rotary::{
     Llama3Scaling, Pairing, Rotary, RotaryAttention, decode, permutation, permuted,
     prefill,
@@ -298,39 +302,10 @@ fn a_token_alone_is_grouped_query(#[strategy = case()] case: Case) {
     prop_assert_eq!(layer.forward(&one, &Mask::None).unwrap(), expected);
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
     #[strategy = prop::collection::vec(any::<bool>(), 256)] allowed: Vec<bool>,
 ) {
     let (layer, n) = (case.layer(), case.x.nrows());
@@ -340,14 +315,16 @@ fn a_hidden_token_may_hold_anything(
     for mask in [Mask::Causal { offset: 0 }, Mask::Allowed(allowed)] {
         let clean = layer.forward(&case.x, &mask).unwrap().output;
         let found = layer.forward(&x, &mask).unwrap().output;
-        spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+        assert_spoils_whoever_sees(token, &found, &clean, |query| {
+            mask.sees(query, token)
+        });
     }
 }
 
 #[property_test]
 fn what_comes_later_in_a_chunk_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..16_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..16_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let (layer, n) = (case.layer(), case.x.nrows());
     let (token, (key, value)) = (token % n, layer.layer().kv_widths());
@@ -358,5 +335,45 @@ fn what_comes_later_in_a_chunk_may_hold_anything(
     };
     let clean = prefilled(&case.x);
     let found = prefilled(&spoilt(&case.x, token, odd));
-    spoils_whoever_sees(token, &found, &clean, |query| query > token);
+    assert_spoils_whoever_sees(token, &found, &clean, |query| query > token);
+}
+
+#[property_test]
+fn the_ntk_aware_base_slows_the_last_pair_by_the_factor_and_leaves_the_first(
+    #[strategy = 2..65_usize] pairs: usize,
+    #[strategy = theta()] theta: f64,
+    #[strategy = 1.0..40.0_f64] factor: f64,
+) {
+    let frequencies = |theta| {
+        let rotary = Rotary::new(2 * pairs, theta, Pairing::Halves).unwrap();
+        rotary.frequencies().iter().map(|&f| f64::from(f)).collect::<Vec<_>>()
+    };
+    let before = frequencies(theta);
+    let after = frequencies(ntk_aware(theta, factor, 2 * pairs));
+    assert!((after[0] - before[0]).abs() < 1e-9);
+    let slower = before[pairs - 1] / after[pairs - 1];
+    // Exponent and power are rounded to f32, where ln θ is up to 20.
+    assert!((slower / factor - 1.0).abs() < 1e-5, "{slower} for {factor}");
+    // Those between are slowed by less.
+    let between = before.iter().zip(&after).map(|(before, after)| before / after);
+    assert!(between.into_iter().all(|slower| slower < factor * (1.0 + 1e-5)));
+}
+
+/// Peng et al. 2023, §3.2, in its own letters: r = L / λ, and a ramp γ between α and β.
+#[property_test]
+fn llama_3_1_is_ntk_by_parts_with_alpha_1_and_beta_4(
+    #[strategy = 1e-6..1.0_f64] frequency: f64,
+) {
+    let (s, alpha, beta, context) = (8.0, 1.0, 4.0, 8192.0);
+    let r = context / (std::f64::consts::TAU / frequency);
+    let gamma = if r < alpha {
+        0.0
+    } else if r > beta {
+        1.0
+    } else {
+        (r - alpha) / (beta - alpha)
+    };
+    let expected = (1.0 - gamma) * frequency / s + gamma * frequency;
+    let found = Llama3Scaling::LLAMA_3_1.of(frequency);
+    assert!((found / expected - 1.0).abs() < 1e-12);
 }

@@ -120,8 +120,7 @@ const OF_NORM: &[Dial] = &[
         ("values", "The mean is one of the values themselves, not of their squares."),
         (
             "centered",
-            "The mean of the row is subtracted before squaring, as LayerNorm \
-                      does.",
+            "The mean of the row is subtracted before squaring, as LayerNorm does.",
         ),
         ("mean-squared", "The mean is taken first and squared then, not the reverse."),
         ("largest", "The largest square is taken, not the mean of squares."),
@@ -133,8 +132,7 @@ const OF_NORM: &[Dial] = &[
         ("over-one-more", "The sum of squares is divided by the width and one."),
         (
             "over-the-tokens",
-            "The sum of squares is divided by the number of tokens, not by \
-                             the width.",
+            "The sum of squares is divided by the number of tokens, not by the width.",
         ),
         ("over-the-root", "The sum of squares is divided by the root of the width."),
     ]),
@@ -143,8 +141,8 @@ const OF_NORM: &[Dial] = &[
         ("root-twice", "The root is taken twice."),
         (
             "multiplied",
-            "Rows are multiplied by the root of the mean of squares, and not \
-                        divided by it.",
+            "Rows are multiplied by the root of the mean of squares, and not divided \
+             by it.",
         ),
     ]),
     dial(&[
@@ -153,8 +151,7 @@ const OF_NORM: &[Dial] = &[
         ("eps-too-large", "eps is larger than it should be (`RmsNorm::EPS`)."),
         (
             "eps-much-too-large",
-            "eps is 0.01 or so, far larger than it should be \
-                                (`RmsNorm::EPS`).",
+            "eps is 0.01 or so, far larger than it should be (`RmsNorm::EPS`).",
         ),
         ("eps-subtracted", "eps is subtracted, and should be added."),
         ("eps-squared", "eps is squared, or far smaller than it should be."),
@@ -473,23 +470,21 @@ const OF_CUT: &[Dial] = &[
     dial(&[
         (
             "cut-once",
-            "Weights are cut once, all keys and then all values: they alternate, \
-                      head by head.",
+            "Weights are cut once, all keys and then all values: they alternate, head \
+             by head.",
         ),
         (
             "values-first",
-            "In each head, you take the first columns for the value: the key \
-                          comes first.",
+            "In each head, you take the first columns for the value: the key comes \
+             first.",
         ),
         (
             "widths-swapped",
-            "The width of a value is taken for that of a key, and the \
-                            reverse.",
+            "The width of a value is taken for that of a key, and the reverse.",
         ),
         (
             "heads-innermost",
-            "Columns are dealt out to the heads in turn: each head has a \
-                             run of them.",
+            "Columns are dealt out to the heads in turn: each head has a run of them.",
         ),
         ("first-head-for-all", "All heads get the first head's columns."),
         ("one-head-alone", "Only the first head is cut."),
@@ -727,8 +722,7 @@ const OF_COMPRESS: &[Dial] = &[
         ),
         (
             "weights-alone",
-            "The latents are multiplied by the norm's weights, and not \
-                           normed.",
+            "The latents are multiplied by the norm's weights, and not normed.",
         ),
         ("latent-turned", "The latents are turned as well."),
         ("latents-of-zeros", "The latents are zeros."),
@@ -739,8 +733,7 @@ const OF_COMPRESS: &[Dial] = &[
         ("one-too-far", "The key is turned one position too far."),
         (
             "all-at-start",
-            "All keys are turned by `start`: the next token stands one \
-                          further.",
+            "All keys are turned by `start`: the next token stands one further.",
         ),
         ("halves", "The key is turned in halves, where neighbors are pairs."),
         ("backwards", "The key is turned the other way."),
@@ -757,8 +750,8 @@ const OF_COMPRESS: &[Dial] = &[
         ("key-first", "The key comes first: latents, then key."),
         (
             "cut-from-the-end",
-            "The key is taken from the first columns of the projection, \
-                              and the latents from the last.",
+            "The key is taken from the first columns of the projection, and the \
+             latents from the last.",
         ),
     ]),
 ];
@@ -1048,8 +1041,7 @@ const OF_ABSORB: &[Dial] = &[
         ("scaled-by-heads", "You divide by the root of all heads' widths together."),
         (
             "roots-added",
-            "You divide by the sum of two roots, and not by the root of the \
-                         sum.",
+            "You divide by the sum of two roots, and not by the root of the sum.",
         ),
     ]),
     dial(&[
@@ -1075,8 +1067,7 @@ const OF_ABSORB: &[Dial] = &[
         ("turned-part-undivided", "The turned part is not divided."),
         (
             "turned-part-divided-by-its-own",
-            "The turned part is divided by the root of its \
-                                            own width.",
+            "The turned part is divided by the root of its own width.",
         ),
         ("turned-part-doubled", "The turned part counts twice."),
     ]),
@@ -1088,8 +1079,7 @@ const OF_ABSORB: &[Dial] = &[
         ("asks-undivided", "The part that is not turned is not divided."),
         (
             "asks-divided-by-its-own",
-            "The part that is not turned is divided by the root of \
-                                     its own width.",
+            "The part that is not turned is divided by the root of its own width.",
         ),
     ]),
 ];
@@ -1261,8 +1251,8 @@ const OF_RAISE: &[Dial] = &[
         ("bias-lost", "The bias is lost."),
         (
             "bias-for-everyone",
-            "The bias is added for queries that see nothing as well: it \
-                               counts as often as the weights sum to.",
+            "The bias is added for queries that see nothing as well: it counts as \
+             often as the weights sum to.",
         ),
         ("bias-of-head-0", "The first head's bias is added for all heads."),
         ("bias-once-a-key", "The bias is added once for each key: weights sum to 1."),
@@ -1273,13 +1263,11 @@ const OF_RAISE: &[Dial] = &[
     dial(&[
         (
             "summed-again",
-            "Latents are multiplied by the number of keys: they are a mean \
-                          already.",
+            "Latents are multiplied by the number of keys: they are a mean already.",
         ),
         (
             "averaged-again",
-            "Latents are divided by the number of keys: they are a mean \
-                            already.",
+            "Latents are divided by the number of keys: they are a mean already.",
         ),
         ("doubled", "Values are twice what they should be."),
         ("negative", "Values have the opposite sign."),
@@ -1504,8 +1492,8 @@ const OF_QUERIES: &[Dial] = &[
         ("cut-once", "Queries are cut once for all heads: each head has both parts."),
         (
             "turned-part-first",
-            "In each head, you take the first columns for the part that \
-                               turns: it comes last.",
+            "In each head, you take the first columns for the part that turns: it \
+             comes last.",
         ),
         ("widths-swapped", "The two widths have changed places in the cut."),
         ("first-head-for-all", "All heads get the first head's columns."),
@@ -1519,8 +1507,7 @@ const OF_QUERIES: &[Dial] = &[
         ("one-too-far", "Queries are turned one position too far."),
         (
             "all-at-start",
-            "All tokens are turned by `start`: the next one stands one \
-                          further.",
+            "All tokens are turned by `start`: the next one stands one further.",
         ),
         ("halves", "Queries are turned in halves, where neighbors are pairs."),
         ("backwards", "Queries are turned the other way."),
@@ -1540,18 +1527,16 @@ const OF_QUERIES: &[Dial] = &[
     dial(&[
         (
             "scaled-already",
-            "Queries are divided by the root of a head's width already: \
-                            that comes with the scores.",
+            "Queries are divided by the root of a head's width already: that comes \
+             with the scores.",
         ),
         (
             "stays-scaled",
-            "The part that stays is divided by the root of a head's width \
-                          already.",
+            "The part that stays is divided by the root of a head's width already.",
         ),
         (
             "turns-scaled",
-            "The part that turns is divided by the root of a head's width \
-                          already.",
+            "The part that turns is divided by the root of a head's width already.",
         ),
     ]),
     dial(&[("parts-swapped", "The two parts have changed places.")]),

@@ -144,7 +144,7 @@ fn inputs_that_do_not_fit_are_refused() {
     }
     let q = layer.queries(&ones(1, 6), 0).unwrap();
     let kept =
-        "kept: expected (2, 9), found (2, 8): a latent and one turned key a token";
+        "kept: expected (2, 9), found (2, 8): one latent and one turned key per token";
     for form in FORMS {
         says(layer.attend(&q, ones(2, 8).as_view(), &Mask::None, form), kept);
         says(layer.attend_one(&q, ones(2, 8).as_view(), form), kept);
@@ -158,7 +158,7 @@ fn inputs_that_do_not_fit_are_refused() {
     for (q, told) in wrong {
         says(
             layer.attend_one(&q, ones(2, 9).as_view(), Form::Absorbed),
-            &format!("{told}: one query a head"),
+            &format!("{told}: one query per head"),
         );
     }
     let expanded = Expanded { k: ones(2, 12), v: ones(2, 15) };
@@ -168,7 +168,7 @@ fn inputs_that_do_not_fit_are_refused() {
     );
     says(
         RmsNorm::new(vec![1.0; 3]).forward(&ones(1, 2)),
-        "x: expected (1, 3), found (1, 2): the norm has one weight a feature",
+        "x: expected (1, 3), found (1, 2): the norm has one weight per feature",
     );
 }
 

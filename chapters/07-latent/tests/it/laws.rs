@@ -1,15 +1,19 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{
+    NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
+};
+use grouped_query::{GroupedQueryAttention, attend_groups};
 use latent::{
-    Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes, decode,
-    prefill,
+    Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm, Sizes,
+    decode, prefill,
 };
 use multi_head::MultiHeadAttended;
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 
 /// Weights are at most 1 and widths at most 8, so that scores stay below about 100 and
 /// outputs below about 20; both sides add in f32, in another order.
@@ -200,39 +204,10 @@ fn a_norm_does_not_see_how_long_a_row_is(
     }
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
-/// `x` with one token of nothing but `odd`.
-fn spoilt(x: &DMatrix<f32>, token: usize, odd: f32) -> DMatrix<f32> {
-    let mut x = x.clone();
-    x.row_mut(token).fill(odd);
-    x
-}
-
-/// Queries that see the token are spoilt as well, and for the others nothing has changed.
-#[track_caller]
-fn spoils_whoever_sees(
-    token: usize,
-    found: &DMatrix<f32>,
-    clean: &DMatrix<f32>,
-    sees: impl Fn(usize) -> bool,
-) {
-    for query in (0..clean.nrows()).filter(|&query| query != token) {
-        if sees(query) {
-            assert!(found.row(query).iter().all(|y| !y.is_finite()), "{found}");
-        } else {
-            assert_eq!(found.row(query), clean.row(query), "query {query}");
-        }
-    }
-}
-
 #[property_test]
 fn a_hidden_token_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..12_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..12_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let Case { layer, x, .. } = case;
     let token = token % x.nrows();
@@ -241,7 +216,9 @@ fn a_hidden_token_may_hold_anything(
         for form in [Form::Naive, Form::Absorbed] {
             let clean = layer.forward(&x, &mask, form).unwrap().output;
             let found = layer.forward(&spoilt, &mask, form).unwrap().output;
-            spoils_whoever_sees(token, &found, &clean, |query| mask.sees(query, token));
+            assert_spoils_whoever_sees(token, &found, &clean, |query| {
+                mask.sees(query, token)
+            });
         }
     }
 }
@@ -249,7 +226,11 @@ fn a_hidden_token_may_hold_anything(
 #[property_test]
 fn a_hidden_latent_may_hold_anything(
     #[strategy = case()] case: Case,
-    #[strategy = (0..12_usize, 0..16_usize, odd())] spot: (usize, usize, f32),
+    #[strategy = (0..12_usize, 0..16_usize, select(NOT_FINITE))] spot: (
+        usize,
+        usize,
+        f32,
+    ),
     #[strategy = form()] form: Form,
 ) {
     let Case { layer, x, .. } = case;
@@ -263,5 +244,70 @@ fn a_hidden_latent_may_hold_anything(
         for query in (0..x.nrows()).filter(|&query| !mask.sees(query, token)) {
             prop_assert_eq!(found.context.row(query), clean.context.row(query));
         }
+    }
+}
+
+/// A grouped layer without rotation, and tokens for it.
+fn grouped() -> impl Strategy<Value = (GroupedQueryAttention, DMatrix<f32>)> {
+    let sizes = (1..4_usize, 1..4_usize, 1..5_usize, 1..6_usize, 1..8_usize);
+    sizes.prop_flat_map(|(kv_heads, sharing, head_dim, d, tokens)| {
+        let (all, kept) = (kv_heads * sharing * head_dim, kv_heads * head_dim);
+        let heads = kv_heads * sharing;
+        (
+            linear(d, all),
+            linear(d, kept),
+            linear(d, kept),
+            linear(all, d),
+            matrix(tokens, d),
+        )
+            .prop_map(move |(q, k, v, o, x)| {
+                (GroupedQueryAttention::new(q, k, v, o, heads, kv_heads).unwrap(), x)
+            })
+    })
+}
+
+/// `TransMLA` (Meng et al. 2025): the cache of a grouped layer is a latent of 2 · `kv_heads` ·
+/// `head_dim` numbers, and each head's way up takes its group's part of it. What is kept is
+/// not normed here: a grouped layer has no such norm.
+#[property_test]
+fn every_grouped_layer_without_rotation_is_a_latent_layer(
+    #[strategy = grouped()] (layer, x): (GroupedQueryAttention, DMatrix<f32>),
+    causal: bool,
+) {
+    let mask = if causal { Mask::Causal { offset: 0 } } else { Mask::None };
+    let (projected, groups) = (layer.project(&x, &x).unwrap(), layer.groups());
+    let (k, v) = (&projected.k, &projected.v);
+    let heads = attend_groups(&projected.q, k.as_view(), v.as_view(), groups, &mask);
+    let expected = heads.unwrap();
+
+    let (heads, kept) = (groups.heads(), k.ncols());
+    let head_dim = kept / groups.kv_heads();
+    let sizes = Sizes { heads, nope_dim: head_dim, rope_dim: 2, v_dim: head_dim };
+    // Head by head a key and a value, each its group's columns of [K | V].
+    let up = DMatrix::from_fn(2 * kept, heads * 2 * head_dim, |row, column| {
+        let (head, feature) = (column / (2 * head_dim), column % (2 * head_dim));
+        let group = head / (heads / groups.kv_heads());
+        let half = feature / head_dim * kept;
+        f32::from(u8::from(row == half + group * head_dim + feature % head_dim))
+    });
+    let plain = |weight| Linear::new(weight, None).unwrap();
+    let latent = Projections {
+        query: QueryProjection::Full(plain(DMatrix::zeros(1, heads * (head_dim + 2)))),
+        kv_a_proj: plain(DMatrix::zeros(1, 2 * kept + 2)),
+        kv_a_layernorm: RmsNorm::new(vec![1.0; 2 * kept]),
+        kv_b_proj: plain(up),
+        o_proj: plain(DMatrix::zeros(heads * head_dim, 1)),
+    };
+    let latent = LatentAttention::new(latent, sizes, 10_000.0).unwrap();
+    // The latent layer divides by √(head_dim + 2).
+    let scale = ((head_dim + 2) as f32 / head_dim as f32).sqrt();
+    let rope = DMatrix::zeros(x.nrows(), heads * 2);
+    let q = Queries { nope: &projected.q * scale, rope };
+    let mut cached = DMatrix::zeros(x.nrows(), 2 * kept + 2);
+    cached.columns_mut(0, kept).copy_from(k);
+    cached.columns_mut(kept, kept).copy_from(v);
+    for form in [Form::Naive, Form::Absorbed] {
+        let found = latent.attend(&q, cached.as_view(), &mask, form).unwrap();
+        assert_close("heads", &found.context, &expected.context, TOLERANCE);
     }
 }

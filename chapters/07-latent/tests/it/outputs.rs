@@ -35,6 +35,16 @@ fn per_cached() {
 }
 
 #[test]
+fn intensity() {
+    assert_snapshot!("intensity", example::intensity().unwrap());
+}
+
+#[test]
+fn devices() {
+    assert_snapshot!("devices", example::devices().unwrap());
+}
+
+#[test]
 fn decode() {
     assert_snapshot!("decode", example::decode().unwrap());
 }

@@ -37,7 +37,7 @@ fn what_every_chapter_promises_is_kept() {
 fn without_a_word_it_shows_the_example() {
     let printed = LINFORMER.example();
     assert!(printed.starts_with("x\n  sun        1       0\n"), "{printed}");
-    assert!(printed.contains("share of the k largest singular values\n"), "{printed}");
+    assert!(printed.contains("share of the r largest singular values\n"), "{printed}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn softmaxed(scores: &DMatrix<f32>) -> DMatrix<f32> {
 // Implement: the product with a projection that is cut.
 
 struct Tokens {
-    /// (k, `n_max`).
+    /// (r, `n_max`).
     e: DMatrix<f32>,
     /// (n, width).
     tokens: DMatrix<f32>,
@@ -79,14 +79,14 @@ struct Tokens {
 
 impl Tokens {
     fn draw(draw: &mut Draw) -> Self {
-        let [k, n] = [draw.size(1..=3), draw.tokens(4)];
+        let [r, n] = [draw.size(1..=3), draw.tokens(4)];
         let more = draw.pick(&[0, 0, 1, 2]);
         let too_many = draw.rarely();
         let width = draw.size(1..=4);
         let n_max = (n + more).max(1);
         let tokens = if too_many == 1 { n_max + 1 } else { n };
         Tokens {
-            e: draw.matrix("E", k, n_max),
+            e: draw.matrix("E", r, n_max),
             tokens: draw.matrix("tokens", tokens, width),
         }
     }
@@ -133,8 +133,7 @@ const OF_CUT: &[Dial] = &[
         ("over-n-max", "The sums are divided by `n_max`."),
         (
             "made-up-for",
-            "The sums are multiplied by n_max / n, to make up for what is \
-                         missing.",
+            "The sums are multiplied by n_max / n, to make up for what is missing.",
         ),
         ("over-rows", "The sums are divided by the number of rows of E."),
         ("over-the-weights", "The sums are divided by the weights' sum."),
@@ -143,13 +142,13 @@ const OF_CUT: &[Dial] = &[
     dial(&[
         (
             "one-refused-too-early",
-            "A text that is exactly as long as E is wide is refused: n \
-                                   may be equal to `n_max`.",
+            "A text that is exactly as long as E is wide is refused: n may be equal to \
+             `n_max`.",
         ),
         (
             "shorter-refused",
-            "A text that is shorter than E is wide is refused: only longer \
-                             ones do not fit.",
+            "A text that is shorter than E is wide is refused: only longer ones do not \
+             fit.",
         ),
         ("none-refused", "A text without tokens is refused: it gives zeros."),
     ]),
@@ -289,7 +288,7 @@ struct Head {
     q: DMatrix<f32>,
     k: DMatrix<f32>,
     v: DMatrix<f32>,
-    /// (k, `n_max`).
+    /// (r, `n_max`).
     e: DMatrix<f32>,
     f: DMatrix<f32>,
 }
@@ -298,7 +297,7 @@ impl Head {
     fn draw(draw: &mut Draw) -> Self {
         let [queries, n] = [draw.tokens(3), draw.size(1..=4)];
         let [d_k, d_v] = [draw.size(1..=4), draw.size(1..=3)];
-        let k = draw.size(1..=3);
+        let r = draw.size(1..=3);
         let more = draw.rarely();
         let too_many = draw.rarely();
         let tokens = n + too_many * (more + 1);
@@ -310,8 +309,8 @@ impl Head {
             q,
             k: draw.matrix("k", tokens, d_k),
             v: draw.matrix("v", tokens, d_v),
-            e: draw.matrix("E", k, n + more),
-            f: draw.matrix("F", k, n + more),
+            e: draw.matrix("E", r, n + more),
+            f: draw.matrix("F", r, n + more),
         }
     }
 
@@ -555,13 +554,13 @@ struct Layer {
 impl Layer {
     fn draw(draw: &mut Draw) -> Self {
         let [heads, width, n] = [draw.size(1..=3), draw.size(1..=3), draw.size(1..=4)];
-        let k = draw.size(1..=3);
+        let r = draw.size(1..=3);
         let more = draw.pick(&[0, 0, 0, 1, 2]);
         let own = if draw.pick(&[true, true, false]) { heads } else { 1 };
         draw.show("heads", heads);
         let x = draw.matrix("x = q = k = v, all heads", n, heads * width);
         let mut each = |name: &str| {
-            let one = |h| draw.matrix(&format!("{name} {h}"), k, n + more);
+            let one = |h| draw.matrix(&format!("{name} {h}"), r, n + more);
             (0..own).map(one).collect()
         };
         Layer { heads, x, e: each("E"), f: each("F") }
@@ -636,14 +635,13 @@ const OF_CONDENSE: &[Dial] = &[
         ),
         (
             "one-column-on",
-            "Each head's columns begin one after those of the head before: \
-                           head h begins at column h times the width of a head.",
+            "Each head's columns begin one after those of the head before: head h \
+             begins at column h times the width of a head.",
         ),
         ("columns-reversed", "The heads' columns are counted from the last head."),
         (
             "every-so-many",
-            "Columns are dealt out to the heads in turn: a head has a run of \
-                           them.",
+            "Columns are dealt out to the heads in turn: a head has a run of them.",
         ),
         (
             "last-columns-for-all",
@@ -654,8 +652,8 @@ const OF_CONDENSE: &[Dial] = &[
         ("one-place", "All heads write into the first head's place: the rest stays 0."),
         (
             "places-one-column-on",
-            "What each head gives begins one column after that of the \
-                                  head before, and writes over it.",
+            "What each head gives begins one column after that of the head before, and \
+             writes over it.",
         ),
         ("places-reversed", "What the heads give lies in the opposite order."),
         ("places-in-turns", "What the heads give is dealt out by column."),
@@ -827,23 +825,21 @@ const OF_SHARING: &[Dial] = &[
     dial(&[
         (
             "none-is-headwise",
-            "`None` shares one E and one F among the heads of a layer: \
-                              every head has its own.",
+            "`None` shares one E and one F among the heads of a layer: every head has \
+             its own.",
         ),
         (
             "none-is-key-value",
-            "`None` shares one matrix in a layer: every head has its own \
-                               E and its own F.",
+            "`None` shares one matrix in a layer: every head has its own E and its own \
+             F.",
         ),
         (
             "none-is-layerwise",
-            "`None` shares one matrix in the whole model: every head has \
-                               its own.",
+            "`None` shares one matrix in the whole model: every head has its own.",
         ),
         (
             "none-shares-e-and-f",
-            "`None` takes one matrix for each head, for E and F: they \
-                                 are two.",
+            "`None` takes one matrix for each head, for E and F: they are two.",
         ),
     ]),
     dial(&[
@@ -872,13 +868,11 @@ const OF_SHARING: &[Dial] = &[
         ),
         (
             "layerwise-is-headwise",
-            "`Layerwise` has an E and an F for each layer: the model \
-                                   has one matrix.",
+            "`Layerwise` has an E and an F for each layer: the model has one matrix.",
         ),
         (
             "layerwise-is-key-value",
-            "`Layerwise` has a matrix for each layer: the model has \
-                                    one.",
+            "`Layerwise` has a matrix for each layer: the model has one.",
         ),
     ]),
 ];
@@ -949,11 +943,11 @@ fn leaks([four, twelve]: [usize; 2]) -> Answer {
     Answer::of("four", four).and("twelve", twelve)
 }
 
-/// Pairs of an output and a later token that moves it, with `k` stretches of 12 tokens.
-fn leaking(k: usize) -> usize {
+/// Pairs of an output and a later token that moves it, with `r` stretches of 12 tokens.
+fn leaking(r: usize) -> usize {
     let n = 12;
-    let e = SequenceProjection::mean_pooling(k, n).unwrap();
-    let seen = DMatrix::from_fn(n, k, |token, row| row <= token / (n / k));
+    let e = SequenceProjection::mean_pooling(r, n).unwrap();
+    let seen = DMatrix::from_fn(n, r, |token, row| row <= token / (n / r));
     let mask = Mask::Allowed(seen);
     let moved = influence(&normal(n, 4, 5), |x| {
         let condensed = e.forward(x.as_view())?;

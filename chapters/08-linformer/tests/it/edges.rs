@@ -2,8 +2,9 @@
 //! counts at the ends of their ranges.
 
 use attention::Linear;
+use chapter_cli::testing::assert_close;
 use grouped_query::Groups;
-use linformer::experiments;
+use linformer::experiments::{self, random};
 use linformer::measured::{Measurements, share};
 use linformer::{LinformerAttention, LinformerError, Projections, SequenceProjection};
 use linformer::{Sharing, attend_condensed};
@@ -19,8 +20,8 @@ fn linear(d_in: usize, d_out: usize) -> Linear {
     Linear::new(ones(d_in, d_out), None).unwrap()
 }
 
-fn along(k: usize, n_max: usize) -> Vec<Arc<SequenceProjection>> {
-    vec![Arc::new(SequenceProjection::new(ones(k, n_max)).unwrap())]
+fn along(r: usize, n_max: usize) -> Vec<Arc<SequenceProjection>> {
+    vec![Arc::new(SequenceProjection::new(ones(r, n_max)).unwrap())]
 }
 
 fn layer(
@@ -222,18 +223,18 @@ fn shared_matrices_are_counted_once() {
 #[test]
 fn the_bound_by_hand() {
     // 5 ln 512 = 31.19; 0.25 - 0.125 = 0.125; 0.01 - 0.001 = 0.009.
-    assert_eq!(experiments::theorem_k(512, 0.5).round(), 250.0);
-    assert_eq!(experiments::theorem_k(512, 0.1).round(), 3466.0);
+    assert_eq!(experiments::theorem_r(512, 0.5).round(), 250.0);
+    assert_eq!(experiments::theorem_r(512, 0.1).round(), 3466.0);
     let from = experiments::theorem_says_something_from(0.5).unwrap();
-    assert!(experiments::theorem_k(from, 0.5) < from as f64);
-    assert!(experiments::theorem_k(from - 1, 0.5) >= (from - 1) as f64);
+    assert!(experiments::theorem_r(from, 0.5) < from as f64);
+    assert!(experiments::theorem_r(from - 1, 0.5) >= (from - 1) as f64);
     assert!(experiments::theorem_says_something_from(1e-3).is_err());
 }
 
 #[test]
 fn counts_by_hand() {
     // Two tokens of one feature: scores 4, average 4. With one row: E k 2, F v 2, scores
-    // 2, average 2. At n = 2 k both are equal.
+    // 2, average 2. At n = 2 r both are equal.
     assert_eq!(experiments::attention_multiply_adds(2, 1), 8);
     assert_eq!(experiments::linformer_multiply_adds(2, 1, 1), 8);
 }
@@ -252,4 +253,26 @@ fn what_was_not_measured_is_not_made_up() {
     let measured = Measurements::read().unwrap();
     assert!(measured.at(6, 0, 128).is_err());
     assert!(measured.at(0, 0, 3).is_err());
+}
+
+/// What theorem 1 of the paper says of a column `w` of values, and what its proof says of a
+/// random R. If the weights cancel in `P w`, no share of its length is enough for the
+/// second, however many rows R has; and rank 1 is enough for the first.
+#[test]
+fn theorem_1_is_easy_for_one_column_and_its_proof_fails_where_terms_cancel() {
+    const N: usize = 256;
+    // Every token looks at all alike, and half of the values are 1, half of them -1.
+    let map = DMatrix::from_element(N, N, 1.0 / N as f32);
+    let w = DMatrix::from_fn(N, 1, |i, _| if i % 2 == 0 { 1.0_f32 } else { -1.0 });
+    assert_eq!((&map * &w).norm(), 0.0);
+    for rows in [64, N] {
+        let r = random(rows, N, 5).unwrap();
+        let down = r.forward(w.as_view()).unwrap();
+        let condensed = r.forward(map.transpose().as_view()).unwrap();
+        assert!((condensed.transpose() * down).norm() > 0.1);
+    }
+    let map = DMatrix::from_fn(N, N, |i, j| ((i * j) % 7) as f32 / N as f32);
+    let w = DMatrix::from_fn(N, 1, |i, _| (i % 5) as f32 - 1.5);
+    let rank_1 = &map * &w * w.transpose() / w.norm_squared();
+    assert_close("P w", &(rank_1 * &w), &(map * w), 1e-3);
 }

@@ -1,7 +1,7 @@
 //! What holds for every input: the laws that the chapter states.
 
 use attention::{Linear, Mask, attend};
-use chapter_cli::testing::assert_close;
+use chapter_cli::testing::{NOT_FINITE, assert_close, spoilt};
 use grouped_query::{GroupedQueryAttention, Groups};
 use linformer::experiments::{self, Causal, LEAK, by_prefix, leak, who_uses_which};
 use linformer::{LinformerAttention, Projections, SequenceProjection, Sharing};
@@ -10,6 +10,7 @@ use multi_head::{MultiHeadAttended, MultiHeadAttention};
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
+use proptest::sample::select;
 use std::sync::Arc;
 
 /// Sums of up to 12 products of sums of up to 12 products, in f32.
@@ -73,12 +74,12 @@ fn vector(rows: usize) -> impl Strategy<Value = DVector<f32>> {
 fn case() -> impl Strategy<Value = Case> {
     let sizes =
         (1..4_usize, 1..6_usize, 1..5_usize, 1..9_usize, 0..4_usize, 1..6_usize);
-    sizes.prop_flat_map(|(heads, d, d_h, n, more, k)| {
+    sizes.prop_flat_map(|(heads, d, d_h, n, more, r)| {
         let width = heads * d_h;
         let weights =
             (matrix(d, width), matrix(d, width), matrix(d, width), matrix(width, d));
         let biases = (vector(width), vector(width), vector(width), vector(d));
-        let e = prop::collection::vec(matrix(k, n + more), 2 * heads);
+        let e = prop::collection::vec(matrix(r, n + more), 2 * heads);
         (Just(heads), weights, prop::option::of(biases), matrix(n, d), e).prop_map(
             |(heads, (q, k, v, o), biases, x, e)| {
                 let biases = biases.map(|(q, k, v, o)| [q, k, v, o]);
@@ -260,8 +261,8 @@ fn means_of_single_tokens_are_the_tokens(
 fn every_token_is_in_one_mean(
     #[strategy = (1..9_usize, 0..9_usize)] sizes: (usize, usize),
 ) {
-    let (k, n) = (sizes.0, sizes.0 + sizes.1);
-    let e = SequenceProjection::mean_pooling(k, n).unwrap();
+    let (r, n) = (sizes.0, sizes.0 + sizes.1);
+    let e = SequenceProjection::mean_pooling(r, n).unwrap();
     let each = e.forward(DMatrix::identity(n, n).as_view()).unwrap();
     for column in each.column_iter() {
         prop_assert_eq!(column.iter().filter(|weight| **weight > 0.0).count(), 1);
@@ -271,7 +272,7 @@ fn every_token_is_in_one_mean(
     }
 }
 
-/// Each token's view of what came before it is a sum that grows by one product a token:
+/// Each token's view of what came before it is a sum that grows by one product per token:
 /// its output is that of the last token of a shorter sequence.
 #[property_test]
 fn running_sums_equal_every_shorter_sequence(#[strategy = case()] case: Case) {
@@ -326,7 +327,7 @@ fn twelve_layers_of_twelve_heads_have_the_papers_counts() {
 
 #[test]
 fn a_causal_mask_on_condensed_keys_leaks_the_future() {
-    let (n, k) = LEAK;
+    let (n, r) = LEAK;
     let leaks = |causal| {
         let moved = leak(causal).unwrap();
         let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
@@ -336,18 +337,27 @@ fn a_causal_mask_on_condensed_keys_leaks_the_future() {
     assert_eq!(leaks(Causal::PastStretches), []);
     // Every later token is in every row of a dense E.
     assert_eq!(leaks(Causal::Dense).len(), n * (n - 1) / 2);
-    let stretch = n / k;
+    let stretch = n / r;
     let own = leaks(Causal::OwnStretch);
-    assert_eq!(own.len(), k * stretch * (stretch - 1) / 2);
+    assert_eq!(own.len(), r * stretch * (stretch - 1) / 2);
     assert!(own.iter().all(|(i, j)| i / stretch == j / stretch));
+}
+
+/// Each token sees itself and everything before it, and nothing after it.
+#[test]
+fn finished_stretches_and_raw_keys_leak_nothing_and_hide_nothing() {
+    let moved = leak(Causal::PastAndRaw).unwrap();
+    for (i, j) in (0..LEAK.0).flat_map(|i| (0..LEAK.0).map(move |j| (i, j))) {
+        assert_eq!(moved[(i, j)] > 0.0, j <= i, "{i}, {j}");
+    }
 }
 
 #[test]
 fn what_hides_the_future_hides_the_near_past() {
-    let (n, k) = LEAK;
+    let (n, r) = LEAK;
     let moved = leak(Causal::PastStretches).unwrap();
     for i in 0..n {
-        let own = i / (n / k) * (n / k);
+        let own = i / (n / r) * (n / r);
         assert!((own..i).all(|j| moved[(i, j)] == 0.0), "{i}");
         assert!((0..own).all(|j| moved[(i, j)] > 0.0), "{i}");
     }
@@ -384,11 +394,6 @@ fn attention_is_permuted_and_linformer_is_not() {
     assert!(moved(&run) > 0.1);
 }
 
-/// What spoils every sum that it enters.
-fn odd() -> impl Strategy<Value = f32> {
-    prop::sample::select(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..])
-}
-
 /// Of a sequence nothing is hidden; of a row, whatever its projection does not read.
 #[property_test]
 fn a_token_reaches_the_rows_that_read_it(
@@ -396,12 +401,11 @@ fn a_token_reaches_the_rows_that_read_it(
         usize,
         DMatrix<f32>,
     ),
-    #[strategy = (0..12_usize, odd())] (token, odd): (usize, f32),
+    #[strategy = (0..12_usize, select(NOT_FINITE))] (token, odd): (usize, f32),
 ) {
     let means = SequenceProjection::mean_pooling(k, tokens.nrows()).unwrap();
     let token = token % tokens.nrows();
-    let mut spoilt = tokens.clone();
-    spoilt.row_mut(token).fill(odd);
+    let spoilt = spoilt(&tokens, token, odd);
     let clean = means.forward(tokens.as_view()).unwrap();
     let found = means.forward(spoilt.as_view()).unwrap();
     let mut only = DMatrix::zeros(tokens.nrows(), 1);
@@ -420,7 +424,7 @@ fn a_token_reaches_the_rows_that_read_it(
 fn what_a_shorter_sequence_does_not_meet_may_hold_anything(
     #[strategy = case()] case: Case,
     #[strategy = mode()] sharing: Sharing,
-    #[strategy = odd()] odd: f32,
+    #[strategy = select(NOT_FINITE)] odd: f32,
 ) {
     let n = case.x.nrows();
     let clean = case.layer(case.projections(sharing)).forward(&case.x).unwrap();

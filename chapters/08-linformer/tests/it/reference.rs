@@ -145,7 +145,7 @@ fn the_recording_is_what_the_code_measures() {
     let recorded = Measurements::read().unwrap();
     for (layer, head) in [(1, 8), (5, 7)] {
         for found in measure(layer, head).unwrap() {
-            let kept = recorded.at(layer, head, found.k).unwrap();
+            let kept = recorded.at(layer, head, found.r).unwrap();
             let pairs = [
                 (found.share, kept.share),
                 (found.best_map, kept.best_map),

@@ -249,14 +249,14 @@ const OF_TILE: &[Dial] = &[
         ("from-zero", "The search for a row's maximum begins at 0."),
         (
             "finite-start",
-            "The search for a row's maximum begins at a number that some scores \
-                          do not reach.",
+            "The search for a row's maximum begins at a number that some scores do not \
+             reach.",
         ),
         ("no-maximum", "No maximum is subtracted before exp."),
         (
             "one-maximum-for-all",
-            "The largest score of the whole tile is subtracted, and not \
-                                 that of each row.",
+            "The largest score of the whole tile is subtracted, and not that of each \
+             row.",
         ),
         ("first-for-maximum", "A row's first score is subtracted, not its largest."),
         ("last-for-maximum", "A row's last score is subtracted, not its largest."),
@@ -266,16 +266,16 @@ const OF_TILE: &[Dial] = &[
         ),
         (
             "from-minus-infinity",
-            "The search for a row's maximum begins at -inf: a row that \
-                                 is hidden throughout is -inf - (-inf), NaN.",
+            "The search for a row's maximum begins at -inf: a row that is hidden \
+             throughout is -inf - (-inf), NaN.",
         ),
         ("largest-of-absolutes", "The largest absolute value is subtracted."),
     ]),
     dial(&[
         (
             "exponents-capped",
-            "Where the exponent is above 0, e to it counts as 1: \
-                              `exp_nonpositive` expects that the maximum was subtracted.",
+            "Where the exponent is above 0, e to it counts as 1: `exp_nonpositive` \
+             expects that the maximum was subtracted.",
         ),
         ("first-key-left", "The first key's scores go on as they are, without exp."),
         ("last-key-left", "The last key's scores go on as they are, without exp."),
@@ -315,8 +315,7 @@ const OF_TILE: &[Dial] = &[
         ),
         (
             "hidden-nan-leaks",
-            "A NaN in a value that is hidden is in your output: 0 times NaN \
-                              is NaN.",
+            "A NaN in a value that is hidden is in your output: 0 times NaN is NaN.",
         ),
         ("scores-for-weights", "Values are weighted by scores, not by exponentials."),
     ]),
@@ -398,7 +397,7 @@ fn tile_by(p: &OneTile, set: &[usize]) -> Answer {
         let term = |key: usize| {
             let value = value(key).map_or(0.0, |key| values[(key, column)]);
             let seen = scores[(row, key)] != f32::NEG_INFINITY || value.is_finite();
-            if seen || set[3] == 8 { weights[(row, key)] * value } else { 0.0 }
+            weights[(row, key)] * if seen || set[3] == 8 { value } else { 0.0 }
         };
         let weighted: f32 = (0..keys).map(term).sum();
         match sums[row] {
@@ -557,13 +556,13 @@ const OF_MERGE: &[Dial] = &[
     dial(&[
         (
             "from-its-own",
-            "Both parts are measured from the first one's maximum, and not from \
-                          the larger.",
+            "Both parts are measured from the first one's maximum, and not from the \
+             larger.",
         ),
         (
             "from-the-other",
-            "Both parts are measured from the second one's maximum, and not \
-                            from the larger.",
+            "Both parts are measured from the second one's maximum, and not from the \
+             larger.",
         ),
         ("smaller-maximum", "Both parts are measured from the smaller maximum."),
         ("from-the-sum", "Both parts are measured from the two maxima together."),
@@ -572,8 +571,8 @@ const OF_MERGE: &[Dial] = &[
     dial(&[
         (
             "exponents-capped",
-            "Where the exponent is above 0, e to it counts as 1: \
-                              `exp_nonpositive` expects the larger maximum.",
+            "Where the exponent is above 0, e to it counts as 1: `exp_nonpositive` \
+             expects the larger maximum.",
         ),
         (
             "upside-down",
@@ -594,8 +593,7 @@ const OF_MERGE: &[Dial] = &[
         ("other-sum-not-rescaled", "The second sum is not measured anew."),
         (
             "other-sum-by-the-first",
-            "The second sum is multiplied by the first part's \
-                                    factor.",
+            "The second sum is multiplied by the first part's factor.",
         ),
         ("other-sum-lost", "The second sum is lost."),
     ]),
@@ -603,8 +601,7 @@ const OF_MERGE: &[Dial] = &[
         ("values-not-rescaled", "The first weighted values are not measured anew."),
         (
             "values-by-the-other",
-            "The first weighted values are multiplied by the second \
-                                 part's factor.",
+            "The first weighted values are multiplied by the second part's factor.",
         ),
         ("values-lost", "The first weighted values are lost."),
     ]),
@@ -615,21 +612,18 @@ const OF_MERGE: &[Dial] = &[
         ),
         (
             "other-values-by-the-first",
-            "The second weighted values are multiplied by the \
-                                       first part's factor.",
+            "The second weighted values are multiplied by the first part's factor.",
         ),
         ("other-values-lost", "The second weighted values are lost."),
     ]),
     dial(&[
         (
             "maximum-not-kept",
-            "The maximum that is kept is the first part's, and not the \
-                              larger.",
+            "The maximum that is kept is the first part's, and not the larger.",
         ),
         (
             "other-maximum-kept",
-            "The maximum that is kept is the second part's, and not the \
-                                larger.",
+            "The maximum that is kept is the second part's, and not the larger.",
         ),
         ("smaller-kept", "The maximum that is kept is the smaller one."),
     ]),
@@ -644,8 +638,7 @@ const OF_MERGE: &[Dial] = &[
         ),
         (
             "all-values-not-rescaled",
-            "The weighted values are not measured anew, the sums \
-                                     are.",
+            "The weighted values are not measured anew, the sums are.",
         ),
         ("one-factor-for-both", "Both parts are multiplied by the first one's factor."),
         (
@@ -818,8 +811,7 @@ const OF_OUTPUT: &[Dial] = &[
         ("sum-and-one", "1 is added to the sum."),
         (
             "over-e-to-the-maximum",
-            "They are divided by e to the maximum, and not by the \
-                                   sum.",
+            "They are divided by e to the maximum, and not by the sum.",
         ),
         ("logarithm", "They are divided by the logarithm of the sum."),
         ("upside-down", "The quotient is upside down: the sum is divided by them."),
@@ -829,23 +821,19 @@ const OF_OUTPUT: &[Dial] = &[
     dial(&[
         (
             "nan-where-nothing-is-seen",
-            "A query that has seen nothing is 0/0, NaN: its output \
-                                       is zeros.",
+            "A query that has seen nothing is 0/0, NaN: its output is zeros.",
         ),
         (
             "a-half-where-nothing-is-seen",
-            "A query that has seen nothing gets a number, and \
-                                          its output is zeros.",
+            "A query that has seen nothing gets a number, and its output is zeros.",
         ),
         (
             "one-where-nothing-is-seen",
-            "A query that has seen nothing gets ones: its output \
-                                       is zeros.",
+            "A query that has seen nothing gets ones: its output is zeros.",
         ),
         (
             "infinity-where-nothing-is-seen",
-            "A query that has seen nothing gets infinity: its \
-                                            output is zeros.",
+            "A query that has seen nothing gets infinity: its output is zeros.",
         ),
     ]),
 ];
@@ -1037,67 +1025,66 @@ const OF_SIGHT: &[Dial] = &[
     dial(&[
         (
             "any-by-the-first-pair",
-            "Whether anything is seen you ask of the first query and \
-                                   the first key: the last query sees most.",
+            "Whether anything is seen you ask of the first query and the first key: \
+             the last query sees most.",
         ),
         (
             "any-by-the-last-pair",
-            "Whether anything is seen you ask of the last query and the \
-                                  last key: the first key is seen most.",
+            "Whether anything is seen you ask of the last query and the last key: the \
+             first key is seen most.",
         ),
         (
             "any-by-the-farthest-pair",
-            "Whether anything is seen you ask of the first query \
-                                      and the last key, which is the last to be seen.",
+            "Whether anything is seen you ask of the first query and the last key, \
+             which is the last to be seen.",
         ),
         (
             "any-one-query-too-far",
-            "Whether anything is seen you ask of the query behind the \
-                                   last: a range ends before its end.",
+            "Whether anything is seen you ask of the query behind the last: a range \
+             ends before its end.",
         ),
         (
             "any-without-itself",
-            "Whether anything is seen you ask as if a query did not see \
-                                its own key.",
+            "Whether anything is seen you ask as if a query did not see its own key.",
         ),
-        ("always-something", "A causal tile always has something to see for you."),
+        (
+            "always-something",
+            "In your answer, a causal tile always has something to see.",
+        ),
         (
             "any-query-before-the-last",
-            "Whether anything is seen you ask of the query before \
-                                       the last.",
+            "Whether anything is seen you ask of the query before the last.",
         ),
     ]),
     dial(&[
         (
             "all-by-the-first-pair",
-            "Whether all is seen you ask of the first query and the \
-                                   first key: the last key is seen least.",
+            "Whether all is seen you ask of the first query and the first key: the \
+             last key is seen least.",
         ),
         (
             "all-by-the-last-pair",
-            "Whether all is seen you ask of the last query and the last \
-                                  key: the first query sees least.",
+            "Whether all is seen you ask of the last query and the last key: the first \
+             query sees least.",
         ),
         (
             "all-by-the-nearest-pair",
-            "Whether all is seen you ask of the last query and the \
-                                     first key, which is the first to be seen.",
+            "Whether all is seen you ask of the last query and the first key, which is \
+             the first to be seen.",
         ),
         (
             "all-one-key-too-far",
-            "Whether all is seen you ask of the key behind the last: a \
-                                 range ends before its end.",
+            "Whether all is seen you ask of the key behind the last: a range ends \
+             before its end.",
         ),
         (
             "all-without-itself",
-            "Whether all is seen you ask as if a query did not see its \
-                                own key.",
+            "Whether all is seen you ask as if a query did not see its own key.",
         ),
-        ("never-all", "A causal tile is never seen whole for you."),
+        ("never-all", "In your answer, a causal tile is never seen whole."),
         (
             "all-key-before-the-last",
-            "Whether all is seen you ask of the key before the \
-                                     last.",
+            "Whether all is seen you ask of the key before the last.",
         ),
     ]),
     dial(&[
@@ -1113,39 +1100,40 @@ const OF_SIGHT: &[Dial] = &[
         ),
         (
             "allowed-all-for-any",
-            "Of `Allowed`, one pair that is hidden is enough to say \
-                                 Nothing.",
+            "Of `Allowed`, one pair that is hidden is enough to say Nothing.",
         ),
         ("allowed-turned", "Of `Allowed`, true and false have changed places."),
-        ("allowed-always-part", "Of `Allowed`, it is always Part for you."),
+        (
+            "allowed-always-part",
+            "In your answer, `Allowed` is always Part, whatever it holds.",
+        ),
         (
             "allowed-first-pair",
             "Of `Allowed`, only the tile's first pair is looked up.",
         ),
         (
             "allowed-whole",
-            "Of `Allowed`, the whole mask is looked up, and not the tile's \
-                           part.",
+            "Of `Allowed`, the whole mask is looked up, and not the tile's part.",
         ),
         (
             "allowed-at-zero",
-            "Of `Allowed`, the corner at row 0 and column 0 is looked up, \
-                             and not the tile's.",
+            "Of `Allowed`, the corner at row 0 and column 0 is looked up, and not the \
+             tile's.",
         ),
-        ("allowed-is-all", "`Allowed` is All for you, whatever it holds."),
+        ("allowed-is-all", "In your answer, `Allowed` is All, whatever it holds."),
     ]),
     dial(&[
-        ("none-is-part", "`None` is Part for you, and hides nothing."),
-        ("none-is-nothing", "`None` is Nothing for you, and hides nothing."),
+        ("none-is-part", "In your answer, `None` is Part: it hides nothing."),
+        ("none-is-nothing", "In your answer, `None` is Nothing: it hides nothing."),
     ]),
     dial(&[
         (
             "empty-is-all",
-            "A tile without queries or keys is All for you: it is Nothing.",
+            "In your answer, a tile without queries or keys is All: it is Nothing.",
         ),
         (
             "empty-is-part",
-            "A tile without queries or keys is Part for you: it is Nothing.",
+            "In your answer, a tile without queries or keys is Part: it is Nothing.",
         ),
     ]),
     dial(&[
@@ -1474,15 +1462,14 @@ const OF_TILED: &[Dial] = &[
     dial(&[
         (
             "part-is-all",
-            "A tile that is seen in part is taken whole: within it, nothing is \
-                         hidden.",
+            "A tile that is seen in part is taken whole: within it, nothing is hidden.",
         ),
         ("part-is-nothing", "A tile that is seen in part is skipped."),
         ("all-skipped", "A tile that is seen whole is skipped."),
         (
             "seen-skipped-and-hidden-taken",
-            "Tiles that are seen whole are skipped, and those \
-                                           of which nothing is seen are taken.",
+            "Tiles that are seen whole are skipped, and those of which nothing is seen \
+             are taken.",
         ),
         ("nothing-is-all", "A tile of which nothing is seen is taken whole."),
         ("first-key-missing", "The first key is missing: tiles begin at 1."),
@@ -1493,48 +1480,55 @@ const OF_TILED: &[Dial] = &[
         ("ragged-tile-missing", "Keys behind the last whole tile are missing."),
         (
             "mask-of-the-first-tile",
-            "Every tile is hidden as if it were the first: the mask \
-                                    is asked about positions within it.",
+            "Every tile is hidden as if it were the first: the mask is asked about \
+             positions within it.",
         ),
         ("mask-by-tile", "All of a tile is hidden or seen as its first pair is."),
         ("mask-turned", "The query and the key have changed places in the mask."),
         (
             "mask-of-the-first-queries",
-            "The queries of every tile are counted from 0 in the \
-                                       mask.",
+            "The queries of every tile are counted from 0 in the mask.",
         ),
         (
             "mask-of-the-first-keys",
             "The keys of every tile are counted from 0 in the mask.",
         ),
+        (
+            "part-of-the-first-tile",
+            "A tile that is seen in part is hidden as if it were the first: the mask \
+             is asked about positions within it.",
+        ),
+        (
+            "last-seen-tile-alone",
+            "Only the last tile of keys that is not skipped counts: the others are \
+             replaced, and not merged.",
+        ),
     ]),
     dial(&[
         (
             "from-zero",
-            "A query whose scores all lie far below zero has lost its weights: \
-                       its running maximum begins at 0, or scores below -100 or so count as \
-                       hidden.",
+            "A query whose scores all lie far below zero has lost its weights: its \
+             running maximum begins at 0, or scores below -100 or so count as hidden.",
         ),
         (
             "finite-start",
-            "A query whose scores all lie below a large negative number has \
-                          lost its weights: its running maximum begins there, or such scores \
-                          count as hidden.",
+            "A query whose scores all lie below a large negative number has lost its \
+             weights: its running maximum begins there, or such scores count as \
+             hidden.",
         ),
         (
             "no-maximum",
-            "exp is taken without subtracting a maximum: large scores are NaN, \
-                        those far below zero are zeros.",
+            "exp is taken without subtracting a maximum: large scores are NaN, those \
+             far below zero are zeros.",
         ),
         (
             "from-minus-infinity",
-            "A row of a tile that is hidden throughout is \
-                                 -inf - (-inf), NaN.",
+            "A row of a tile that is hidden throughout is -inf - (-inf), NaN.",
         ),
         (
             "exponents-capped",
-            "No maximum is subtracted, and where the exponent is above 0 e \
-                              to it counts as 1.",
+            "No maximum is subtracted, and where the exponent is above 0 e to it \
+             counts as 1.",
         ),
     ]),
     dial(&[
@@ -1545,8 +1539,7 @@ const OF_TILED: &[Dial] = &[
         ("sum-not-rescaled", "The sum is not measured anew when the maximum grows."),
         (
             "values-not-rescaled",
-            "The weighted values are not measured anew when the maximum \
-                                 grows.",
+            "The weighted values are not measured anew when the maximum grows.",
         ),
         (
             "of-the-tile",
@@ -1559,15 +1552,13 @@ const OF_TILED: &[Dial] = &[
         ("not-divided", "The output is not divided by the sum."),
         (
             "nan-where-nothing-is-seen",
-            "A query that sees nothing is 0/0, NaN: its output is \
-                                       zeros.",
+            "A query that sees nothing is 0/0, NaN: its output is zeros.",
         ),
     ]),
     dial(&[
         (
             "first-queries-alone",
-            "Only the first tile of queries has an output: the rest is \
-                                 0.",
+            "Only the first tile of queries has an output: the rest is 0.",
         ),
         (
             "ragged-queries-missing",
@@ -1608,7 +1599,17 @@ impl Asked {
             13 => self.sees(first_query, first_key),
             14 => self.sees(key, query),
             15 => self.sees(query - first_query, key),
-            _ => self.sees(query, key - first_key),
+            16 => self.sees(query, key - first_key),
+            17 => all() || (any() && self.sees(query - first_query, key - first_key)),
+            _ => {
+                let tiles = (first_key + self.tile.keys..m).step_by(self.tile.keys);
+                let queries = first_query..(first_query + self.tile.queries).min(n);
+                let seen = |start: usize| {
+                    let keys = start..(start + self.tile.keys).min(m);
+                    queries.clone().any(|q| keys.clone().any(|k| self.sees(q, k)))
+                };
+                right && !tiles.into_iter().any(seen)
+            }
         }
     }
 
@@ -1980,8 +1981,7 @@ const OF_DECODE: &[Dial] = &[
     dial(&[
         (
             "query-by-columns",
-            "The queries of a group are filled in by columns: each head is \
-                              a row.",
+            "The queries of a group are filled in by columns: each head is a row.",
         ),
         ("queries-of-the-first-group", "All groups ask with the first one's queries."),
         (

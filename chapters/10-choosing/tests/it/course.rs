@@ -125,14 +125,14 @@ const OF_KEPT: &[Dial] = &[
     dial(&[
         (
             "query-heads",
-            "Shared heads count as often as there are query heads: they are \
-                         kept once for each kv head.",
+            "Shared heads count as often as there are query heads: they are kept once \
+             for each kv head.",
         ),
         ("one-head", "Shared heads count once: there are `kv_heads` of them."),
         (
             "group-size",
             "Shared heads count as often as query heads share one: there are \
-                        `kv_heads` of them.",
+             `kv_heads` of them.",
         ),
         ("all-heads", "Query heads and kv heads are added up: queries are not kept."),
     ]),
@@ -141,23 +141,29 @@ const OF_KEPT: &[Dial] = &[
         ("values-alone", "Of shared heads you count the values alone."),
         (
             "keys-twice",
-            "Of shared heads you count keys twice: values have a width of their \
-                        own.",
+            "Of shared heads you count keys twice: values have a width of their own.",
         ),
         (
             "values-twice",
-            "Of shared heads you count values twice: keys have a width of \
-                          their own.",
+            "Of shared heads you count values twice: keys have a width of their own.",
         ),
         (
             "widths-multiplied",
-            "The widths of a key and a value are multiplied: they are \
-                               added.",
+            "The widths of a key and a value are multiplied: they are added.",
         ),
         (
             "everything-twice",
-            "Shared heads count twice: qk_dim + v_dim has keys and values \
-                              already.",
+            "Shared heads count twice: qk_dim + v_dim has keys and values already.",
+        ),
+        (
+            "values-once",
+            "Values count once for all heads, as if kv_heads · qk_dim + v_dim were \
+             meant: parentheses are missing.",
+        ),
+        (
+            "keys-once",
+            "Keys count once for all heads, as if qk_dim + kv_heads · v_dim were \
+             meant: parentheses are missing.",
         ),
     ]),
     dial(&[
@@ -179,8 +185,7 @@ const OF_KEPT: &[Dial] = &[
     ]),
     dial(&[(
         "widths-multiplied-in-a-latent",
-        "The latent's width and the turned key's are \
-                                              multiplied: they are added.",
+        "The latent's width and the turned key's are multiplied: they are added.",
     )]),
 ];
 
@@ -192,7 +197,11 @@ fn kept_by(m: &Mechanism, set: &[usize]) -> Answer {
             let both = qk_dim + v_dim;
             let of =
                 [both, qk_dim, v_dim, 2 * qk_dim, 2 * v_dim, qk_dim * v_dim, 2 * both];
-            times * of[set[1]]
+            match set[1] {
+                7 => times * qk_dim + v_dim,
+                8 => qk_dim + times * v_dim,
+                how => times * of[how],
+            }
         }
         Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
             let made = heads * (nope_dim + v_dim);
@@ -254,55 +263,61 @@ const OF_PAIR: &[Dial] = &[
         (
             "kv-heads",
             "Shared heads count once for each kv head: every query head looks for \
-                      itself.",
+             itself.",
         ),
         ("one-head", "Shared heads count once: every query head looks for itself."),
         (
             "group-size",
-            "Shared heads count as often as query heads share one: every query \
-                        head looks for itself.",
+            "Shared heads count as often as query heads share one: every query head \
+             looks for itself.",
         ),
         ("all-heads", "Query heads and kv heads are added up: only query heads look."),
     ]),
     dial(&[
         (
             "scores-alone",
-            "Of shared heads you count the scores alone: values are weighted, \
-                          too.",
+            "Of shared heads you count the scores alone: values are weighted, too.",
         ),
         (
             "values-alone",
-            "Of shared heads you count the weighted values alone: scores come \
-                          first.",
+            "Of shared heads you count the weighted values alone: scores come first.",
         ),
         (
             "keys-twice",
-            "Of shared heads you count the key's width twice: values have a width \
-                        of their own.",
+            "Of shared heads you count the key's width twice: values have a width of \
+             their own.",
         ),
         (
             "values-twice",
-            "Of shared heads you count the value's width twice: keys have a \
-                          width of their own.",
+            "Of shared heads you count the value's width twice: keys have a width of \
+             their own.",
         ),
         ("scores-twice", "Of shared heads you count the scores twice."),
         (
             "widths-multiplied",
-            "The widths of a key and a value are multiplied: they are \
-                               added.",
+            "The widths of a key and a value are multiplied: they are added.",
         ),
         (
             "operations",
             "Shared heads count twice: multiply-adds are asked for, and not \
-                        operations.",
+             operations.",
+        ),
+        (
+            "values-once",
+            "Values count once for all heads, as if heads · qk_dim + v_dim were meant: \
+             parentheses are missing.",
+        ),
+        (
+            "keys-once",
+            "Scores count once for all heads, as if qk_dim + heads · v_dim were meant: \
+             parentheses are missing.",
         ),
     ]),
     dial(&[
         ("latent-kv-heads", "A latent is looked at once: every head looks for itself."),
         (
             "latent-operations",
-            "A latent counts twice: multiply-adds are asked for, and not \
-                               operations.",
+            "A latent counts twice: multiply-adds are asked for, and not operations.",
         ),
     ]),
     dial(&[
@@ -313,13 +328,13 @@ const OF_PAIR: &[Dial] = &[
         ("no-latent", "The latent's width does not count."),
         (
             "latent-three-times",
-            "The latent's width counts three times: scores and averages \
-                                take it once each.",
+            "The latent's width counts three times: scores and averages take it once \
+             each.",
         ),
         (
             "naive",
             "The latent counts as the keys and values that would be made from it: it \
-                   is looked at as it is.",
+             is looked at as it is.",
         ),
     ]),
     dial(&[
@@ -327,8 +342,7 @@ const OF_PAIR: &[Dial] = &[
         ("no-turned-key", "The turned key does not count: scores take it."),
         (
             "turned-once-for-all",
-            "The turned key counts once for all heads: every head looks \
-                                 at it.",
+            "The turned key counts once for all heads: every head looks at it.",
         ),
     ]),
 ];
@@ -349,7 +363,11 @@ fn pair_by(m: &Mechanism, set: &[usize]) -> Answer {
                 qk_dim * v_dim,
                 2 * both,
             ];
-            times * of[set[1]]
+            match set[1] {
+                8 => times * qk_dim + v_dim,
+                9 => qk_dim + times * v_dim,
+                how => times * of[how],
+            }
         }
         Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
             let times = [heads, 1, 2 * heads][set[2]];
@@ -468,49 +486,52 @@ const OF_CACHED_TOKENS: &[Dial] = &[
     dial(&[
         (
             "full-layers-by-window",
-            "Layers without a window keep no more than a window for \
-                                   you: they keep everything.",
+            "In your answer, layers without a window keep no more than a window: they \
+             keep everything.",
         ),
-        ("no-full-layers", "Layers without a window do not count for you."),
+        ("no-full-layers", "In your answer, layers without a window do not count."),
         (
             "full-layers-one-more",
-            "Layers without a window keep one token more for you.",
+            "In your answer, layers without a window keep one token more.",
         ),
     ]),
     dial(&[
-        ("no-window", "Layers with a window keep everything for you."),
+        ("no-window", "In your answer, layers with a window keep everything."),
         (
             "always-full",
-            "Layers with a window always keep a whole window for you: a shorter \
-                         text fills less.",
+            "In your answer, layers with a window always keep a whole window: a \
+             shorter text fills less.",
         ),
         (
             "the-larger",
-            "Layers with a window keep the larger of window and text for you: it \
-                        is the smaller.",
+            "In your answer, layers with a window keep the larger of window and text: \
+             it is the smaller.",
         ),
-        ("one-more", "A window has one token more for you."),
-        ("one-less", "A window has one token less for you."),
+        ("one-more", "In your answer, a window has one token more."),
+        ("one-less", "In your answer, a window has one token less."),
         (
             "what-is-left",
-            "Layers with a window keep what lies before the window for you.",
+            "In your answer, layers with a window keep what lies before the window.",
         ),
-        ("no-sliding-layers", "Layers with a window do not count for you."),
+        ("no-sliding-layers", "In your answer, layers with a window do not count."),
     ]),
     dial(&[
         ("all-layers-full", "Layers with a window count among those without as well."),
         (
             "counts-swapped",
-            "As many layers have a window for you as have none, and the \
-                            reverse.",
+            "In your answer, as many layers have a window as have none, and the \
+             reverse.",
         ),
-        ("one-of-each", "One layer of each kind counts for you."),
+        ("one-of-each", "In your answer, one layer of each kind counts."),
     ]),
     dial(&[
-        ("one-window-for-all", "All layers with a window count once for you."),
-        ("all-layers-slide", "All layers have the window for you."),
+        ("one-window-for-all", "In your answer, all layers with a window count once."),
+        ("all-layers-slide", "In your answer, all layers have the window."),
     ]),
-    dial(&[("no-window-no-tokens", "A model without a window keeps nothing for you.")]),
+    dial(&[(
+        "no-window-no-tokens",
+        "In your answer, a model without a window keeps nothing.",
+    )]),
 ];
 
 fn cached_by(w: &Windowed, set: &[usize]) -> Answer {
@@ -622,29 +643,31 @@ impl Routed {
 /// The share that one token misses, how often it is multiplied, and what it is a share of.
 const OF_TOUCHED: &[Dial] = &[
     dial(&[
-        ("one-chosen", "A token chooses one expert for you: it chooses `chosen`."),
+        (
+            "one-chosen",
+            "In your answer, a token chooses one expert: it chooses `chosen`.",
+        ),
         (
             "share-that-is-hit",
-            "You go on with the share that a token hits: what is raised is \
-                               the share that it misses.",
+            "You go on with the share that a token hits: what is raised is the share \
+             that it misses.",
         ),
         ("upside-down", "Your share is experts / chosen: it is chosen / experts."),
         ("one-expert-less", "Your share is one of experts - 1: it is one of all."),
         (
             "whole-numbers",
-            "Your share is a division of whole numbers, which is 0 unless all \
-                           are chosen.",
+            "Your share is a division of whole numbers, which is 0 unless all are \
+             chosen.",
         ),
-        ("one-chosen-less", "A token chooses one expert less for you."),
+        ("one-chosen-less", "In your answer, a token chooses one expert less."),
     ]),
     dial(&[
-        ("one-token", "One token counts for you: there are `tokens` of them."),
-        ("one-token-less", "One token less counts for you."),
-        ("one-token-more", "One token more counts for you."),
+        ("one-token", "In your answer, one token counts: there are `tokens` of them."),
+        ("one-token-less", "In your answer, one token less counts."),
+        ("one-token-more", "In your answer, one token more counts."),
         (
             "times-for-power",
-            "The share is multiplied by the tokens, and not raised to \
-                             them.",
+            "The share is multiplied by the tokens, and not raised to them.",
         ),
         (
             "over-for-power",
@@ -652,13 +675,12 @@ const OF_TOUCHED: &[Dial] = &[
         ),
         (
             "tokens-times-chosen",
-            "The share is raised to tokens · chosen: one factor for each \
-                                 token.",
+            "The share is raised to tokens · chosen: one factor for each token.",
         ),
         (
             "power-of-chosen",
-            "The share is raised to the number of chosen experts: one factor \
-                             for each token.",
+            "The share is raised to the number of chosen experts: one factor for each \
+             token.",
         ),
         ("e-for-power", "The share is approximated by e to the minus tokens · share."),
     ]),
@@ -682,8 +704,7 @@ const OF_TOUCHED: &[Dial] = &[
     ]),
     dial(&[(
         "none-to-divide-by",
-        "Where there are no experts, it is 0/0, NaN: none are \
-                                  touched.",
+        "Where there are no experts, it is 0/0, NaN: none are touched.",
     )]),
 ];
 
@@ -897,87 +918,96 @@ const OF_STEP: &[Dial] = &[
     dial(&[
         (
             "experts-of-one",
-            "The weights read are those that one token passes: a batch needs \
-                            those of all its tokens.",
+            "The weights read are those that one token passes: a batch needs those of \
+             all its tokens.",
         ),
-        ("all-experts", "All experts are read for you: only those that are needed."),
+        (
+            "all-experts",
+            "In your answer, all experts are read: only those that are needed.",
+        ),
         (
             "weights-for-each",
-            "The weights are read once for each sequence for you: once for \
-                              all.",
+            "In your answer, the weights are read once for each sequence: once for \
+             all.",
         ),
-        ("no-weights", "The weights do not count among the bytes for you."),
+        ("no-weights", "In your answer, the weights do not count among the bytes."),
         (
             "the-table-read",
-            "The table that tokens enter by is read for you: only its rows \
-                            are.",
+            "In your answer, the table that tokens enter by is read: only its rows \
+             are.",
         ),
-        ("all-parameters", "All parameters are read for you."),
+        ("all-parameters", "In your answer, all parameters are read."),
     ]),
     dial(&[
-        ("one-cache", "One cache is read for you: each sequence has its own."),
-        ("no-cache", "The caches are not read for you."),
-        ("cache-twice", "The caches are read twice for you."),
-        ("full-cache", "The caches are as long as if there were no window for you."),
+        ("one-cache", "In your answer, one cache is read: each sequence has its own."),
+        ("no-cache", "In your answer, the caches are not read."),
+        ("cache-twice", "In your answer, the caches are read twice."),
+        (
+            "full-cache",
+            "In your answer, the caches are as long as if there were no window.",
+        ),
     ]),
     dial(&[
         (
             "bytes-swapped",
-            "The bytes of a weight and of a number in the cache have changed \
-                           places.",
+            "The bytes of a weight and of a number in the cache have changed places.",
         ),
         ("weight-bytes-for-both", "The bytes of a weight count for the caches, too."),
         (
             "cache-bytes-for-both",
-            "The bytes of a number in the cache count for the weights, \
-                                  too.",
+            "The bytes of a number in the cache count for the weights, too.",
         ),
         ("numbers-for-bytes", "Numbers are counted, and not their bytes."),
-        ("two-bytes", "Every number has two bytes for you."),
+        ("two-bytes", "In your answer, every number has two bytes."),
         (
             "cache-numbers-for-bytes",
-            "Of the caches, numbers are counted, and not their \
-                                     bytes.",
+            "Of the caches, numbers are counted, and not their bytes.",
         ),
         (
             "weight-numbers-for-bytes",
-            "Of the weights, numbers are counted, and not their \
-                                      bytes.",
+            "Of the weights, numbers are counted, and not their bytes.",
         ),
+        (
+            "cache-two-bytes",
+            "In your answer, a number in the cache has two bytes, always.",
+        ),
+        ("weight-two-bytes", "In your answer, a weight has two bytes, always."),
     ]),
     dial(&[
         (
             "experts-of-the-others",
-            "A token passes the weights that the whole batch needs for \
-                                   you: it passes its own.",
+            "In your answer, a token passes the weights that the whole batch needs: it \
+             passes its own.",
         ),
         (
             "all-experts-passed",
-            "A token passes all experts for you: it passes those it \
-                                chose.",
+            "In your answer, a token passes all experts: it passes those it chose.",
         ),
         (
             "weights-computed-once",
-            "The weights are passed once for you: by each sequence.",
+            "In your answer, the weights are passed once: by each sequence.",
         ),
-        ("nothing-passed", "The weights do not count among the multiply-adds for you."),
+        (
+            "nothing-passed",
+            "In your answer, the weights do not count among the multiply-adds.",
+        ),
         (
             "the-table-too",
-            "The table that tokens enter by is passed for you: it is looked \
-                           up.",
+            "In your answer, the table that tokens enter by is passed: it is looked \
+             up.",
         ),
     ]),
     dial(&[
-        ("looked-at-once", "One sequence looks back for you: each does."),
-        ("nothing-looked-at", "Looking back does not count for you."),
-        ("past-the-window", "Tokens look back past the window for you."),
+        ("looked-at-once", "In your answer, one sequence looks back: each does."),
+        ("nothing-looked-at", "In your answer, looking back does not count."),
+        ("past-the-window", "In your answer, tokens look back past the window."),
         (
             "caches-for-pairs",
-            "Looking back costs as much as a cache holds for you: every \
-                              query head looks for itself.",
+            "In your answer, looking back costs as much as a cache holds: every query \
+             head looks for itself.",
         ),
-        ("one-layer", "One layer looks back for you."),
-        ("looked-at-twice", "Looking back counts twice for you."),
+        ("one-layer", "In your answer, one layer looks back."),
+        ("looked-at-twice", "In your answer, looking back counts twice."),
     ]),
     dial(&[
         ("operations", "You count operations: a multiply-add is one."),
@@ -1016,6 +1046,8 @@ fn step_by(a: &Asked, set: &[usize]) -> Answer {
         [2.0; 2],
         [bytes[0], 1.0],
         [1.0, bytes[1]],
+        [bytes[0], 2.0],
+        [2.0, bytes[1]],
     ][set[2]];
     let passed = [
         batch * a.passed(),
@@ -1145,59 +1177,69 @@ const OF_SECONDS: &[Dial] = &[
         ("times-bandwidth", "Bytes are multiplied by the bandwidth, and not divided."),
         (
             "reading-upside-down",
-            "Reading is bandwidth over bytes: the quotient is upside \
-                                 down.",
+            "Reading is bandwidth over bytes: the quotient is upside down.",
         ),
         (
             "reading-by-flops",
-            "Bytes are divided by the operations per second: the bandwidth \
-                              says how fast they come.",
+            "Bytes are divided by the operations per second: the bandwidth says how \
+             fast they come.",
         ),
-        ("reading-twice", "Bytes are read twice for you."),
-        ("reading-in-bits", "Bytes count as bits for you, eight times as many."),
+        ("reading-twice", "In your answer, bytes are read twice."),
+        (
+            "reading-in-bits",
+            "In your answer, bytes count as bits, eight times as many.",
+        ),
         (
             "multiply-adds-read",
             "Multiply-adds are divided by the bandwidth, and not bytes.",
         ),
     ]),
     dial(&[
-        ("one-operation", "A multiply-add is one operation for you: it is two."),
+        (
+            "one-operation",
+            "In your answer, a multiply-add is one operation: it is two.",
+        ),
         (
             "computing-upside-down",
-            "Computing is the operations per second over the \
-                                   operations: the quotient is upside down.",
+            "Computing is the operations per second over the operations: the quotient \
+             is upside down.",
         ),
         (
             "computing-by-bandwidth",
-            "Operations are divided by the bandwidth: `flops` says how \
-                                    fast they go.",
+            "Operations are divided by the bandwidth: `flops` says how fast they go.",
         ),
-        ("four-operations", "A multiply-add is four operations for you: it is two."),
+        (
+            "four-operations",
+            "In your answer, a multiply-add is four operations: it is two.",
+        ),
         (
             "half-an-operation",
-            "A multiply-add is half an operation for you: it is two.",
+            "In your answer, a multiply-add is half an operation: it is two.",
         ),
         (
             "times-flops",
-            "Operations are multiplied by the operations per second, and not \
-                         divided.",
+            "Operations are multiplied by the operations per second, and not divided.",
         ),
         (
             "bytes-computed",
-            "Bytes are divided by the operations per second, and not \
-                            operations.",
+            "Bytes are divided by the operations per second, and not operations.",
         ),
-        ("three-operations", "A multiply-add is three operations for you: it is two."),
+        (
+            "three-operations",
+            "In your answer, a multiply-add is three operations: it is two.",
+        ),
     ]),
     dial(&[
         (
             "one-after-the-other",
-            "Reading and computing are added up: they go on at the same \
-                                 time.",
+            "Reading and computing are added up: they go on at the same time.",
         ),
-        ("the-shorter", "The shorter of the two decides for you: it is the longer."),
-        ("reading-alone", "Only reading counts for you."),
-        ("computing-alone", "Only computing counts for you."),
+        (
+            "the-shorter",
+            "In your answer, the shorter of the two decides: it is the longer.",
+        ),
+        ("reading-alone", "In your answer, only reading counts."),
+        ("computing-alone", "In your answer, only computing counts."),
         ("mean-of-both", "You give the mean of the two: the longer decides."),
         ("difference", "You give the difference of the two: the longer decides."),
         ("product", "You give the product of the two: the longer decides."),

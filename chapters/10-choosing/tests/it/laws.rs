@@ -5,7 +5,7 @@ use checkpoint::Bytes;
 use choosing::capstone::{HEADS, Variant};
 use choosing::experiments::question;
 use choosing::machines::MACHINES;
-use choosing::{FeedForward, Mechanism, Model, Setting, touched};
+use choosing::{FeedForward, Machine, Mechanism, Model, Setting, Step, touched};
 use grouped_query::experiments::grouped;
 use grouped_query::{GroupedQueryAttention, Pooling};
 use latent::{LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
@@ -131,6 +131,27 @@ fn a_prompt_of_shared_heads_is_its_steps(
     prop_assert!((steps - model.prefill(context)).abs() <= 1e-9 * steps);
 }
 
+/// Keys and values are expanded from latents, so the tokens of a prompt look at one
+/// another as those of multi-head attention do.
+#[property_test]
+fn a_prompt_of_latents_looks_through_expanded_heads(
+    #[strategy = models()] model: Model,
+    #[strategy = 1..40_u64] context: u64,
+) {
+    let Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, .. } = model.mechanism
+    else {
+        return Ok(());
+    };
+    let qk_dim = nope_dim + rope_dim;
+    let mechanism = Mechanism::Shared { heads, kv_heads: heads, qk_dim, v_dim };
+    let multi_head = Model { mechanism, ..model.clone() };
+    let without_projections = |model: &Model| {
+        let projections = model.layers * model.mechanism.weights(model.model_dim);
+        model.prefill(context) - (context * projections) as f64
+    };
+    prop_assert_eq!(without_projections(&model), without_projections(&multi_head));
+}
+
 #[property_test]
 fn experts_lie_between_those_of_one_token_and_all(
     #[strategy = 1..300_u64] experts: u64,
@@ -158,6 +179,15 @@ fn what_fits_fits(
     prop_assert!(most == 0 || bytes(most) <= machine.memory);
     prop_assert!(bytes(most + 1) > machine.memory);
 }
+
+#[property_test]
+fn sequences_that_keep_nothing_fit_without_end(
+    #[strategy = models()] model: Model,
+    #[strategy = 0..MACHINES.len()] machine: usize,
+) {
+    prop_assert_eq!(MACHINES[machine].sequences(&model, &setting(0, 1)), None);
+}
+
 /// The counts, against layers that the book has built.
 #[test]
 fn counts_are_those_of_the_layers() {
@@ -255,4 +285,32 @@ fn one_step_by_hand() {
     assert_eq!(step.multiply_adds, weights + pairs);
     let seconds = step.bytes / 3.35e12;
     assert_eq!(question.machine.seconds(step), seconds);
+}
+
+/// By hand: what each of six heads multiplies for one pair of tokens.
+#[test]
+fn one_pair_by_hand() {
+    let shared = Mechanism::Shared { heads: 6, kv_heads: 2, qk_dim: 3, v_dim: 5 };
+    let (score, share) = (3, 5);
+    assert_eq!(shared.pair(), 6 * (score + share));
+    let latent = Mechanism::Latent {
+        heads: 6,
+        nope_dim: 4,
+        rope_dim: 2,
+        v_dim: 5,
+        lora_rank: 7,
+        q_lora_rank: None,
+    };
+    let (score, share) = (7 + 2, 7);
+    assert_eq!(latent.pair(), 6 * (score + share));
+}
+
+/// By hand: 4 bytes at 2 per second take 2 seconds. Beside them, 6 multiply-adds are 12
+/// operations, which take 4 seconds at 3 per second and 1 second at 12.
+#[test]
+fn the_slower_of_reading_and_computing_decides() {
+    let step = Step { bytes: 4.0, multiply_adds: 6.0 };
+    let machine = |flops| Machine { name: "toy", memory: 0.0, bandwidth: 2.0, flops };
+    assert_eq!(machine(3.0).seconds(step), 4.0);
+    assert_eq!(machine(12.0).seconds(step), 2.0);
 }

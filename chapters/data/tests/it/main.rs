@@ -1,0 +1,4 @@
+//! The integration tests of `minilm`, linked once.
+
+mod models;
+mod slices;
