@@ -102,7 +102,8 @@ fn a_fourth_query() -> Exercise<()> {
         .mistake("head-0", |()| {
             let mut fourth = Fourth::new(1.0);
             let [first, second] = fourth.found();
-            let (nothing, output) = (DMatrix::zeros(1, 2), fourth.mixed(&first, &second));
+            let (nothing, output) =
+                (DMatrix::zeros(1, 2), fourth.mixed(&first, &second));
             let contribution = fourth.mixed(&first, &nothing);
             fourth.scores.swap(0, 1);
             fourth.weights.swap(0, 1);
