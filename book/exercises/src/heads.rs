@@ -61,6 +61,7 @@ pub(crate) enum Roles {
     KeysAsValues,
     QueriesAsKeys,
     KeysAsQueries,
+    NewKeysAsQueries,
 }
 
 /// The columns that a head takes.
@@ -217,6 +218,8 @@ impl Headed {
 
     fn in_roles(&self, roles: Roles) -> Option<Headed> {
         let Headed { q, k, v, .. } = self;
+        let new = k.rows(k.nrows().saturating_sub(q.nrows()), q.nrows().min(k.nrows()));
+        let new = new.into_owned();
         let [q, k, v] = match roles {
             Roles::AsGiven => [q, k, v],
             Roles::KeysAndValuesSwapped => [q, v, k],
@@ -225,6 +228,7 @@ impl Headed {
             Roles::KeysAsValues => [q, k, k],
             Roles::QueriesAsKeys => [q, q, v],
             Roles::KeysAsQueries => [k, k, v],
+            Roles::NewKeysAsQueries => [&new, k, v],
         };
         let fits = |of: &DMatrix<f32>, heads: usize| of.ncols().is_multiple_of(heads);
         let divided = fits(q, self.heads) && fits(k, self.kv_heads);

@@ -102,14 +102,15 @@ impl Judge<'_> {
         let panics = |case: &usize| answers[*case].panic().is_some();
         let (unrefused, others): (Vec<usize>, Vec<usize>) =
             wrong.iter().copied().partition(let_through);
-        let mut named = match &others[..] {
-            [] => Named::default(),
-            others if others.iter().all(strict) => self.too_strict(others),
-            others if others.iter().all(panics) => self.stops(others)?,
-            others => {
-                let all = (0..right.len()).filter(|case| !let_through(case));
-                self.of_answers(others, &all.collect::<Vec<_>>())?
-            }
+        let all = (0..right.len()).filter(|case| !let_through(case));
+        let of_answers = || self.of_answers(&others, &all.collect::<Vec<_>>());
+        let mut named = match others.first() {
+            None => Named::default(),
+            Some(_) => of_answers()
+                .or_else(|| others.iter().all(strict).then(|| self.too_strict(&others)))
+                .or_else(|| {
+                    self.stops(&others).filter(|_| others.iter().all(panics))
+                })?,
         };
         if !unrefused.is_empty() {
             named.add("check-missing", &self.check_missing(&unrefused));
@@ -125,7 +126,8 @@ impl Judge<'_> {
         if let Some(one) = (0..gives.len()).find(all) {
             return Some(self.catalogued(&[one]));
         }
-        let slips = || (1..=2).find_map(|at_once| self.trial.slips_made(at_once));
+        let slips =
+            || (1..=2).find_map(|at_once| self.trial.slips_made(at_once, false));
         if let Some(ways) = slips() {
             return Some(Named::slips(&ways));
         }

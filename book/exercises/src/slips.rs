@@ -367,6 +367,11 @@ const OF_ATTENTION: &[Slip] = &[
         "Your keys are compared with each other: K stands where Q belongs.",
     ),
     slip(
+        "new-keys-as-queries",
+        |way| way.roles = Roles::NewKeysAsQueries,
+        "The keys of the new tokens ask: K stands where Q belongs.",
+    ),
+    slip(
         "maps-transposed",
         |way| way.maps = Maps::Transposed,
         "The weights that you give back are transposed, one row per key.",

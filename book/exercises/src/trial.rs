@@ -83,9 +83,7 @@ impl<'a> Trial<'a> {
         {
             return Cause::Mistakes(vec![one]);
         }
-        if self.has_no_refusal_wrong()
-            && let Some(ways) = self.slips_made(1)
-        {
+        if let Some(ways) = self.slips_made(1, true) {
             return Cause::Slips(ways);
         }
         let made: Vec<usize> = all.filter(|one| self.given_by(*one) >= ALONE).collect();
@@ -99,9 +97,7 @@ impl<'a> Trial<'a> {
                 _ => {}
             }
         }
-        if self.has_no_refusal_wrong()
-            && let Some(ways) = self.slips_made(2)
-        {
+        if let Some(ways) = self.slips_made(2, true) {
             return Cause::Slips(ways);
         }
         if let Some(two) = open {
@@ -121,21 +117,20 @@ impl<'a> Trial<'a> {
         Cause::Partly(best.into_iter().collect())
     }
 
-    /// Whether what should be refused is.
-    fn has_no_refusal_wrong(&self) -> bool {
-        self.wrong().all(|case| !self.is_let_through(case))
-    }
-
     /// Whether there should be an error, and is none.
     pub(crate) fn is_let_through(&self, case: usize) -> bool {
         self.oracle.right[case].is_refused() && !self.answers[case].is_refused()
     }
 
-    /// The slips, so many at once, that give the answer in every case in which nothing is
-    /// let through: all ways to the same numbers.
-    pub(crate) fn slips_made(&self, at_once: usize) -> Option<Vec<Made>> {
+    /// The slips, so many at once, that give the answer in every case, or only in those in
+    /// which nothing is let through: all ways to the same numbers.
+    pub(crate) fn slips_made(
+        &self,
+        at_once: usize,
+        everywhere: bool,
+    ) -> Option<Vec<Made>> {
         let cases = &self.oracle.cases;
-        let counts = |case: &usize| !self.is_let_through(*case);
+        let counts = |case: &usize| everywhere || !self.is_let_through(*case);
         // The last cases are the largest, and wrong ones tell more than right ones.
         let wrong: Vec<usize> = self.wrong().filter(counts).collect();
         let right = (0..cases.len()).filter(|case| self.right[*case]);

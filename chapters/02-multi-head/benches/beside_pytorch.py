@@ -19,7 +19,7 @@ import torch.nn.functional as F
 sys.path.append(str(pathlib.Path(__file__).parents[3] / "book/chapter-cli/python"))
 from beside import Beside
 
-WIDTH, HEADS, CALLS = 512, 8, 20
+WIDTH, HEADS, CALLS = 512, 8, 10
 HEAD = WIDTH // HEADS
 
 

@@ -213,7 +213,7 @@ pub fn roofline() -> Result<Figure> {
     };
     let plot = Chart::new(
         Axis::log("operations per byte").range(low, high),
-        Axis::log("billion operations per second").range(5.0, 1000.0),
+        Axis::log("billion operations per second").range(1.0, 1000.0),
     )
     .line("possible", Hue::Muted, roof)
     .measured_points("decode, 1 token", Hue::Decoding, decode)

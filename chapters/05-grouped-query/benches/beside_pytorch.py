@@ -19,7 +19,7 @@ import torch.nn.functional as F
 sys.path.append(str(pathlib.Path(__file__).parents[3] / "book/chapter-cli/python"))
 from beside import Beside
 
-WIDTH, HEADS, KV_HEADS, HEAD, CALLS = 512, 8, 2, 64, 20
+WIDTH, HEADS, KV_HEADS, HEAD, CALLS = 512, 8, 2, 64, 10
 
 
 class GroupedQuery(torch.nn.Module):

@@ -469,8 +469,15 @@ pub fn beside() -> Result<Figure> {
             .collect::<Vec<_>>()
             .join(", ")
     };
+    let ratios = || full.iter().chain(&causal).map(|(_, ratio)| ratio);
+    let title = if ratios().all(|ratio| ratio.median < 1.0) {
+        "Faster than PyTorch’s kernel, at all four lengths"
+    } else {
+        "Beside PyTorch’s kernel, at four lengths"
+    };
+    let most = ratios().map(|ratio| ratio.high).fold(1.0, f64::max);
     let words = Words {
-        title: "Faster than PyTorch’s kernel, at all four lengths".into(),
+        title: title.into(),
         caption: format!(
             "Below 1, this chapter’s pass takes less time than PyTorch’s. Eight heads of \
              64 on the same two cores, taking turns, at 512, 1,024, 2,048 and 4,096 \
@@ -479,14 +486,14 @@ pub fn beside() -> Result<Figure> {
             listed(&causal),
         ),
         alt: format!(
-            "Two lines below 1 over 512 to 4,096 tokens. Full: {}. Causal: {}.",
+            "Two lines over 512 to 4,096 tokens; below 1 we are faster. Full: {}. Causal: {}.",
             listed(&full),
             listed(&causal),
         ),
     };
     let plot = Chart::new(
         Axis::log2("tokens").ticks(&[512.0, 1024.0, 2048.0, 4096.0]),
-        Axis::linear("our time / PyTorch’s").range(0.0, 1.2),
+        Axis::linear("our time / PyTorch’s").range(0.0, 1.1 * most),
     )
     .measured("full", Hue::Attention, full)
     .measured("causal", Hue::Flash, causal)

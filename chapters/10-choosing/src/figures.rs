@@ -179,11 +179,12 @@ pub fn prompt() -> Result<Figure> {
     let words = Words {
         title: "In tiles a prompt costs what its sums cost".into(),
         caption: format!(
-            "Tiles take a third of the time of the matrix for the same sums, and come near \
-             to the time of a large product with as many. {} tokens of {} heads at once, \
+            "The matrix takes {:.1} times as long as tiles for the same sums, and tiles come \
+             near to the time of a large product with as many. {} tokens of {} heads at once, \
              causal but for Linformer with k = {}; the absorbed form, {longer:.0} times as long \
              as the latent’s other, is left to the table. Milliseconds taken and at least \
              needed: {list}.",
+            ms("prompt_matrix")? / ms("prompt_flash_16")?,
             thousands(experiments::PROMPT as u64),
             experiments::HEADS,
             experiments::ROWS,

@@ -714,6 +714,17 @@ impl Arriving {
     }
 
     fn run(&self, step: Step) -> Answer {
+        self.run_by(step)
+    }
+
+    fn run_by(
+        &self,
+        step: impl Fn(
+            &MultiHeadAttention,
+            &DMatrix<f32>,
+            &mut KvCache,
+        ) -> Result<MultiHeadAttended, CacheError>,
+    ) -> Answer {
         let [q, k, v, o] =
             self.weights.clone().map(|weight| Linear::new(weight, None).unwrap());
         let layer = MultiHeadAttention::new(q, k, v, o, self.heads).unwrap();
@@ -860,9 +871,91 @@ fn causal(offset: usize) -> Mask {
     Mask::Causal { offset }
 }
 
+/// What a chunk leaves in the cache, how often, and how far its queries see.
+const OF_CACHED: &[Dial] = &[
+    dial(&[
+        ("queries-kept", "The cache keeps queries where keys belong."),
+        ("values-kept-as-keys", "The cache keeps values where keys belong."),
+    ]),
+    dial(&[
+        ("keys-kept-as-values", "The cache keeps keys where values belong."),
+        ("queries-kept-as-values", "The cache keeps queries where values belong."),
+    ]),
+    dial(&[
+        ("appended-twice", "Each chunk is appended twice."),
+        ("cleared-first", "The cache is emptied before each chunk."),
+    ]),
+    dial(&[
+        (
+            "offset-of-what-is-left",
+            "The offset of your mask is the room that is left in the cache: it has to \
+             count the tokens that are in it.",
+        ),
+        (
+            "offset-behind-the-chunk",
+            "Every query of a chunk sees the whole chunk: the offset counts the chunk \
+             as well, or is larger still, or there is no mask.",
+        ),
+        ("offset-forgotten", "The offset of your mask stays 0."),
+        (
+            "one-future-token",
+            "The offset of your mask is larger by one than it should be.",
+        ),
+        (
+            "one-key-short",
+            "The offset of your mask is smaller by one than it should be.",
+        ),
+    ]),
+];
+
+/// A chunk, as the settings say.
+fn cached_by(
+    set: &[usize],
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<MultiHeadAttended, CacheError> {
+    let Projected { q, k, v } = layer.project(x, x)?;
+    if set[2] == 2 {
+        let (keys, values) = layer.kv_widths();
+        *cache = KvCache::new(cache.capacity(), keys, values);
+    }
+    let len = cache.len();
+    let offset = [
+        len,
+        cache.capacity() - len,
+        cache.capacity() + x.nrows(),
+        0,
+        len + 1,
+        len.saturating_sub(1),
+    ][set[3]];
+    let (keys, values) = ([&k, &q, &v][set[0]], [&v, &k, &q][set[1]]);
+    cache.append(keys, values)?;
+    if set[2] == 1 {
+        // What does not fit a second time is left.
+        let _full = cache.append(keys, values);
+    }
+    Ok(look(layer, &q, cache, &causal(offset)))
+}
+
+/// The same for one token, which sees all that is there.
+fn cached_token_by(
+    set: &[usize],
+    layer: &MultiHeadAttention,
+    x: &DMatrix<f32>,
+    cache: &mut KvCache,
+) -> Result<MultiHeadAttended, CacheError> {
+    one_token_only(x)?;
+    let behind = [set[0], set[1], set[2], 2];
+    cached_by(&behind, layer, x, cache)
+}
+
 fn prefill_exercise() -> Exercise<Arriving> {
     Exercise::implement("prefill", Arriving::in_chunks, |p| p.run(prefill))
         .attending(|p| Some(p.heads(false)), |p, found| p.found(found, false))
+        .dials(OF_CACHED, |p, set| {
+            p.run_by(|layer, x, cache| cached_by(set, layer, x, cache))
+        })
         .mistake("offset-forgotten", |p| {
             p.run(|layer, x, cache| masked(layer, x, cache, |_, _| causal(0)))
         })
@@ -921,6 +1014,9 @@ fn prefill_exercise() -> Exercise<Arriving> {
 fn decode_exercise() -> Exercise<Arriving> {
     Exercise::implement("decode", Arriving::one_by_one, |p| p.run(decode))
         .attending(|p| Some(p.heads(true)), |p, found| p.found(found, true))
+        .dials(OF_CACHED.split_at(3).0, |p, set| {
+            p.run_by(|layer, x, cache| cached_token_by(set, layer, x, cache))
+        })
         .mistake("top-left", |p| {
             p.run(|layer, x, cache| {
                 one_token_only(x)?;

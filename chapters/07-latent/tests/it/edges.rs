@@ -9,6 +9,7 @@ use latent::{
     Sizes, decode, prefill,
 };
 use nalgebra::{DMatrix, DVector, dmatrix};
+use rotary::{Pairing, Rotary};
 
 const FORMS: [Form; 2] = [Form::Naive, Form::Absorbed];
 
@@ -246,6 +247,24 @@ fn sizes_that_make_no_layer_are_refused() {
     };
     let error = LatentAttention::new(all, odd, 10_000.0).unwrap_err().to_string();
     assert!(error.contains("width 3"), "{error}");
+}
+
+#[test]
+fn a_layer_takes_another_rotation_or_says_why_not() {
+    let made = |theta| {
+        let query = QueryProjection::Full(linear(6, 3 * (4 + 4)));
+        let all = Projections { query, kv_a_proj: linear(6, 7 + 4), ..projections() };
+        LatentAttention::new(all, Sizes { rope_dim: 4, ..SIZES }, theta).unwrap()
+    };
+    let turns = |width| Rotary::new(width, 100.0, Pairing::Neighbors).unwrap();
+    let kept = |layer: &LatentAttention| layer.compress(&ones(2, 6), 5).unwrap();
+    let turned = made(10_000.0).with_rotary(turns(4)).unwrap();
+    assert_eq!(kept(&turned), kept(&made(100.0)));
+    assert_ne!(kept(&turned), kept(&made(10_000.0)));
+    says(
+        turned.with_rotary(turns(6)).map(|_| ()),
+        "rotary: expected (1, 4), found (1, 6): it turns the rotary part of a head",
+    );
 }
 
 #[test]
