@@ -18,10 +18,12 @@ and once
                                 fourteen tokens are too few to show.
     long-L.safetensors          x, the hidden states of the first 512 tokens of LONG, the most that the
                                 model reads, where they enter layer L. F16.
+    wide-3.safetensors          x, TWIN where it enters layer 3. F16. One word of SENTENCE is another,
+                                and so is what `it` stands for.
     words-0.safetensors         x, SENTENCE where it would enter layer 0 if no position vectors were
                                 added to its words. F16.
 
-The tokens stand in the metadata of a slice, one a line.
+The tokens stand in the metadata of a slice, one per line.
 """
 
 import pathlib
@@ -33,6 +35,7 @@ from safetensors.torch import save_file
 from transformers import AutoModel, AutoTokenizer
 
 SENTENCE = "the animal did not cross the street because it was too tired"
+TWIN = "the animal did not cross the street because it was too wide"
 LAYERS = range(6)
 # Lewis Carroll, Alice's Adventures in Wonderland, 1865: how it begins.
 PASSAGE = """
@@ -134,7 +137,7 @@ with torch.no_grad():
         if layer == 3:
             row, column = tokens.index("it"), tokens.index("animal")
             print(f"  head 1: it -> animal {attention[1, row, column]:.4f}")
-            print("  weight on [CLS], mean over queries, a head:",
+            print("  weight on [CLS], mean over queries, per head:",
                   [round(float(a), 2) for a in attention[:, :, 0].mean(1)])
 
     parts = model.embeddings
@@ -147,6 +150,19 @@ with torch.no_grad():
             "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
             "layer": "0, without position vectors",
             "tokens": "\n".join(tokens),
+        },
+    )
+
+    encoded = tokenizer(TWIN, return_tensors="pt")
+    entering = model(**encoded, output_hidden_states=True).hidden_states[3][0]
+    save_file(
+        {"x": entering.half().contiguous()},
+        here / "wide-3.safetensors",
+        metadata={
+            "model": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+            "layer": "3",
+            "sentence": TWIN,
+            "tokens": "\n".join(tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])),
         },
     )
 

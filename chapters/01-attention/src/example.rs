@@ -1,7 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p attention` shows the first of them.
 
-use crate::experiments::{self, Cost};
+use crate::experiments::{self, Cost, Real};
 use crate::{Attended, Attention, Linear, Mask, ShapeError};
 use crate::{attend, scores, softmax, softmax_by_rows};
 use anyhow::Result;
@@ -104,12 +104,12 @@ pub fn lookup() -> Result<String> {
     Ok(text)
 }
 
-/// Softmax of large scores with and without the maximum taken off first.
+/// Softmax of large scores, as they are and with their maximum subtracted first.
 ///
 /// # Errors
 /// When a `String` cannot be written to.
 pub fn overflow() -> Result<String> {
-    let mut text = String::from("    scores       plain    max off\n");
+    let mut text = String::from("    scores       plain  minus max\n");
     for (low, high) in [(0.0_f32, 1.0_f32), (87.0, 88.0), (88.0, 89.0), (9999.0, 1e4)] {
         let exps = [low.exp(), high.exp()];
         let [a, b] = exps.map(|e| e / exps.iter().sum::<f32>());
@@ -163,6 +163,25 @@ pub fn it() -> Result<String> {
     let token = &real.tokens[real.position("animal")?];
     writeln!(text, "it → {token} {best:.2}")?;
     Ok(text)
+}
+
+/// Where `it` looks when the sentence ends in *too wide*, beside *too tired*.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn wide() -> Result<String> {
+    let [tired, wide] = [experiments::real()?, experiments::wide()?];
+    let mut text = String::from("`it` looks at   … too tired   … too wide\n");
+    for token in ["[CLS]", "animal", "cross", "street"] {
+        let [tired, wide] = [weight(&tired, "it", token)?, weight(&wide, "it", token)?];
+        writeln!(text, "  {token:<8} {tired:>15.2} {wide:>12.2}")?;
+    }
+    Ok(text)
+}
+
+/// The weight that one token puts on another.
+fn weight(real: &Real, from: &str, to: &str) -> Result<f32> {
+    Ok(real.attended.weights[(real.position(from)?, real.position(to)?)])
 }
 
 /// A sentence shuffled before it enters, and the weights shuffled back afterwards.
@@ -283,10 +302,6 @@ pub fn scales() -> Result<String> {
 /// When the model's slice or the recording cannot be read.
 pub fn facts() -> Result<String> {
     let real = experiments::real()?;
-    let weight = |from: &str, to: &str| -> Result<f32> {
-        let place = (real.position(from)?, real.position(to)?);
-        Ok(real.attended.weights[place])
-    };
     let n = real.tokens.len();
     let to_cls = real.attended.weights.column(0);
     let mut text = String::new();
@@ -295,10 +310,13 @@ pub fn facts() -> Result<String> {
     fact("tokens", n.to_string())?;
     fact("model_dim", real.x.ncols().to_string())?;
     fact("head_dim", real.head.q_proj.shape().1.to_string())?;
-    fact("it_animal", format!("{:.2}", weight("it", "animal")?))?;
-    fact("it_street", format!("{:.2}", weight("it", "street")?))?;
-    fact("it_cls", format!("{:.2}", weight("it", "[CLS]")?))?;
-    fact("cross_street", format!("{:.2}", weight("cross", "street")?))?;
+    fact("it_animal", format!("{:.2}", weight(&real, "it", "animal")?))?;
+    let wide = experiments::wide()?;
+    fact("wide_animal", format!("{:.2}", weight(&wide, "it", "animal")?))?;
+    fact("wide_street", format!("{:.2}", weight(&wide, "it", "street")?))?;
+    fact("it_street", format!("{:.2}", weight(&real, "it", "street")?))?;
+    fact("it_cls", format!("{:.2}", weight(&real, "it", "[CLS]")?))?;
+    fact("cross_street", format!("{:.2}", weight(&real, "cross", "street")?))?;
     fact("cls_mean", format!("{:.2}", to_cls.mean()))?;
     let most =
         real.attended.weights.row_iter().filter(|row| row.transpose().argmax().0 == 0);
@@ -359,7 +377,7 @@ pub fn facts() -> Result<String> {
     Ok(text)
 }
 
-/// A titled matrix, one row a line.
+/// A titled matrix, one row per line.
 #[must_use]
 pub fn table(
     title: &str,

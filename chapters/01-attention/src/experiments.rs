@@ -46,6 +46,16 @@ pub fn real() -> Result<Real> {
     Ok(Real::new(OPENING, layer.tokens, layer.x, head)?)
 }
 
+/// The same head on the sentence that ends in *too wide*.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn wide() -> Result<Real> {
+    let (tokens, x) = minilm::wide()?;
+    let head = head(&Layer::load(OPENING.layer)?, OPENING.head)?;
+    Ok(Real::new(OPENING, tokens, x, head)?)
+}
+
 impl Real {
     fn new(
         place: Place,

@@ -369,8 +369,8 @@ pub fn masked_map(real: &Real, hidden: Hidden) -> Result<Figure> {
     let trained = match hidden {
         Hidden::Nothing => "MiniLM was trained so.",
         _ => {
-            "MiniLM itself was trained without such a mask; this is its arithmetic, and no \
-             claim about its sense."
+            "MiniLM itself was trained without such a mask, so this shows what the mask does, \
+             and not what a causal model would find."
         }
     };
     let shape = match hidden {
@@ -439,7 +439,7 @@ pub fn keys_not_queries() -> Result<Figure> {
               weight on the padding columns."
             .into(),
     };
-    let keys = map("right: keys hidden", |_, key| key)?;
+    let keys = map("correct: keys hidden", |_, key| key)?;
     let queries = map("wrong: queries hidden", |query, _| query)?;
     Ok(Figure::panels("keys_not_queries", words, 1, &[&keys, &queries])?)
 }

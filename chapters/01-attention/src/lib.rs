@@ -319,7 +319,7 @@ impl Mask {
                     "mask",
                     allowed.shape(),
                     shape,
-                    "one entry a query and key",
+                    "one entry per query and key",
                 )?;
                 scores.zip_apply(allowed, |score, allowed| {
                     if !allowed {

@@ -106,8 +106,8 @@ pub fn three_tokens() -> Result<String> {
         blocks.push(square(&format!("weights of head {h}"), weights, 3));
     }
     let output = layer.o_proj().forward(&found.context)?;
-    blocks.push(wide("context       head 0 | head 1", &found.context, 2));
-    blocks.push(square("output = context W_O", &output, 2));
+    blocks.push(wide("found         head 0 | head 1", &found.context, 2));
+    blocks.push(square("output = found W_O", &output, 2));
     Ok(blocks.join("\n"))
 }
 

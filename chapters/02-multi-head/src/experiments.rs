@@ -277,6 +277,46 @@ pub fn spectrum() -> Result<Spectrum> {
     })
 }
 
+/// A matrix rebuilt from its largest columns times rows.
+pub struct Rebuilt {
+    /// The tokens of its rows and columns.
+    pub tokens: Vec<String>,
+    /// The sum of these terms.
+    pub sum: DMatrix<f64>,
+    /// The norm of what is missing, over the norm of the matrix.
+    pub missing: f64,
+}
+
+impl Rebuilt {
+    /// What the sum has for two tokens.
+    ///
+    /// # Errors
+    /// When the sentence lacks one of them.
+    pub fn weight(&self, query: &str, key: &str) -> Result<f64> {
+        let place = |token| self.tokens.iter().position(|found| found == token);
+        let cell = place(query).zip(place(key)).context("no such token")?;
+        Ok(self.sum[cell])
+    }
+}
+
+/// The weights of layer 3, head 1 on the sentence, from the first `terms` of their
+/// singular value decomposition.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn rebuilt(terms: usize) -> Result<Rebuilt> {
+    let real = real(3)?;
+    let weights = real.found.weights[1].map(f64::from);
+    let svd = weights.clone().svd(true, true);
+    let (columns, rows) = svd.u.zip(svd.v_t).context("no decomposition")?;
+    let mut sum = DMatrix::zeros(weights.nrows(), weights.ncols());
+    for (i, value) in svd.singular_values.iter().enumerate().take(terms) {
+        sum += columns.column(i) * rows.row(i) * *value;
+    }
+    let missing = (&weights - &sum).norm() / weights.norm();
+    Ok(Rebuilt { tokens: real.layer.tokens, sum, missing })
+}
+
 /// How many singular values of a head's scores are not zero, with layer 3's matrices
 /// shared by `heads`.
 ///

@@ -1,6 +1,6 @@
 //! The chapter's figures, one function each.
 
-use crate::experiments::{self, Real, Spectrum, ZERO};
+use crate::experiments::{self, Real, Rebuilt, Spectrum, ZERO};
 use anyhow::Result;
 use figures::{Axis, Bars, Chart, Diagram, Figure, Heatmap, Hue, Plot, Slot, Words};
 
@@ -16,6 +16,7 @@ pub fn all() -> Result<Vec<Figure>> {
         twelve_heads()?,
         drop_one()?,
         parked_and_moved()?,
+        terms()?,
         rank()?,
         cost()?,
     ])
@@ -39,9 +40,8 @@ pub fn one_average() -> Result<Figure> {
         caption: format!(
             "However one average shares its weight, it loses half. Each token wants one \
              number from the token before it and another from the token after. Across: \
-             the weight on the token before; the token after has the rest. Up: the part of \
-             the numbers' variance that the best linear map cannot recover from the \
-             average, on 4,096 random tokens. The mean of the two stays within {worst:.4} \
+             the weight on the token before; the token after has the rest. Up: the share of \
+             the numbers' variance that the best linear guess from the average leaves, on 4,096 random tokens. The mean of the two stays within {worst:.4} \
              of one half. Two heads lose nothing.",
         ),
         alt: format!(
@@ -74,8 +74,8 @@ pub fn split_and_join() -> Result<Figure> {
                   and a fourth projection mixes it."
             .into(),
         alt: "Boxes and arrows: x leads to queries, keys and values of full width; these \
-              lead to three heads, each with its own columns; the heads lead to the context, \
-              where their outputs stand side by side; the context leads through W_O to the \
+              lead to three heads, each with its own columns; the heads lead to one matrix, \
+              where their outputs stand side by side; it leads through W_O to the \
               output."
             .into(),
     };
@@ -86,16 +86,16 @@ pub fn split_and_join() -> Result<Figure> {
         .node("h0", at(0, 2), &["head 0", "first columns"], Hue::Attention)
         .node("h1", at(1, 2), &["head 1", "next columns"], Hue::Attention)
         .node("h2", at(2, 2), &["head 2", "last columns"], Hue::Attention)
-        .node("context", at(1, 3), &["context", "side by side"], Hue::MultiHead)
+        .node("found", at(1, 3), &["found", "side by side"], Hue::MultiHead)
         .node("output", at(1, 4), &["output", "mixed"], Hue::Muted)
         .arrow("x", "qkv", "project")
         .elbow("qkv", "h0", "")
         .arrow("qkv", "h1", "")
         .elbow("qkv", "h2", "")
-        .elbow("h0", "context", "")
-        .arrow("h1", "context", "")
-        .elbow("h2", "context", "")
-        .arrow("context", "output", "W_O");
+        .elbow("h0", "found", "")
+        .arrow("h1", "found", "")
+        .elbow("h2", "found", "")
+        .arrow("found", "output", "W_O");
     Ok(Figure::draw("split_and_join", words, &plot)?)
 }
 
@@ -200,8 +200,8 @@ pub fn drop_one() -> Result<Figure> {
         caption: format!(
             "Without one head the layer's output moves by {:.0} to {:.0} percent of its \
              size. Layer 3 on the sentence, with what one head found replaced by zeros: the \
-             norm of the change over the norm of the output. Least moves head {least}, most \
-             head {most}. This is arithmetic on one layer; what the later layers would make \
+             norm of the change over the norm of the output. Head {least} moves it least, head {most} \
+             most. This is arithmetic on one layer; what the later layers would make \
              of the change is not measured here.",
             moved[least] * 100.0,
             moved[most] * 100.0,
@@ -257,6 +257,53 @@ pub fn parked_and_moved() -> Result<Figure> {
     Ok(Figure::draw("parked_and_moved", words, &plot)?)
 }
 
+/// The map of a head from the largest columns times rows of which it is the sum.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn terms() -> Result<Figure> {
+    let [one, two, three, all] = [1, 2, 3, 14].map(experiments::rebuilt);
+    let [one, two, three, all] = [one?, two?, three?, all?];
+    let missing = |rebuilt: &Rebuilt| format!("{:.0} %", 100.0 * rebuilt.missing);
+    let words = Words {
+        title: "A map is a sum of columns times rows".into(),
+        caption: format!(
+            "Three terms of fourteen make most of the map of the first figure of chapter 1. The \
+             first is the stripe at `[CLS]`; the second brings the cell of `it` and `animal` to \
+             {:.2}, the third that of `cross` and `street` to {:.2}. {} of the map's size is \
+             missing after one term, {} after two, {} after three.",
+            two.weight("it", "animal")?,
+            three.weight("cross", "street")?,
+            missing(&one),
+            missing(&two),
+            missing(&three),
+        ),
+        alt: format!(
+            "Four heat-maps of 14 by 14. With one term, a dark first column. With two, the \
+             outlined cell from “it” to “animal” is dark as well, {:.2}. With three, the cell \
+             from “cross” to “street” too, {:.2}. The last is the whole map.",
+            two.weight("it", "animal")?,
+            three.weight("cross", "street")?,
+        ),
+    };
+    let panel = |rebuilt: &Rebuilt, title: &str| {
+        let tokens = &rebuilt.tokens;
+        let place = |token: &str| tokens.iter().position(|t| t == token).unwrap_or(0);
+        Heatmap::new(tokens, tokens, |query, key| rebuilt.sum[(query, key)])
+            .title(title)
+            .range(0.0, 1.0)
+            .mark(place("it"), place("animal"))
+            .mark(place("cross"), place("street"))
+    };
+    let maps = [
+        panel(&one, "one term").keyless(),
+        panel(&two, "two terms").keyless(),
+        panel(&three, "three terms"),
+        panel(&all, "all fourteen"),
+    ];
+    Ok(Figure::panels("terms", words, 2, &plots(&maps))?)
+}
+
 /// Singular values of scores and weights.
 ///
 /// # Errors
@@ -268,22 +315,25 @@ pub fn rank() -> Result<Figure> {
         counted.filter(|(_, v)| *v > ZERO).collect::<Vec<_>>()
     };
     let rank = points(&scores).len();
+    // The next value is zero, which no log scale has: the line falls off the chart.
+    let falls = [((rank + 1) as f64, ZERO)];
     let words = Words {
         title: "A head of 32 cannot score in more than 32 directions".into(),
         caption: format!(
-            "The scores of a head have no more independent rows than the head has columns. \
-             Singular values of layer 3, head 1 on a passage of {tokens} tokens, each over \
-             the largest of its matrix: those of the scores end after number {rank}. With \
+            "The scores of a head have as many singular values as the head has columns, and \
+             then none. Layer 3, head 1 on a passage of {tokens} tokens, each value over the \
+             largest of its matrix: those of the scores fall to zero after number {rank}. With \
              the queries and keys of all twelve heads used as one head of 384, they go on \
-             to number {}. Softmax is no linear map, and the weights of the same head go on \
-             to number {}.",
+             to number {}, and after softmax, which is not linear, those of the same head to \
+             number {}.",
             points(&wide).len(),
             points(&weights).len(),
         ),
         alt: format!(
             "Three falling lines on a log scale over the number of the singular value, 1 to \
-             {tokens}. The scores of one head stop at {rank} with {:.0e} of the first. Its \
-             weights and the scores of one wide head fall slowly up to the end.",
+             {tokens}. The scores of one head drop from {:.0e} of the first to zero after \
+             number {rank}. Its weights and the scores of one wide head fall slowly to the \
+             end.",
             scores[rank - 1],
         ),
     };
@@ -291,7 +341,7 @@ pub fn rank() -> Result<Figure> {
         Axis::linear("number of the singular value"),
         Axis::log("relative to the first").range(1e-6, 1.0),
     )
-    .line("scores, 32 wide", Hue::MultiHead, points(&scores))
+    .line("scores, 32 wide", Hue::MultiHead, [points(&scores), falls.to_vec()].concat())
     .line("weights", Hue::Accent, points(&weights))
     .line("scores, 384 wide", Hue::Attention, points(&wide));
     Ok(Figure::draw("rank", words, &plot)?)

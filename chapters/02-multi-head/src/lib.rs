@@ -94,8 +94,9 @@ impl MultiHeadAttention {
         mask: &Mask,
     ) -> Result<MultiHeadAttended, LayerError> {
         let Projected { q, k, v } = self.project(x, context)?;
-        let Heads { context, weights } = attend_heads(&q, &k, &v, self.heads, mask)?;
-        Ok(MultiHeadAttended { output: self.o_proj.forward(&context)?, weights })
+        let Heads { context: found, weights } =
+            attend_heads(&q, &k, &v, self.heads, mask)?;
+        Ok(MultiHeadAttended { output: self.o_proj.forward(&found)?, weights })
     }
 
     /// Queries from `x`, keys and values from `context`, for all heads side by side.
@@ -148,7 +149,7 @@ impl MultiHeadAttention {
 pub struct MultiHeadAttended {
     /// (tokens, `d_out`).
     pub output: DMatrix<f32>,
-    /// One (queries, keys) a head.
+    /// One (queries, keys) per head.
     pub weights: Vec<DMatrix<f32>>,
 }
 
@@ -168,7 +169,7 @@ pub struct Projected {
 pub struct Heads {
     /// (queries, heads · `v_dim`): the outputs of the heads side by side.
     pub context: DMatrix<f32>,
-    /// One (queries, keys) a head.
+    /// One (queries, keys) per head.
     pub weights: Vec<DMatrix<f32>>,
 }
 
@@ -192,16 +193,16 @@ pub fn attend_heads(
         let (q, k) = (columns_of(h, q, head_dim), columns_of(h, k, head_dim));
         attend(q, k, columns_of(h, v, v_dim), mask)
     };
-    let found: Vec<_> = (0..heads).into_par_iter().map(one).collect();
+    let all: Vec<_> = (0..heads).into_par_iter().map(one).collect();
 
-    let mut context = DMatrix::zeros(q.nrows(), v.ncols());
+    let mut found = DMatrix::zeros(q.nrows(), v.ncols());
     let mut weights = Vec::with_capacity(heads);
-    for (h, attended) in found.into_iter().enumerate() {
+    for (h, attended) in all.into_iter().enumerate() {
         let attended = attended?;
-        context.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
+        found.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
         weights.push(attended.weights);
     }
-    Ok(Heads { context, weights })
+    Ok(Heads { context: found, weights })
 }
 
 /// The columns of `all` that belong to head `h`, if a head has `width` of them.

@@ -116,6 +116,16 @@ pub fn passage() -> Result<DMatrix<f32>> {
     Ok(Tensors::open(&path("passage-3.safetensors"))?.matrix("x")?)
 }
 
+/// The sentence with *wide* for *tired*, so that `it` is the street: its tokens, and where
+/// they enter layer 3, (tokens, `model_dim`).
+///
+/// # Errors
+/// When the file does not hold what it should.
+pub fn wide() -> Result<(Vec<String>, DMatrix<f32>)> {
+    let file = Tensors::open(&path("wide-3.safetensors"))?;
+    Ok((tokens(&file)?, file.matrix("x")?))
+}
+
 /// A file of this folder.
 #[must_use]
 pub fn path(file: &str) -> PathBuf {

@@ -205,22 +205,22 @@ fn a_sheet_is_read_as_a_reader_writes_it() {
     let said = reader.refuses(&["check", "by-hand"]);
     assert!(said.contains("Still to be filled in"), "{said}");
     for blank in ["nan", "\"?\""] {
-        let weights = format!("[0.063, {blank}, 0.468]");
-        let said = told("[0, 2, 2]", &weights, "[5.3, 9.4]");
+        let weights = format!("[0.035, {blank}, 0.705]");
+        let said = told("[1, 3, 4]", &weights, "[7.4, 9.6]");
         assert!(said.contains("by-hand.toml: weights."), "{said}");
     }
-    let said = told("[0, 2, 2]", "[0.063, \"half\", 0.468]", "[5.3, 9.4]");
+    let said = told("[1, 3, 4]", "[0.035, \"half\", 0.705]", "[7.4, 9.6]");
     assert!(said.contains("`half` is not a number; numbers are written as"), "{said}");
-    let said = told("[0, \"2\", 2]", "[0.063, 0.468, 0.468]", "[5.3, 9.4]");
+    let said = told("[1, \"3\", 4]", "[0.035, 0.259, 0.705]", "[7.4, 9.6]");
     assert!(said.contains("✓ attention/by-hand"), "{said}");
-    let said = told("[0, 2]", "[0.063, 0.468, 0.468]", "[5.3, 9.4]");
+    let said = told("[1, 3]", "[0.035, 0.259, 0.705]", "[7.4, 9.6]");
     assert!(said.contains("`scores` wants 1 × 3 numbers and has 2"), "{said}");
-    let said = told("[0, 4, 4]", "[0.009, 0.495, 0.495]", "[5.0, 9.9]");
+    let said = told("[2, 6, 8]", "[0.002, 0.119, 0.879]", "[8.8, 10.0]");
     assert!(said.contains("Your scores are the dot products themselves"), "{said}");
     // A number that is merely wrong is marked, and the right one is not given away.
-    let said = told("[0, 2, 2]", "[0.063, 0.468, 0.468]", "[5.3, 9.0]");
-    assert!(said.contains("output ≠") && !said.contains("9.4"), "{said}");
-    let said = told("[0, 2, 2]", "[0.063, 0.468, 0.468]", "[5.3, 9.4]");
+    let said = told("[1, 3, 4]", "[0.035, 0.259, 0.705]", "[7.4, 9.0]");
+    assert!(said.contains("output ≠") && !said.contains("9.6"), "{said}");
+    let said = told("[1, 3, 4]", "[0.035, 0.259, 0.705]", "[7.4, 9.6]");
     assert!(said.contains("✓ attention/by-hand"), "{said}");
     // A prediction is never wrong, and stands beside what is so.
     let sheet = "01-attention/answers/temperature.toml";
@@ -266,7 +266,7 @@ fn watching_checks_on_every_save() {
     wait_for("Still to be filled in");
     wait_for("waiting for you to save");
     let right =
-        "scores = [0, 2, 2]\nweights = [0.063, 0.468, 0.468]\noutput = [5.3, 9.4]\n";
+        "scores = [1, 3, 4]\nweights = [0.035, 0.259, 0.705]\noutput = [7.4, 9.6]\n";
     reader.write(SHEET, right);
     wait_for("✓ attention/by-hand");
 }

@@ -19,7 +19,7 @@ fn the_exercises_keep_their_promises() {
 /// In the order of `course.toml`.
 pub fn exercises() -> Exercises {
     Exercises::new()
-        .with(row_of_moon())
+        .with(a_fourth_query())
         .with(scores_exercise())
         .with(softmax_exercise())
         .with(mask())
@@ -27,32 +27,34 @@ pub fn exercises() -> Exercises {
         .with(temperature())
 }
 
-// By hand: the row of `moon`.
+// By hand: a query that the worked example does not have.
 
-fn row_of_moon() -> Exercise<()> {
-    Exercise::by_hand("by-hand", |()| moon(toy_scores(), shares))
-        .mistake("unscaled", |()| moon(toy_scores() * 2.0, shares))
-        .mistake("over-d-k", |()| moon(toy_scores() / 2.0, shares))
-        .mistake("column", |()| moon(toy_scores().transpose(), shares))
-        .mistake("no-exponential", |()| moon(toy_scores(), plain_shares))
-        .mistake("down-the-columns", |()| moon(toy_scores(), down_the_columns))
+fn a_fourth_query() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| noon(toy_scores(), shares))
+        .mistake("unscaled", |()| noon(toy_scores() * 2.0, shares))
+        .mistake("over-d-k", |()| noon(toy_scores() / 2.0, shares))
+        .mistake("no-exponential", |()| noon(toy_scores(), plain_shares))
+        .mistake("down-the-columns", |()| noon(toy_scores(), down_the_columns))
 }
 
 fn shares(scores: &DMatrix<f32>) -> DMatrix<f32> {
     softmax(scores.clone())
 }
 
+/// The three queries of the worked example, and that of `noon` below them.
 fn toy_scores() -> DMatrix<f32> {
     let [q, k, _] = example::toy_roles().unwrap();
+    let mut q = q.insert_row(3, 0.0);
+    q.set_row(3, &RowDVector::from_row_slice(&[2.0, 0.0, -1.0, 2.0]));
     scores(q.as_view(), k.as_view()).unwrap()
 }
 
-fn moon(scores: DMatrix<f32>, share: fn(&DMatrix<f32>) -> DMatrix<f32>) -> Answer {
+fn noon(scores: DMatrix<f32>, share: fn(&DMatrix<f32>) -> DMatrix<f32>) -> Answer {
     let [_, _, v] = example::toy_roles().unwrap();
     let weights = share(&scores);
     let output = &weights * v;
     let [scores, weights, output] =
-        [scores, weights, output].map(|m| m.row(1).into_owned());
+        [scores, weights, output].map(|m| m.row(3).into_owned());
     Answer::of("scores", &scores).and("weights", &weights).and("output", &output)
 }
 

@@ -160,7 +160,7 @@ fn shapes_that_do_not_fit_are_named() {
     );
     says(
         attend(&ones(2, 4), &ones(3, 4), &ones(3, 1), &Mask::padding(2, &[true])),
-        "mask: expected (2, 3), found (2, 1): one entry a query and key",
+        "mask: expected (2, 3), found (2, 1): one entry per query and key",
     );
     says(
         Linear::new(ones(4, 2), Some(dvector![1.0])),

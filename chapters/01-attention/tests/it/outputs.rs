@@ -35,6 +35,11 @@ fn it() {
 }
 
 #[test]
+fn wide() {
+    assert_snapshot!("wide", example::wide().unwrap());
+}
+
+#[test]
 fn shuffled() {
     assert_snapshot!("shuffled", example::shuffled().unwrap());
 }

@@ -24,7 +24,7 @@ fn the_exercises_keep_their_promises() {
 /// In the order of `course.toml`.
 pub fn exercises() -> Exercises {
     Exercises::new()
-        .with(row_of_both())
+        .with(a_fourth_query())
         .with(check())
         .with(split())
         .with(forward())
@@ -32,10 +32,10 @@ pub fn exercises() -> Exercises {
         .with(rank())
 }
 
-// By hand: the row of `both`.
+// By hand: a query that the worked example does not have.
 
-/// What the row of `both` is made of.
-struct Both {
+/// What its row is made of. In head 0 it asks as `sun` does.
+struct Fourth {
     /// Of both heads: (1, keys).
     scores: [DMatrix<f32>; 2],
     weights: [DMatrix<f32>; 2],
@@ -43,17 +43,18 @@ struct Both {
     layer: MultiHeadAttention,
 }
 
-impl Both {
-    fn new(scale: f32) -> Both {
+impl Fourth {
+    fn new(scale: f32) -> Fourth {
         let (x, layer) = example::toy_layer().unwrap();
-        let Projected { q, k, v } = layer.project(&x, &x).unwrap();
+        let Projected { k, v, .. } = layer.project(&x, &x).unwrap();
+        let q = dmatrix![1.0, 0.0, 1.0, 0.0, 4.0, 0.0, 2.0, 0.0];
         let scores = [0, 1].map(|h| {
-            let (q, k) = (q.view((2, 4 * h), (1, 4)), k.columns(4 * h, 4));
+            let (q, k) = (q.columns(4 * h, 4), k.columns(4 * h, 4));
             scores(q.as_view(), k.as_view()).unwrap() * scale
         });
         let weights = scores.clone().map(softmax);
         let values = [0, 1].map(|h| v.columns(2 * h, 2).into_owned());
-        Both { scores, weights, values, layer }
+        Fourth { scores, weights, values, layer }
     }
 
     fn found(&self) -> [DMatrix<f32>; 2] {
@@ -86,39 +87,40 @@ impl Both {
     }
 }
 
-fn row_of_both() -> Exercise<()> {
-    Exercise::by_hand("by-hand", |()| Both::new(1.0).answer())
-        .mistake("root-of-the-layers-width", |()| Both::new(0.5_f32.sqrt()).answer())
-        .mistake("unscaled", |()| Both::new(2.0).answer())
+fn a_fourth_query() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| Fourth::new(1.0).answer())
+        .mistake("root-of-the-layers-width", |()| Fourth::new(0.5_f32.sqrt()).answer())
+        .mistake("unscaled", |()| Fourth::new(2.0).answer())
         .mistake("one-softmax-for-both-heads", |()| {
-            let mut both = Both::new(1.0);
+            let mut fourth = Fourth::new(1.0);
             let together =
-                DMatrix::from_fn(1, 6, |_, key| both.scores[key / 3][key % 3]);
+                DMatrix::from_fn(1, 6, |_, key| fourth.scores[key / 3][key % 3]);
             let together = softmax(together);
-            both.weights = [0, 3].map(|at| together.columns(at, 3).into_owned());
-            both.answer()
+            fourth.weights = [0, 3].map(|at| together.columns(at, 3).into_owned());
+            fourth.answer()
         })
         .mistake("head-0", |()| {
-            let mut both = Both::new(1.0);
-            let [first, second] = both.found();
-            let (nothing, output) = (DMatrix::zeros(1, 2), both.mixed(&first, &second));
-            let contribution = both.mixed(&first, &nothing);
-            both.scores.swap(0, 1);
-            both.weights.swap(0, 1);
-            both.with(contribution, output)
+            let mut fourth = Fourth::new(1.0);
+            let [first, second] = fourth.found();
+            let (nothing, output) =
+                (DMatrix::zeros(1, 2), fourth.mixed(&first, &second));
+            let contribution = fourth.mixed(&first, &nothing);
+            fourth.scores.swap(0, 1);
+            fourth.weights.swap(0, 1);
+            fourth.with(contribution, output)
         })
         .mistake("added-up", |()| {
-            let both = Both::new(1.0);
-            let [first, second] = both.found();
+            let fourth = Fourth::new(1.0);
+            let [first, second] = fourth.found();
             let sum = &first + &second;
-            both.with(second, sum)
+            fourth.with(second, sum)
         })
         .mistake("averaged", |()| {
-            let both = Both::new(1.0);
-            let [first, second] = both.found();
+            let fourth = Fourth::new(1.0);
+            let [first, second] = fourth.found();
             let mean = (first + second) / 2.0;
-            let contribution = both.mixed(&DMatrix::zeros(1, 2), &mean);
-            both.with(contribution, both.mixed(&mean, &mean))
+            let contribution = fourth.mixed(&DMatrix::zeros(1, 2), &mean);
+            fourth.with(contribution, fourth.mixed(&mean, &mean))
         })
 }
 

@@ -106,7 +106,7 @@ fn attend_heads_refuses_what_does_not_fit() {
     let mask = Mask::padding(2, &[true, false]);
     says(
         attend_heads(&ones(2, 6), &ones(3, 6), &ones(3, 4), 2, &mask),
-        "mask: expected (2, 3), found (2, 2): one entry a query and key",
+        "mask: expected (2, 3), found (2, 2): one entry per query and key",
     );
 }
 

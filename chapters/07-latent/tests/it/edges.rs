@@ -140,7 +140,7 @@ fn inputs_that_do_not_fit_are_refused() {
     for form in FORMS {
         says(
             layer.forward(&ones(2, 6), &mask, form),
-            "mask: expected (2, 2), found (2, 3): one entry a query and key",
+            "mask: expected (2, 2), found (2, 3): one entry per query and key",
         );
     }
     let q = layer.queries(&ones(1, 6), 0).unwrap();
