@@ -17,7 +17,7 @@ const AT_HAND: usize = 16_384;
 /// From this many queries on, an ordinary product on all cores has the scores sooner.
 const MANY: usize = 32;
 
-/// (keys, queries): `K Qᵀ`, a column a query, of `q` (queries, `d_k`) and `keys` (keys,
+/// (keys, queries): `K Qᵀ`, one column per query, of `q` (queries, `d_k`) and `keys` (keys,
 /// `d_k`).
 #[must_use]
 pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
@@ -29,7 +29,7 @@ pub fn scores(q: &DMatrix<f32>, keys: DMatrixView<f32>) -> DMatrix<f32> {
     }
 }
 
-/// (queries, `d_v`): `A V`, of the weights `shares` (keys, queries), a column a query, and
+/// (queries, `d_v`): `A V`, of the weights `shares` (keys, queries), one column per query, and
 /// `values` (keys, `d_v`).
 #[must_use]
 pub fn average(shares: &DMatrix<f32>, values: DMatrixView<f32>) -> DMatrix<f32> {

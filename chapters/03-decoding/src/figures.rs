@@ -239,7 +239,7 @@ pub fn cache_sizes() -> Result<Figure> {
         title: "What one token leaves behind".into(),
         caption: format!(
             "A single token takes {least:.0} KiB to {most} KiB of cache. Models in which \
-             every head has its own keys and values, at two bytes a number: 2 · heads · \
+             every head has its own keys and values, at two bytes per number: 2 · heads · \
              head width · layers · 2 bytes.",
         ),
         alt: format!(

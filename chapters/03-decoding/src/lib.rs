@@ -72,7 +72,7 @@ impl KvCache {
             (tokens, widths.0),
             "the cache is this wide",
         )?;
-        let why = "one value a key, as wide as the cache";
+        let why = "one value per key, as wide as the cache";
         expect_shape("values", values.shape(), (tokens, widths.1), why)?;
         if tokens > self.capacity() - self.len {
             return Err(CacheError::Full {
@@ -240,7 +240,7 @@ fn each_head(
 }
 
 /// Attention for a few queries, as [`attend_columns`] computes it, with the weights as
-/// [`attend`] gives them: a row a query.
+/// [`attend`] gives them: one row per query.
 ///
 /// # Errors
 /// As for [`attend_columns`].
@@ -258,7 +258,7 @@ pub fn attend_few(
 pub struct Columns {
     /// (queries, `d_v`).
     pub output: DMatrix<f32>,
-    /// (keys, queries): the weights, a column a query.
+    /// (keys, queries): the weights, one column per query.
     pub shares: DMatrix<f32>,
 }
 

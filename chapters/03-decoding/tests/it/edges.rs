@@ -72,7 +72,7 @@ fn shapes_that_do_not_fit_are_named_and_nothing_is_kept() {
     );
     says(
         cache.append(&ones(2, 4), &ones(1, 4)),
-        "values: expected (2, 4), found (1, 4): one value a key, as wide as the cache",
+        "values: expected (2, 4), found (1, 4): one value per key, as wide as the cache",
     );
     assert!(cache.is_empty());
     says(
