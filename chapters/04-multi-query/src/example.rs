@@ -46,7 +46,8 @@ fn part(all: &DMatrix<f32>, h: usize) -> DMatrix<f32> {
     all.columns(h * width, width).into_owned()
 }
 
-/// The worked example: every intermediate of one small forward pass.
+/// The worked example: the intermediates of one small forward pass, but for the row that is
+/// an exercise.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -71,14 +72,20 @@ pub fn three_tokens() -> Result<String> {
     for (h, weights) in weights.iter().enumerate() {
         let q = part(&q, h);
         let s = scores(q.as_view(), k.as_view())?;
+        // What head 1 makes of `moon` is an exercise.
+        let shown: &[usize] = if h == 1 { &[0, 2] } else { &[0, 1, 2] };
+        let names: Vec<&str> = shown.iter().map(|&row| TOY[row]).collect();
+        let rows = |all: &DMatrix<f32>| all.select_rows(shown);
+        let found = rows(&part(&context, h));
         parts.extend([
             table(&format!("q of head {h}"), &TOY, &[], &q, 0),
-            table(&format!("scores of head {h}"), &TOY, &TOY, &s, 0),
-            table(&format!("weights of head {h}"), &TOY, &TOY, weights, 3),
-            table(&format!("head {h}"), &TOY, &[], &part(&context, h), 2),
+            table(&format!("scores of head {h}"), &names, &TOY, &rows(&s), 0),
+            table(&format!("weights of head {h}"), &names, &TOY, &rows(weights), 3),
+            table(&format!("head {h}"), &names, &[], &found, 2),
         ]);
     }
-    parts.push(table("output = [head 0 | head 1] W_O", &TOY, &[], &output, 2));
+    let (names, output) = ([TOY[0], TOY[2]], output.select_rows(&[0, 2]));
+    parts.push(table("output = [head 0 | head 1] W_O", &names, &[], &output, 2));
     Ok(parts.join("\n"))
 }
 
@@ -99,7 +106,7 @@ pub fn decoded() -> Result<String> {
     let heads = ["h 0", "h 1"];
     Ok([
         table("keys in the cache", &TOY, &[], &cache.keys().into_owned(), 0),
-        table("q of `both`, a row a head", &heads, &[], &stacked, 0),
+        table("q of `both`, one row per head", &heads, &[], &stacked, 0),
         table("weights, one call for all", &heads, &TOY, &weights, 3),
         table("output", &["both"], &[], &output, 2),
     ]
@@ -166,16 +173,18 @@ pub fn hidden_widths() -> Result<String> {
 /// # Errors
 /// When the model's slices cannot be read.
 pub fn losses() -> Result<String> {
-    let mut text = String::from("layer   one key  one value  both\n");
-    for (layer, Loss { keys, values, both }) in
-        experiments::losses()?.iter().enumerate()
-    {
-        writeln!(text, "{layer:>5} {keys:>9.2} {values:>10.2} {both:>5.2}")?;
+    let mut text = String::from("layer  one key  one value   both  aligned\n");
+    for (layer, loss) in experiments::losses()?.iter().enumerate() {
+        let Loss { keys, values, both, aligned } = loss;
+        writeln!(
+            text,
+            "{layer:>5} {keys:>8.2} {values:>10.2} {both:>6.2} {aligned:>8.2}"
+        )?;
     }
     Ok(text)
 }
 
-/// What one token adds to the caches of real models, in KiB at two bytes a number: with a
+/// What one token adds to the caches of real models, in KiB at two bytes per number: with a
 /// key and value for each of their heads, and with one for all. A star marks how they
 /// were built.
 ///
@@ -258,7 +267,7 @@ pub fn wrong_scale() -> Result<String> {
         + &table("hidden: three equal products", &names, &TOY, &hidden, 3))
 }
 
-/// What a cache says that was made for a key a head.
+/// What a cache says that was made for one key per head.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -275,6 +284,20 @@ pub fn wide_cache() -> Result<String> {
         writeln!(text, "room for {heads} × {key} and {heads} × {value}:\n  {said}")?;
     }
     Ok(text)
+}
+
+/// The least and the most of the layers' errors.
+fn loss_facts() -> Result<Vec<(String, String)>> {
+    let losses = experiments::losses()?;
+    let ends = |name: &str, of: fn(&Loss) -> f32| {
+        let all: Vec<f32> = losses.iter().map(of).collect();
+        let least = all.iter().copied().fold(f32::MAX, f32::min);
+        let most = all.iter().copied().fold(0.0, f32::max);
+        [("least", least), ("most", most)]
+            .map(|(end, error)| (format!("{end}_{name}"), format!("{error:.2}")))
+    };
+    let all = [ends("error", |l| l.both), ends("aligned", |l| l.aligned)];
+    Ok(all.concat())
 }
 
 /// Every single number that the prose quotes.
@@ -322,13 +345,9 @@ pub fn facts() -> Result<String> {
     fact("parameters_freed", grouped(before - after))?;
     fact("given_back", grouped(18 * (before - after) / (12 * 2 * d)))?;
 
-    let losses = experiments::losses()?;
-    let both = |pick: fn(f32, f32) -> f32| {
-        losses.iter().map(|l| l.both).reduce(pick).unwrap_or_default()
-    };
-    fact("least_error", format!("{:.2}", both(f32::min)))?;
-    fact("most_error", format!("{:.2}", both(f32::max)))?;
-
+    for (key, value) in loss_facts()? {
+        fact(&key, value)?;
+    }
     let layer = Layer::load(3)?;
     for (name, projection) in [("key", &layer.k_proj), ("value", &layer.v_proj)] {
         let size = experiments::size_of_the_mean(&projection.weight, layer.heads)?;

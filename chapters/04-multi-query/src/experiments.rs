@@ -1,5 +1,6 @@
 //! What the chapter counts and measures: the data behind its figures and numbers.
 
+use crate::alignment::{Freedom, turn_heads, turns, with_bias};
 use crate::{MultiQueryAttention, attend_shared, mean_of_heads};
 use anyhow::{Context, Result};
 use attention::{Linear, Mask};
@@ -202,6 +203,27 @@ pub fn shared(layer: &Layer, what: Shared) -> Result<Heads> {
     })
 }
 
+/// [`Shared::Both`] after the heads were turned toward one another, keys with their
+/// queries and values with what is made of them: what each head finds is turned back, so
+/// that it can be compared.
+///
+/// # Errors
+/// When the layer's tensors do not fit one another.
+pub fn shared_and_aligned(layer: &Layer) -> Result<Heads> {
+    let [q, k, v] = projected(layer)?;
+    let of = |projection: &LinearTensors| -> Result<Vec<DMatrix<f32>>> {
+        Ok(turns(&with_bias(&linear(projection)?), layer.heads, Freedom::Any)?)
+    };
+    let (key_turns, value_turns) = (of(&layer.k_proj)?, of(&layer.v_proj)?);
+    let q = turn_heads(&q, &key_turns)?;
+    let one_k = mean_of_heads(&turn_heads(&k, &key_turns)?, layer.heads)?;
+    let one_v = mean_of_heads(&turn_heads(&v, &value_turns)?, layer.heads)?;
+    let (one_k, one_v) = (one_k.as_view(), one_v.as_view());
+    let found = attend_shared(&q, one_k, one_v, layer.heads, &Mask::None)?;
+    let back: Vec<_> = value_turns.iter().map(DMatrix::transpose).collect();
+    Ok(Heads { context: turn_heads(&found.context, &back)?, ..found })
+}
+
 /// [`Shared::Both`] with the mean key and value made `factor` times as long.
 ///
 /// # Errors
@@ -278,6 +300,8 @@ pub struct Loss {
     pub values: f32,
     /// With both.
     pub both: f32,
+    /// With both, after the heads were turned toward one another.
+    pub aligned: f32,
 }
 
 /// [`Loss`] for each of MiniLM's six layers.
@@ -295,6 +319,7 @@ pub fn losses() -> Result<Vec<Loss>> {
             keys: error(Shared::Keys)?,
             values: error(Shared::Values)?,
             both: error(Shared::Both)?,
+            aligned: relative_error(&shared_and_aligned(&layer)?.context, &own),
         })
     };
     (0..6).map(loss).collect()

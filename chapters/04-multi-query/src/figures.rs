@@ -29,12 +29,12 @@ pub fn one_key() -> Result<Figure> {
     let words = Words {
         title: "Many queries, one set of keys and values".into(),
         caption: "Every head asks with its own query and looks at the same keys and \
-                  values. A token is projected to one query a head, and to one key and one \
+                  values. A token is projected to one query per head, and to one key and one \
                   value, which are all that the cache keeps of it. What the heads find is \
                   put side by side and mixed by the output projection, as in chapter 2."
             .into(),
         alt: "Boxes and arrows: a token leads to the queries of two heads and to a cache \
-              with one key and one value a token. Each head takes its query and looks at \
+              with one key and one value per token. Each head takes its query and looks at \
               that cache. Both heads lead through the output projection to the output."
             .into(),
     };
@@ -46,7 +46,7 @@ pub fn one_key() -> Result<Figure> {
         .node(
             "kv",
             at(2, 1),
-            &["cache", "one key, one", "value a token"],
+            &["cache", "one key, one", "value per token"],
             Hue::Decoding,
         )
         .node("h0", at(0, 2), &["head 0", "looks"], Hue::MultiQuery)
@@ -172,26 +172,28 @@ pub fn sharing_error() -> Result<Figure> {
         losses.iter().enumerate().map(point).collect::<Vec<_>>()
     };
     let [keys, values, both] = [line(|l| l.keys), line(|l| l.values), line(|l| l.both)];
+    let aligned = line(|l| l.aligned);
     let ends = |line: &[(f64, f64)]| {
         let low = line.iter().map(|p| p.1).fold(f64::MAX, f64::min);
         (low, line.iter().map(|p| p.1).fold(0.0, f64::max))
     };
     let (k, v, b) = (ends(&keys), ends(&values), ends(&both));
+    let a = ends(&aligned);
     let words = Words {
-        title: "A mean head is as wrong as no answer".into(),
+        title: "One mean head loses nearly everything; aligned heads lose less".into(),
         caption: format!(
-            "Forced to share a mean key and value, the heads are off by as much as if \
-             they had answered zeros. Relative error of the heads' outputs for each layer \
-             of MiniLM, on the book's sentence: from {:.2} to {:.2} with one key and one \
-             value, {:.2} to {:.2} with one value alone, {:.2} to {:.2} with one key \
-             alone. Answering zeros would have an error of exactly 1.",
-            b.0, b.1, v.0, v.1, k.0, k.1,
+            "The mean of heads that lie in twelve bases says next to nothing, and turning \
+             them toward one another first recovers a part. Relative error of the heads' \
+             outputs for each layer of MiniLM, on the book's sentence: {:.2} to {:.2} with \
+             one mean key and value, {:.2} to {:.2} with aligned ones. Answering zeros has \
+             an error of 1.",
+            b.0, b.1, a.0, a.1,
         ),
         alt: format!(
-            "Lines over the six layers. One key and one value: {:.2} to {:.2}. One value: \
-             {:.2} to {:.2}. One key: {:.2} to {:.2}, highest in layer 4. A level line \
-             marks 1, the error of answering zeros.",
-            b.0, b.1, v.0, v.1, k.0, k.1,
+            "Lines over the six layers. One key and one value: {:.2} to {:.2}. The same, \
+             aligned: {:.2} to {:.2}. One value: {:.2} to {:.2}. One key: {:.2} to {:.2}, \
+             highest in layer 4. A level line marks 1, the error of zeros.",
+            b.0, b.1, a.0, a.1, v.0, v.1, k.0, k.1,
         ),
     };
     let plot = Chart::new(
@@ -201,6 +203,7 @@ pub fn sharing_error() -> Result<Figure> {
     .line("one key", Hue::Muted, keys)
     .line("one value", Hue::Accent, values)
     .line("both", Hue::MultiQuery, both)
+    .line("both, aligned", Hue::GroupedQuery, aligned)
     .horizontal(1.0, "zeros");
     Ok(Figure::draw("sharing_error", words, &plot)?)
 }
@@ -283,7 +286,7 @@ pub fn decode_time() -> Result<Figure> {
         caption: format!(
             "One shared key cuts the bytes by the number of heads, and the time by less. \
              Above, what the cache of one layer holds, with {BENCH_HEADS} heads of \
-             {BENCH_HEAD_DIM} in four bytes a number. Below, the attention of one decoding \
+             {BENCH_HEAD_DIM} at four bytes per number. Below, the attention of one decoding \
              step over it, the new token already appended, one call after the other: at \
              {written} tokens {slow:.1} ms in {BENCH_HEADS} calls with a key for each head, \
              and {fast:.1} ms in one call with a key for all.",

@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod alignment;
 pub mod example;
 pub mod experiments;
 pub mod figures;
@@ -67,7 +68,7 @@ impl MultiQueryAttention {
         let why = "keys and values read the same tokens";
         expect_shape("v_proj", v_proj.shape(), value, why)?;
         let found = (heads * v_proj.shape().1, o_proj.shape().1);
-        let why = "it reads one value width a head";
+        let why = "it reads one value width per head";
         expect_shape("o_proj", o_proj.shape(), found, why)?;
         Ok(MultiQueryAttention { q_proj, k_proj, v_proj, o_proj, heads })
     }
@@ -101,7 +102,7 @@ impl MultiQueryAttention {
         Ok(MultiHeadAttended { output: self.o_proj.forward(&context)?, weights })
     }
 
-    /// Queries of all heads from `x`; from `context` one key and one value a token.
+    /// Queries of all heads from `x`; from `context` one key and one value per token.
     ///
     /// # Errors
     /// When `x` or `context` has another width than its projection reads.
@@ -160,7 +161,7 @@ pub fn attend_shared(
     mask: &Mask,
 ) -> Result<Heads, ShapeError> {
     let (d_k, d_v) = (k.ncols(), v.ncols());
-    let why = "one query a head, as wide as the key";
+    let why = "one query per head, as wide as the key";
     expect_shape("q", q.shape(), (q.nrows(), heads * d_k), why)?;
     let one = |h| attend(q.columns(h * d_k, d_k), k, v, mask);
     let found: Vec<_> = (0..heads).into_par_iter().map(one).collect();

@@ -26,7 +26,7 @@ impl Chapter for Chapter4 {
     const FOLDER: &'static str = "04-multi-query";
     const ABOUT: &'static str = "Multi-query attention: many heads, one key and value";
     const FORWARD_HELP: &'static str = "\
-Runs one multi-query attention layer: H heads of queries, one key and one value a token,
+Runs one multi-query attention layer: H heads of queries, one key and one value per token,
 softmax(Q Kᵀ / √head_dim) V for each head, and the output projection.
 
 The input file holds, in F32, F16 or BF16, under the names of PyTorch and Hugging Face:

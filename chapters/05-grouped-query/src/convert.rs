@@ -2,9 +2,10 @@
 //! `v_proj` behind the prefix is pooled, and a norm that belongs to their heads with them;
 //! all else stays as it is. What cannot be converted rightly is refused.
 
-use crate::pooling::{Pooled, Widths, parts, pool_layer};
+use crate::aligning::{Aligned, Rotary, Rotates, align_layer};
+use crate::pooling::{Pooled, Turned, Widths, parts, pool_layer};
 use crate::{Groups, Pool, Pooling};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use chapter_cli::{AttentionLayers, Destination, Tensors, attention_layers};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,6 +20,13 @@ use std::path::PathBuf;
 /// All other tensors and the metadata are kept as they are, and so are the dtypes. The
 /// output is written whole or not at all. A checkpoint in several files is converted file by
 /// file.
+///
+/// With --method aligned the heads of each group are first turned toward one another, which
+/// changes no output: queries and keys together, values together with the output
+/// projection. So q_proj and o_proj change, too, and have to be in the same file. Values
+/// turn freely. Keys turn freely only if nothing rotates them; --rotary says how they
+/// rotate, and then they turn within each pair of features. A norm on queries or keys
+/// holds the keys as they are.
 ///
 /// Refused are quantized layers, fused projections (qkv_proj, query_key_value, c_attn, …),
 /// and layers with a tensor that the command does not know. Vision and audio towers are left
@@ -46,14 +54,23 @@ pub struct Arguments {
     #[arg(long, value_name = "G")]
     kv_heads: usize,
 
-    /// What a group starts from: the mean of its heads, the first of them, or new random
-    /// numbers of their size
+    /// What a group starts from: the mean of its heads, their mean after they were turned
+    /// toward one another, the first of them, or new random numbers of their size
     #[arg(long, value_enum, default_value_t = Method::Mean)]
     method: Method,
 
     /// For --method random
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+
+    /// For --method aligned: how queries and keys rotate with their position
+    #[arg(long, value_enum, required_if_eq("method", "aligned"))]
+    rotary: Option<Rotary>,
+
+    /// For --rotary: how many features of a head rotate, if not all: the first R. In
+    /// config.json that is partial_rotary_factor (or rotary_pct) times the width of a head
+    #[arg(long, value_name = "R", requires = "rotary")]
+    rotary_dim: Option<usize>,
 
     /// What the names of the layers begin with, such as model.layers.0.self_attn
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -73,6 +90,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Method {
     Mean,
+    Aligned,
     First,
     Random,
 }
@@ -90,15 +108,16 @@ pub fn convert(
     let groups = Groups::new(heads, kv_heads)
         .with_context(|| format!("--heads {heads} --kv-heads {kv_heads}"))?;
     let pooling = match method {
-        Method::Mean => Pooling::Mean,
+        Method::Mean | Method::Aligned => Pooling::Mean,
         Method::First => Pooling::First,
         Method::Random => Pooling::Random { seed },
     };
     let destination = Destination::check(&arguments.output)?;
     let file = Tensors::open(&arguments.input)?;
     let found = attention_layers(&file, &arguments.prefix, &parts())?;
-    let converted =
-        pool_layers(&file, &found, &mut Pool::new(groups, pooling), arguments)?;
+    let rotates = rotates(arguments, &file)?;
+    let mut pool = Pool::new(groups, pooling);
+    let converted = pool_layers(&file, &found, &mut pool, rotates, arguments)?;
 
     let mut tensors = BTreeMap::new();
     let gone = match converted.dropped.len() {
@@ -112,7 +131,10 @@ pub fn convert(
     }
     let count = converted.tensors.len();
     tensors.extend(converted.tensors);
-    let kept = tensors.len() - count;
+    let turned = converted.turned.len();
+    tensors.extend(converted.turned);
+    let kept = tensors.len() - count - turned;
+    let turned = if turned == 0 { String::new() } else { format!("{turned} turned, ") };
     destination.write_tensors(&tensors, file.metadata())?;
 
     let towers = found.towers.iter().map(|tower| left_alone(tower));
@@ -122,9 +144,26 @@ pub fn convert(
     }
     let to = printable(&arguments.output.to_string_lossy());
     let s = if count == 1 { "" } else { "s" };
-    writeln!(stdout, "wrote {to}\n{count} tensor{s} pooled, {kept} kept{gone}")?;
+    writeln!(
+        stdout,
+        "wrote {to}\n{count} tensor{s} pooled, {turned}{kept} kept{gone}"
+    )?;
     writeln!(stdout, "in config.json, set num_key_value_heads to {kv_heads}")?;
     Ok(())
+}
+
+/// How keys rotate, if the heads are to be aligned.
+fn rotates(arguments: &Arguments, file: &Tensors) -> Result<Option<Rotates>> {
+    let is_aligned = matches!(arguments.method, Method::Aligned);
+    let Some(how) = arguments.rotary.filter(|_| is_aligned) else { return Ok(None) };
+    ensure!(
+        arguments.keep.is_empty(),
+        "--keep with --method aligned: what the command does not know may act on single \
+         features, which turning mixes; --method mean leaves them in their places"
+    );
+    let rotates = Rotates { how, features: arguments.rotary_dim };
+    rotates.expect_as_told(file, &arguments.input)?;
+    Ok(Some(rotates))
 }
 
 /// The new tensors of every layer, by their names in the file.
@@ -132,12 +171,26 @@ fn pool_layers(
     file: &Tensors,
     found: &AttentionLayers,
     pool: &mut Pool,
+    rotates: Option<Rotates>,
     arguments: &Arguments,
 ) -> Result<Pooled> {
     let widths = Widths::of(file, &found.layers, pool, arguments.head_dim)?;
     let mut all = Pooled::default();
     for layer in &found.layers {
-        all.add(pool_layer(file, layer, pool, widths, &arguments.keep)?);
+        let plain = Turned::new();
+        let mut pooled =
+            pool_layer(file, layer, pool, widths, &arguments.keep, &plain)?;
+        // Only what can be pooled as it is gets so far.
+        if let Some(rotates) = rotates {
+            let aligned = align_layer(file, layer, pool.groups, rotates)?;
+            let Aligned { turned, keys_are_fixed } = aligned;
+            pooled = pool_layer(file, layer, pool, widths, &[], &turned)?;
+            pooled.keep_turned(file, layer, turned)?;
+            if keys_are_fixed {
+                pooled.warn_of_fixed_keys();
+            }
+        }
+        all.add(pooled);
     }
     Ok(all)
 }

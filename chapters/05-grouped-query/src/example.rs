@@ -1,13 +1,14 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p grouped-query` shows the first of them and the errors of conversion.
 
-use crate::experiments::{self, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
+use crate::experiments::{self, Aligned, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
 use anyhow::Result;
 use attention::example::grouped as thousands;
 use attention::{Linear, Mask, attend};
 use minilm::models;
 use multi_head::Projected;
+use multi_query::alignment::{Freedom, turn_heads, turns};
 use nalgebra::{DMatrix, dmatrix};
 use std::fmt::Write;
 
@@ -28,7 +29,8 @@ pub fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
     Ok((x, GroupedQueryAttention::new(q_proj, k_proj, v_proj, o_proj, 4, 2)?))
 }
 
-/// The worked example: every intermediate of one small forward pass.
+/// The worked example: the intermediates of one small forward pass, but for the row that is
+/// an exercise.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -46,9 +48,9 @@ pub fn three_tokens() -> Result<String> {
     let learned = learned.map(|(title, map)| table(title, &[""; 4], map.weight(), 0));
     let steps = [
         ("x: three tokens, two features", &x, 0),
-        ("q = x W_Q: a column a head", &q, 0),
-        ("k = x W_K: a column a group", &k, 0),
-        ("v = x W_V: a column a group", &v, 0),
+        ("q = x W_Q: one column per head", &q, 0),
+        ("k = x W_K: one column per group", &k, 0),
+        ("v = x W_V: one column per group", &v, 0),
     ];
     let steps = steps.map(|(title, m, digits)| table(title, &TOY, m, digits));
     let mut text = [&learned[..], &steps[..]].concat().join("\n");
@@ -59,9 +61,12 @@ pub fn three_tokens() -> Result<String> {
         writeln!(text, "  {h} → {g} {:>7.3} {:>7.3} {:>7.3}", row[0], row[1], row[2])?;
     }
     text += "\n";
-    text += &table("heads side by side", &TOY, &context, 2);
+    // What is found for `moon` is an exercise.
+    let (names, shown) = ([TOY[0], TOY[2]], [0, 2]);
+    text += &table("heads side by side", &names, &context.select_rows(&shown), 2);
     text += "\n";
-    text += &table("output = heads W_O", &TOY, &attended.output, 2);
+    let output = attended.output.select_rows(&shown);
+    text += &table("output = heads W_O", &names, &output, 2);
     Ok(text)
 }
 
@@ -112,9 +117,12 @@ pub fn interleaved() -> Result<String> {
             attend(q.columns(h, 1), k.columns(g, 1), v.columns(g, 1), &Mask::None)?;
         wrong.columns_mut(h, 1).copy_from(&found.output);
     }
-    let mut text = table("heads side by side, right", &TOY, &right, 2);
+    // What is found for `moon` is an exercise.
+    let names = [TOY[0], TOY[2]];
+    let shown = |found: &DMatrix<f32>| found.select_rows(&[0, 2]);
+    let mut text = table("heads side by side, right", &names, &shown(&right), 2);
     text += "\n";
-    text += &table("heads side by side, h % 2", &TOY, &wrong, 2);
+    text += &table("heads side by side, h % 2", &names, &shown(&wrong), 2);
     Ok(text)
 }
 
@@ -143,6 +151,72 @@ pub fn errors() -> Result<String> {
         for (_, pooling) in METHODS {
             let error = experiments::conversion_error(5, *kv_heads, pooling)?;
             write!(text, " {error:>7.2}")?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// One head in two bases: its mean with itself, before and after the second is turned back.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn two_bases() -> Result<String> {
+    let heads = dmatrix![3.0, 1.0, 1.0, -3.0; 0.0, 2.0, 2.0, 0.0; 1.0, 0.0, 0.0, -1.0];
+    let mean = |heads| -> Result<DMatrix<f32>> {
+        let linear = Linear::new(heads, None)?;
+        let mut pool = Pool::new(Groups::new(2, 1)?, Pooling::Mean);
+        Ok(pool.linear("k_proj", &linear)?.weight().clone())
+    };
+    let turns = turns(&heads, 2, Freedom::Any)?;
+    // Only how the heads lie to each other counts, so head 0 may stay where it is.
+    let back = (&turns[1] * turns[0].transpose()).map(|x| x.round() + 0.0);
+    let turns = [DMatrix::identity(2, 2), back];
+    let turned = turn_heads(&heads, &turns)?;
+    Ok([
+        table("W_K: head 0 | head 1", &[""; 3], &heads, 0),
+        table("mean as they are", &[""; 3], &mean(heads.clone())?, 1),
+        table("R: what head 1 is multiplied with", &[""; 2], &turns[1], 0),
+        table("head 0 | head 1 R", &[""; 3], &turned, 0),
+        table("mean after turning", &[""; 3], &mean(turned)?, 0),
+    ]
+    .join("\n"))
+}
+
+/// What conversion costs when the heads are turned first, on average over all layers.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn aligned() -> Result<String> {
+    let mut text = String::from("          as they  values  and keys  and keys\n");
+    text += "kv heads      are  turned  in pairs    freely\n";
+    for row in experiments::aligned()? {
+        let Aligned { kv_heads, mean, values, pairs, all } = row;
+        writeln!(
+            text,
+            "{kv_heads:>8} {mean:>8.2} {values:>7.2} {pairs:>9.2} {all:>9.2}"
+        )?;
+    }
+    Ok(text)
+}
+
+/// Numbers per token and layer on each device, when the cache of a layer of 32 heads is
+/// divided.
+///
+/// # Errors
+/// When a `String` cannot be written to.
+pub fn devices() -> Result<String> {
+    let devices = [1, 2, 4, 8];
+    let mut text = String::from("          on each of so many devices\nkv heads");
+    for count in devices {
+        write!(text, " {count:>6}")?;
+    }
+    text.push('\n');
+    for kv_heads in [32, 8, 4, 1] {
+        write!(text, "{kv_heads:>8}")?;
+        for count in devices {
+            let numbers = experiments::per_device(kv_heads, Llama::HEAD_DIM, count);
+            write!(text, " {:>6}", thousands(numbers as u64))?;
         }
         text.push('\n');
     }
@@ -191,7 +265,7 @@ pub fn cost() -> Result<String> {
     Ok(text)
 }
 
-/// The caches of real models whose heads share, at two bytes a number.
+/// The caches of real models whose heads share, at two bytes per number.
 ///
 /// # Errors
 /// When the list of models cannot be read.
@@ -264,6 +338,29 @@ pub fn facts() -> Result<String> {
         let weight = experiments::it_animal(kv_heads)?;
         fact(&format!("it_animal_{kv_heads}"), format!("{weight:.2}"))?;
     }
+    let layer = minilm::Layer::load(5)?;
+    for &kv_heads in &KV_HEADS[1..] {
+        let value = experiments::aligned_error(&layer, kv_heads, Freedom::Any)?;
+        fact(&format!("aligned_{kv_heads}"), format!("{value:.2}"))?;
+    }
+    for row in experiments::aligned()? {
+        let Aligned { kv_heads, mean, values, pairs, all } = *row;
+        for (name, value) in
+            [("mean", mean), ("values", values), ("pairs", pairs), ("all", all)]
+        {
+            fact(&format!("long_{name}_{kv_heads}"), format!("{value:.2}"))?;
+        }
+    }
+    let [before, after] = experiments::cosines()?;
+    for (name, cosines) in [("before", before), ("after", after)] {
+        let [diagonal, all] = experiments::likeness(&cosines);
+        fact(&format!("diagonal_{name}"), format!("{diagonal:.2}"))?;
+        fact(&format!("cosine_{name}"), format!("{all:.2}"))?;
+    }
+    for (name, kv_heads) in [("multi_head", 32), ("8", 8), ("1", 1)] {
+        let numbers = experiments::per_device(kv_heads, Llama::HEAD_DIM, 8);
+        fact(&format!("device_{name}"), thousands(numbers as u64))?;
+    }
     let [keys, values] = experiments::keys_or_values(6)?;
     fact("keys_6", format!("{keys:.2}"))?;
     fact("values_6", format!("{values:.2}"))?;
@@ -308,7 +405,7 @@ pub fn facts() -> Result<String> {
     Ok(text)
 }
 
-/// A titled matrix, one row a line: four columns fit a phone.
+/// A titled matrix, one row per line: four columns fit a phone.
 fn table(title: &str, rows: &[&str], matrix: &DMatrix<f32>, digits: usize) -> String {
     let mut text = format!("{title}\n");
     for (label, row) in rows.iter().zip(matrix.row_iter()) {

@@ -4,6 +4,8 @@ use crate::experiments::{self, KV_HEADS, LAYERS, METHODS};
 use crate::{Groups, Pooling};
 use anyhow::Result;
 use figures::{Axis, Bars, Chart, Diagram, Figure, Heatmap, Hue, Slot, Words};
+use multi_query::alignment::Freedom;
+use nalgebra::DMatrix;
 
 /// All of them, in the order in which the chapter shows them.
 ///
@@ -14,6 +16,7 @@ pub fn all() -> Result<Vec<Figure>> {
         groups()?,
         it_animal()?,
         pooling()?,
+        bases()?,
         layers()?,
         parted()?,
         decode()?,
@@ -98,7 +101,7 @@ pub fn groups_of(heads: usize, kv_heads: usize) -> Result<Figure> {
         title: title.into(),
         caption: format!(
             "{message} Of {heads} query heads, each with queries of its own, head h asks \
-             key/value head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} a token where \
+             key/value head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} per token where \
              multi-head attention keeps {heads}: {percent} %. {between}",
         ),
         alt: format!(
@@ -179,41 +182,85 @@ pub fn it_animal() -> Result<Figure> {
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn pooling() -> Result<Figure> {
-    let line = |pooling| -> Result<Vec<(f64, f64)>> {
-        let error = |&g: &usize| {
-            let error = experiments::conversion_error(5, g, pooling)?;
-            Ok((g as f64, f64::from(error)))
-        };
-        KV_HEADS[1..].iter().rev().map(error).collect()
+    let line = |error: &dyn Fn(usize) -> Result<f32>| -> Result<Vec<(f64, f64)>> {
+        let point = |&g: &usize| Ok((g as f64, f64::from(error(g)?)));
+        KV_HEADS[1..].iter().rev().map(point).collect()
     };
-    let [mean, first, random] = METHODS.map(|(_, pooling)| line(pooling));
+    let [mean, first, random] = METHODS
+        .map(|(_, pooling)| line(&|g| experiments::conversion_error(5, g, pooling)));
     let (mean, first, random) = (mean?, first?, random?);
+    let layer = minilm::Layer::load(5)?;
+    let aligned = line(&|g| experiments::aligned_error(&layer, g, Freedom::Any))?;
     let words = Words {
-        title: "The mean is the best start, and not a good one".into(),
+        title: "Heads that are turned toward one another first lose less".into(),
         caption: format!(
-            "Mean-pooling beats the first head and random numbers at every number of \
-             groups, and still loses most of what the heads said. Relative error of the \
-             heads’ output in layer 5 of MiniLM: {:.2} with 6 key/value heads and {:.2} \
-             with 1, where the first head of each group gives {:.2} and {:.2}. An output \
-             of zeros would be off by 1.",
-            mean[4].1, mean[0].1, first[4].1, first[0].1,
+            "The mean loses less than the first head or random numbers, and the mean of \
+             aligned heads loses less still. Relative error of the heads’ output in \
+             layer 5 of MiniLM: {:.2} with 6 key/value heads and {:.2} with 1 for aligned \
+             heads, {:.2} and {:.2} for the mean of the heads as they are. An output of \
+             zeros would be off by 1.",
+            aligned[4].1, aligned[0].1, mean[4].1, mean[0].1,
         ),
         alt: format!(
-            "Three lines over 1 to 6 key/value heads. Mean falls from {:.2} at 1 to {:.2} at \
-             6, first from {:.2} to {:.2}, random goes from {:.2} to {:.2}. A level line at \
-             1 says: all zeros.",
-            mean[0].1, mean[4].1, first[0].1, first[4].1, random[0].1, random[4].1,
+            "Four lines over 1 to 6 key/value heads. Aligned falls from {:.2} at 1 to {:.2} \
+             at 6, mean from {:.2} to {:.2}, first from {:.2} to {:.2}; random goes from \
+             {:.2} to {:.2}. A level line marks 1, the error of zeros.",
+            aligned[0].1,
+            aligned[4].1,
+            mean[0].1,
+            mean[4].1,
+            first[0].1,
+            first[4].1,
+            random[0].1,
+            random[4].1,
         ),
     };
     let plot = Chart::new(
         Axis::linear("kv heads").range(0.5, 6.5).ticks(&[1.0, 2.0, 3.0, 4.0, 6.0]),
         Axis::linear("relative error").range(0.0, 2.0),
     )
-    .line("mean", Hue::GroupedQuery, mean)
+    .line("aligned mean", Hue::GroupedQuery, aligned)
+    .line("mean", Hue::MultiQuery, mean)
     .line("first", Hue::Accent, first)
     .line("random", Hue::Muted, random)
     .horizontal(1.0, "all zeros");
     Ok(Figure::draw("pooling", words, &plot)?)
+}
+
+/// How alike the features of two heads are, before and after they are turned.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn bases() -> Result<Figure> {
+    let [before, after] = experiments::cosines()?;
+    let [[before_own, before_all], [after_own, _]] =
+        [&before, &after].map(experiments::likeness);
+    let features: Vec<String> = (0..before.nrows()).map(|f| f.to_string()).collect();
+    let map = |title: &str, cosines: &DMatrix<f32>| {
+        Heatmap::new(&features, &features, |i, j| f64::from(cosines[(i, j)].abs()))
+            .title(title)
+            .row_axis("feature of head 0")
+            .column_axis("feature of head 1")
+            .value_axis("cosine, without its sign")
+            .range(0.0, 1.0)
+    };
+    let words = Words {
+        title: "Feature 7 of one head is not feature 7 of the next".into(),
+        caption: format!(
+            "Features of equal number have nothing in common until the heads are turned. \
+             How alike the columns of $W_V$ of heads 0 and 1 in layer 5 of MiniLM are: on \
+             the diagonal {before_own:.2} on average as they are, like everywhere else \
+             ({before_all:.2}), and {after_own:.2} after turning, which leaves the layer’s \
+             output unchanged.",
+        ),
+        alt: format!(
+            "Two heat-maps of 32 by 32 features. Above, pale cells without order, \
+             {before_all:.2} on average, {before_own:.2} on the diagonal. Below, a dark \
+             diagonal, {after_own:.2} on average.",
+        ),
+    };
+    let (above, below) = (map("as they are", &before), map("turned", &after));
+    Ok(Figure::panels("bases", words, 1, &[&above, &below])?)
 }
 
 /// The errors of every layer.
@@ -249,7 +296,7 @@ pub fn layers() -> Result<Figure> {
     let (mean, mean_low, mean_high) = map("mean of each group", Pooling::Mean)?;
     let (first, first_low, first_high) = map("first of each group", Pooling::First)?;
     let words = Words {
-        title: "No layer can be grouped for nothing".into(),
+        title: "No layer can be grouped without a loss".into(),
         caption: format!(
             "Every layer of MiniLM loses most of its heads’ output when they are pooled. \
              Relative error by layer and number of key/value heads: {mean_low:.2} to \

@@ -17,6 +17,8 @@
 //! # Ok::<(), grouped_query::GroupError>(())
 //! ```
 
+mod aligning;
+pub mod alignment;
 pub mod convert;
 pub mod example;
 pub mod experiments;
@@ -252,7 +254,7 @@ fn widths(
     let d_k = width_of_one("q", q.ncols(), groups.heads)?;
     let d_v = width_of_one("v", v.ncols(), groups.kv_heads)?;
     let keys = (v.nrows(), groups.kv_heads * d_k);
-    expect_shape("k", k.shape(), keys, "a key a value, as wide as a query head")?;
+    expect_shape("k", k.shape(), keys, "one key per value, as wide as a query head")?;
     Ok((d_k, d_v))
 }
 

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Pooled {
     /// The new tensors, by their names in the file.
     pub(crate) tensors: BTreeMap<String, RawTensor<'static>>,
+    /// Tensors that were turned and not pooled: queries and output.
+    pub(crate) turned: BTreeMap<String, RawTensor<'static>>,
     /// Tensors of heads that are no more.
     pub(crate) dropped: BTreeSet<String>,
     /// What the reader has to know.
@@ -19,17 +21,48 @@ pub(crate) struct Pooled {
 impl Pooled {
     pub(crate) fn add(&mut self, other: Pooled) {
         self.tensors.extend(other.tensors);
+        self.turned.extend(other.turned);
         self.dropped.extend(other.dropped);
         self.warnings.extend(other.warnings);
     }
+
+    /// Keeps what was turned in `layer` and is not pooled, in its shape and dtype.
+    pub(crate) fn keep_turned(
+        &mut self,
+        file: &Tensors,
+        layer: &AttentionLayer,
+        turned: Turned,
+    ) -> Result<()> {
+        for (name, numbers) in turned {
+            let full = format!("{}{name}", layer.path);
+            if !self.tensors.contains_key(&full) {
+                let old = file.raw(&full)?;
+                let new = RawTensor::of(old.dtype, old.shape.clone(), &numbers)?;
+                self.turned.insert(full, new);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn warn_of_fixed_keys(&mut self) {
+        self.warnings.insert(
+            "a norm on queries or keys fixes their features, so only the values were \
+             turned before pooling"
+                .to_owned(),
+        );
+    }
 }
 
+/// The numbers of the tensors of one layer, by their names behind its path, after its heads
+/// were turned. Where there are none, the file's are meant.
+pub(crate) type Turned = BTreeMap<String, Vec<f32>>;
+
 /// Norms on keys, by the names that models give them.
-const KEY_NORMS: [&str; 6] =
+pub(crate) const KEY_NORMS: [&str; 6] =
     ["k_norm", "k_layernorm", "key_norm", "key_layernorm", "k_ln", "norm_k"];
 
 /// Norms on values.
-const VALUE_NORMS: [&str; 2] = ["v_norm", "norm_v"];
+pub(crate) const VALUE_NORMS: [&str; 2] = ["v_norm", "norm_v"];
 
 /// Parts of a layer that keys and values have no share in: queries and what is done to
 /// them, and what is done to what the heads found.
@@ -55,7 +88,7 @@ const SINKS: [&str; 5] =
     ["sinks", "sink", "attention_sinks", "attn_sinks", "attention_sink_bias"];
 
 /// Output projections, by the names that models give them.
-const OUTPUTS: [&str; 4] = ["o_proj", "out_proj", "dense", "wo"];
+pub(crate) const OUTPUTS: [&str; 4] = ["o_proj", "out_proj", "dense", "wo"];
 
 /// The modules whose tensors are pooled, or decide how.
 pub(crate) fn parts() -> Vec<&'static str> {
@@ -129,6 +162,7 @@ pub(crate) fn pool_layer(
     pool: &mut Pool,
     widths: Widths,
     keep: &[String],
+    turned: &Turned,
 ) -> Result<Pooled> {
     let heads = pool.groups.heads();
     let view = file.with_prefix(&layer.path);
@@ -161,7 +195,8 @@ pub(crate) fn pool_layer(
         ("k_proj", &KEY_NORMS[..], widths.key),
         ("v_proj", &VALUE_NORMS[..], widths.value),
     ] {
-        let mut one = Part { view: &view, layer, pool, width, pooled: &mut pooled };
+        let mut one =
+            Part { view: &view, layer, pool, width, turned, pooled: &mut pooled };
         one.pool_projection(name)?;
         for norm in norms {
             one.pool_norm(norm)?;
@@ -178,6 +213,7 @@ struct Part<'a> {
     pool: &'a mut Pool,
     /// Of one head.
     width: Option<usize>,
+    turned: &'a Turned,
     pooled: &'a mut Pooled,
 }
 
@@ -197,7 +233,10 @@ impl Part<'_> {
                 "{}{full}: shape {shape:?}, wanted {wanted}",
                 self.layer.path
             );
-            let numbers = self.numbers(&full, &shape)?;
+            let numbers = match self.turned.get(&full) {
+                Some(numbers) => numbers.clone(),
+                None => self.numbers(&full, &shape)?,
+            };
             let width = self.width_of(&full, &shape)?;
             let mut new = shape;
             new[0] = width * self.pool.groups.kv_heads();

@@ -58,7 +58,7 @@ fn weights_that_do_not_fit_get_one_clear_line() {
     };
     let key = "one key serves every query head";
     let value = "keys and values read the same tokens";
-    let output = "it reads one value width a head";
+    let output = "it reads one value width per head";
     for (proj, found, wanted, why) in [
         // A multi-head checkpoint: a key for each head.
         ("k_proj", [8, 6], [4, 6], key),

@@ -102,7 +102,7 @@ fn layers_that_do_not_fit_are_refused() {
     );
     says(
         new((5, 12), (5, 4), (5, 2), (2, 6), 3),
-        "o_proj: expected (6, 6), found (2, 6): it reads one value width a head",
+        "o_proj: expected (6, 6), found (2, 6): it reads one value width per head",
     );
     for heads in [0, 5] {
         let error = new((5, 12), (5, 4), (5, 2), (6, 6), heads).unwrap_err();
@@ -125,7 +125,7 @@ fn inputs_that_do_not_fit_are_refused() {
     let (k, v) = (ones(4, 3), ones(4, 2));
     says(
         attend_shared(&ones(2, 8), k.as_view(), v.as_view(), 3, &Mask::None),
-        "q: expected (2, 9), found (2, 8): one query a head, as wide as the key",
+        "q: expected (2, 9), found (2, 8): one query per head, as wide as the key",
     );
     assert!(mean_of_heads(&ones(2, 8), 3).is_err());
     assert!(mean_of_heads(&ones(2, 8), 0).is_err());

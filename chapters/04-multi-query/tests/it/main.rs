@@ -1,5 +1,6 @@
 //! The integration tests of `multi-query`, linked once.
 
+mod alignment;
 mod command;
 pub mod course;
 mod edges;

@@ -6,11 +6,13 @@ use exercises::{
     Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, dial,
     under_one_another,
 };
+use grouped_query::alignment::{Turns, turned};
 use grouped_query::experiments::{self, Llama};
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
 };
-use multi_head::Heads;
+use multi_head::{Heads, LayerError};
+use multi_query::alignment::turn_heads;
 use nalgebra::{DMatrix, DVector, dmatrix};
 
 #[test]
@@ -28,6 +30,7 @@ pub fn exercises() -> Exercises {
         .with(attend_groups_exercise())
         .with(mean())
         .with(convert())
+        .with(turned_exercise())
         .with(partners())
         .with(uptraining())
 }
@@ -1017,6 +1020,204 @@ fn convert() -> Exercise<Checkpoint> {
             p.run(GroupedQueryAttention::new(q, k, v, o, p.heads, p.kv_heads))
         })
         .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
+}
+
+// Implement: a layer in other bases.
+
+struct Turning {
+    /// `W_Q`, `W_K`, `W_V`, `W_O`.
+    projections: [Linear; 4],
+    turns: Turns,
+}
+
+impl Turning {
+    fn draw(draw: &mut Draw) -> Self {
+        let heads = draw.size(1..=3);
+        let [d_k, d_v, d_in, d_out] = [3, 3, 2, 3].map(|most| draw.size(1..=most));
+        let bias = draw.pick(&[false, true]);
+        let mut linear = |name: &str, rows, columns| {
+            let weight = draw.matrix(name, rows, columns);
+            let bias = bias.then(|| draw.matrix(&format!("{name}, bias"), columns, 1));
+            Linear::new(weight, bias.map(|bias| bias.column(0).into_owned())).unwrap()
+        };
+        let projections = [
+            linear("q_proj", d_in, heads * d_k),
+            linear("k_proj", d_in, heads * d_k),
+            linear("v_proj", d_in, heads * d_v),
+            linear("o_proj", heads * d_v, d_out),
+        ];
+        let wider = draw.rarely();
+        let mut turns = |name: &str, width| -> Vec<DMatrix<f32>> {
+            let turns: Vec<_> = (0..heads).map(|_| orthogonal(draw, width)).collect();
+            draw.show(name, under_one_another(&turns));
+            turns
+        };
+        let keys = turns("turns.keys, one under the other", d_k);
+        let values = turns("turns.values, one under the other", d_v + wider);
+        Turning { projections, turns: Turns { keys, values } }
+    }
+
+    /// Two heads of 2 on two features, with these turns for keys and for values.
+    fn small(turn: &DMatrix<f32>) -> Self {
+        let plain = |slope: f32, rows, columns| {
+            plain(DMatrix::from_fn(rows, columns, |i, j| i as f32 + slope * j as f32))
+        };
+        let inward = [1.0, 2.0, -1.0].map(|slope| plain(slope, 2, 4));
+        let [q, k, v] = inward;
+        let [keys, values] = [(); 2].map(|()| vec![turn.clone(); 2]);
+        Turning {
+            projections: [q, k, v, plain(0.5, 4, 3)],
+            turns: Turns { keys, values },
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        Turning::parts(turned(self.projections.clone(), &self.turns))
+    }
+
+    fn parts<E: std::fmt::Display>(found: Result<[Linear; 4], E>) -> Answer {
+        let parts = found.map(|[q, k, v, o]| {
+            let part = |answer: Answer, name: &str, linear: &Linear| {
+                let answer = answer.and(name, linear.weight());
+                match linear.bias() {
+                    Some(bias) => answer.and(&format!("{name}, bias"), bias.clone()),
+                    None => answer,
+                }
+            };
+            let answer = Answer::of("heads", "turned");
+            let answer = part(part(answer, "q_proj", &q), "k_proj", &k);
+            part(part(answer, "v_proj", &v), "o_proj", &o)
+        });
+        Answer::try_of("refused", parts)
+    }
+
+    /// The right four, changed by `change`, where the turns fit.
+    fn but(
+        &self,
+        change: impl Fn(&Turning, [Linear; 4]) -> Result<[Linear; 4], LayerError>,
+    ) -> Answer {
+        match turned(self.projections.clone(), &self.turns) {
+            Ok(right) => Turning::parts(change(self, right)),
+            Err(_) => self.answer(),
+        }
+    }
+
+    /// As if the turns were others.
+    fn with(&self, turns: &Turns) -> Answer {
+        Turning::parts(turned(self.projections.clone(), turns))
+    }
+}
+
+/// A quarter turn, a swap, a sign, or a turn by numbers that are easy to follow.
+fn orthogonal(draw: &mut Draw, width: usize) -> DMatrix<f32> {
+    let mut turn = DMatrix::identity(width, width);
+    if width == 1 {
+        turn[(0, 0)] = draw.pick(&[1.0, -1.0]);
+        return turn;
+    }
+    let [cos, sin, sign] = draw.pick(&[
+        [0.0, 1.0, 1.0],
+        [0.6, 0.8, 1.0],
+        [0.0, 1.0, -1.0],
+        [1.0, 0.0, 1.0],
+    ]);
+    let last = width - 1;
+    turn[(0, 0)] = cos;
+    turn[(0, last)] = sin;
+    turn[(last, 0)] = -sin * sign;
+    turn[(last, last)] = cos * sign;
+    turn
+}
+
+/// `linear` with each head turned, and its bias with it.
+fn turned_by(linear: &Linear, turns: &[DMatrix<f32>]) -> Result<Linear, LayerError> {
+    let weight = turn_heads(linear.weight(), turns)?;
+    let bias = linear.bias().map(|bias| {
+        let row = DMatrix::from_row_slice(1, bias.len(), bias.as_slice());
+        turn_heads(&row, turns).map(|row| row.transpose().column(0).into_owned())
+    });
+    Ok(Linear::new(weight, bias.transpose()?).unwrap())
+}
+
+fn transposed(turns: &[DMatrix<f32>]) -> Vec<DMatrix<f32>> {
+    turns.iter().map(DMatrix::transpose).collect()
+}
+
+/// The rows of `o_proj` with each head's turned by its matrix, as columns would be.
+fn rows_turned(o: &Linear, turns: &[DMatrix<f32>]) -> Result<Linear, LayerError> {
+    let rows = turn_heads(&o.weight().transpose(), turns)?.transpose();
+    Ok(Linear::new(rows, o.bias().cloned()).unwrap())
+}
+
+fn turned_exercise() -> Exercise<Turning> {
+    let identity = || Turning::small(&DMatrix::identity(2, 2));
+    let swap = || Turning::small(&dmatrix![0.0, 1.0; 1.0, 0.0]);
+    Exercise::implement("turned", Turning::draw, Turning::answer)
+        .mistake("queries-as-they-were", |p| {
+            p.but(|p, [_, k, v, o]| Ok([p.projections[0].clone(), k, v, o]))
+        })
+        .hidden_by(identity)
+        .mistake("output-as-it-was", |p| {
+            p.but(|p, [q, k, v, _]| Ok([q, k, v, p.projections[3].clone()]))
+        })
+        .hidden_by(identity)
+        .mistake("output-turned-on", |p| {
+            p.but(|p, [q, k, v, _]| {
+                let o = rows_turned(&p.projections[3], &transposed(&p.turns.values))?;
+                Ok([q, k, v, o])
+            })
+        })
+        .hidden_by(swap)
+        .mistake("queries-turned-back", |p| {
+            p.but(|p, [_, k, v, o]| {
+                let q = turned_by(&p.projections[0], &transposed(&p.turns.keys))?;
+                Ok([q, k, v, o])
+            })
+        })
+        .hidden_by(swap)
+        .mistake("biases-as-they-were", |p| {
+            p.but(|p, right| {
+                let mut changed = right;
+                for (new, old) in changed.iter_mut().zip(&p.projections) {
+                    let weight = new.weight().clone();
+                    *new = Linear::new(weight, old.bias().cloned()).unwrap();
+                }
+                Ok(changed)
+            })
+        })
+        .hidden_by(identity)
+        .mistake("one-turn-for-all", |p| {
+            let all = |turns: &[DMatrix<f32>]| vec![turns[0].clone(); turns.len()];
+            p.but(|p, _| {
+                let turns =
+                    Turns { keys: all(&p.turns.keys), values: all(&p.turns.values) };
+                Ok(turned(p.projections.clone(), &turns).unwrap())
+            })
+        })
+        .hidden_by(swap)
+        .mistake("values-by-the-turns-of-keys", |p| {
+            p.with(&Turns { keys: p.turns.keys.clone(), values: p.turns.keys.clone() })
+        })
+        .hidden_by(swap)
+        .mistake("columns-of-the-output", |p| {
+            p.but(|p, [q, k, v, _]| {
+                let o = &p.projections[3];
+                let weight = turn_heads(o.weight(), &p.turns.values)?;
+                Ok([q, k, v, Linear::new(weight, o.bias().cloned()).unwrap()])
+            })
+        })
+        .hidden_by(|| {
+            let case = Turning::small(&DMatrix::identity(2, 2));
+            let [q, k, v, _] = case.projections;
+            Turning { projections: [q, k, v, plain(DMatrix::identity(4, 4))], ..case }
+        })
+        .mistake("keys-and-values-alone", |p| {
+            p.but(|p, [_, k, v, _]| {
+                let [q, _, _, o] = p.projections.clone();
+                Ok([q, k, v, o])
+            })
+        })
+        .hidden_by(identity)
 }
 
 // Investigate: how many partners are right by chance.

@@ -5,12 +5,14 @@ use chapter_cli::testing::{
     NOT_FINITE, assert_close, assert_spoils_whoever_sees, spoilt,
 };
 use decoding::KvCache;
+use grouped_query::alignment::{Turns, align, turned};
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, attend_stacked,
     decode, prefill,
 };
 use multi_head::{MultiHeadAttended, MultiHeadAttention};
 use multi_query::MultiQueryAttention;
+use multi_query::alignment::Freedom;
 use nalgebra::{DMatrix, DVector};
 use proptest::prelude::*;
 use proptest::property_test;
@@ -61,7 +63,14 @@ struct Case {
 }
 
 fn case(kv: fn(Sizes) -> usize) -> impl Strategy<Value = Case> {
-    (sizes(), 1..16_usize)
+    case_of(sizes(), kv)
+}
+
+fn case_of(
+    sizes: impl Strategy<Value = Sizes>,
+    kv: fn(Sizes) -> usize,
+) -> impl Strategy<Value = Case> {
+    (sizes, 1..16_usize)
         .prop_flat_map(move |(s, tokens)| {
             let projections = (
                 linear(s.d_in, s.heads * s.d_k),
@@ -84,6 +93,12 @@ fn all_heads() -> impl Strategy<Value = Case> {
 
 fn groups() -> impl Strategy<Value = Case> {
     case(|s| s.kv_heads)
+}
+
+/// Groups of two, which are turned to where nothing is nearer. More heads may be turned to
+/// where no single one of them can come nearer, and all together could.
+fn pairs() -> impl Strategy<Value = Case> {
+    case_of(sizes().prop_map(|s| Sizes { heads: 2 * s.kv_heads, ..s }), |s| s.kv_heads)
 }
 
 fn one_kv_head() -> impl Strategy<Value = Case> {
@@ -174,6 +189,57 @@ fn heads_that_are_equal_within_groups_are_pooled_for_nothing(
     let pooled =
         GroupedQueryAttention::from_multi_head(equal, heads, kv_heads, Pooling::Mean);
     prop_assert_eq!(pooled.unwrap(), layer(case.projections, heads, kv_heads));
+}
+
+/// Any orthogonal matrix: what remains of a random one without its upper triangle.
+fn orthogonal(width: usize) -> impl Strategy<Value = DMatrix<f32>> {
+    matrix(width, width)
+        .prop_map(|random| random.map(f64::from).qr().q().map(|x| x as f32))
+}
+
+fn turns_of(sizes: Sizes) -> impl Strategy<Value = Turns> {
+    let each = |width| prop::collection::vec(orthogonal(width), sizes.heads);
+    (each(sizes.d_k), each(sizes.d_v)).prop_map(|(keys, values)| Turns { keys, values })
+}
+
+/// Scores are sums of up to 35 products here, and the exponential of their rounding
+/// reaches the output.
+const TURNED: f32 = 1e-3;
+
+#[property_test]
+fn turning_heads_changes_no_output(
+    #[strategy = all_heads().prop_flat_map(|case| (turns_of(case.sizes), Just(case)))]
+    (turns, case): (Turns, Case),
+    #[strategy = any::<bool>()] causal: bool,
+) {
+    let mask = if causal { Mask::Causal { offset: 0 } } else { Mask::None };
+    let (heads, x) = (case.sizes.heads, case.x / 4.0);
+    let other = turned(case.projections.clone(), &turns).unwrap();
+    let expected = layer(case.projections, heads, heads).forward(&x, &mask).unwrap();
+    let found = layer(other, heads, heads).forward(&x, &mask).unwrap();
+    assert_close("output", &found.output, &expected.output, TURNED);
+    for (found, expected) in found.weights.iter().zip(&expected.weights) {
+        assert_close("weights", found, expected, TURNED);
+    }
+}
+
+#[property_test]
+fn heads_that_are_one_head_in_two_bases_are_pooled_for_nothing(
+    #[strategy = pairs().prop_flat_map(|case| (turns_of(case.sizes), Just(case)))]
+    (turns, case): (Turns, Case),
+) {
+    let Sizes { heads, kv_heads, .. } = case.sizes;
+    let groups = Groups::new(heads, kv_heads).unwrap();
+    let [q, k, v, o] = case.projections;
+    let equal = [q, repeated(&k, groups), repeated(&v, groups), o];
+    let x = case.x / 4.0;
+    let expected = layer(equal.clone(), heads, heads).forward(&x, &Mask::None).unwrap();
+    let hidden = turned(equal, &turns).unwrap();
+    let aligned = align(hidden, groups, Freedom::Any).unwrap();
+    let found =
+        GroupedQueryAttention::from_multi_head(aligned, heads, kv_heads, Pooling::Mean);
+    let found = found.unwrap().forward(&x, &Mask::None).unwrap();
+    assert_close("output", &found.output, &expected.output, TURNED);
 }
 
 #[property_test]

@@ -1,5 +1,6 @@
 //! The integration tests of `grouped-query`, linked once.
 
+mod aligned;
 mod command;
 mod convert;
 pub mod course;

@@ -45,6 +45,21 @@ fn mispooled() {
 }
 
 #[test]
+fn two_bases() {
+    assert_snapshot!("two_bases", example::two_bases().unwrap());
+}
+
+#[test]
+fn aligned() {
+    assert_snapshot!("aligned", example::aligned().unwrap());
+}
+
+#[test]
+fn devices() {
+    assert_snapshot!("devices", example::devices().unwrap());
+}
+
+#[test]
 fn cost() {
     assert_snapshot!("cost", example::cost().unwrap());
 }
