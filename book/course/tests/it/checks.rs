@@ -37,7 +37,7 @@ fn a_check_says_what_it_is() {
 
     let said = told(&reader, &format!("{CHECK} Ok(q * k.transpose())"));
     assert!(said.contains("Your scores are too large by √d_k"), "{said}");
-    assert!(said.contains("Read again: \"Scaling keeps softmax awake\""), "{said}");
+    assert!(said.contains("Read again: \"Scaling keeps softmax awake"), "{said}");
     assert!(!said.contains("no mistake that is known"), "{said}");
 
     // Once the chapter is built, what is unwritten comes with an example.
