@@ -243,7 +243,7 @@ pub fn cache_sizes() -> Result<Figure> {
              head width · layers · 2 bytes.",
         ),
         alt: format!(
-            "Bars of cache a token in KiB: {}.",
+            "Bars of cache per token in KiB: {}.",
             models
                 .iter()
                 .zip(&sizes)
@@ -252,7 +252,7 @@ pub fn cache_sizes() -> Result<Figure> {
                 .join(", "),
         ),
     };
-    let plot = Bars::new(Axis::linear("KiB of cache a token"), names)
+    let plot = Bars::new(Axis::linear("KiB of cache per token"), names)
         .categories_label("model")
         .series("", Hue::MultiHead, sizes.iter().copied());
     Ok(Figure::draw("cache_sizes", words, &plot)?)

@@ -317,7 +317,7 @@ pub fn models() -> Result<Figure> {
     };
     let mut chart = Chart::new(
         Axis::log("parameters, billions").range(1.0, 1000.0),
-        Axis::log2("cache a token, KiB").range(8.0, 1024.0),
+        Axis::log2("cache per token, KiB").range(8.0, 1024.0),
     );
     for (name, hue, points) in kinds {
         chart = chart.scatter(name, hue, points);
