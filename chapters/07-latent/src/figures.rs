@@ -290,7 +290,7 @@ pub fn ranks() -> Result<Figure> {
     let words = Words {
         title: "From 128 values on, a latent loses less than shared heads".into(),
         caption: format!(
-            "From 128 values a token on, layer 5 of MiniLM keeps more of what its heads \
+            "From 128 values per token on, layer 5 of MiniLM keeps more of what its heads \
              said when keys and values come from a latent. Relative error of the heads’ \
              output, without any training: at 64 values {:.2} with a latent and {:.2} with \
              one kv head, at 256 {:.2} and {:.2}. At 384, the width of a token, the latent \
@@ -301,7 +301,7 @@ pub fn ranks() -> Result<Figure> {
             find(&shared, 256.0),
         ),
         alt: format!(
-            "Two lines over 32 to 384 values kept a token. The latent falls from {:.2} to \
+            "Two lines over 32 to 384 values kept per token. The latent falls from {:.2} to \
              0; grouped-query falls from {:.2} at 64 to {:.2} at 384.",
             latent[0].1,
             find(&shared, 64.0),
@@ -309,7 +309,7 @@ pub fn ranks() -> Result<Figure> {
         ),
     };
     let plot = Chart::new(
-        Axis::linear("values kept a token").range(0.0, 400.0),
+        Axis::linear("values kept per token").range(0.0, 400.0),
         Axis::linear("relative error").range(0.0, 1.2),
     )
     .line("latent", Hue::Latent, latent)

@@ -18,7 +18,7 @@ pub fn all() -> Result<Vec<Figure>> {
     Ok(vec![ceiling()?, decode()?, prompt()?, capstone()?, models()?])
 }
 
-/// The most tokens a second against the batch, for the chapter's question.
+/// The most tokens per second against the batch, for the chapter's question.
 ///
 /// # Errors
 /// None that can happen: the names are in the lists.
@@ -80,7 +80,7 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
     let Question { model, machine, setting, .. } = question;
     let mut chart = Chart::new(
         Axis::log2("sequences at once"),
-        Axis::log("tokens a second, at most"),
+        Axis::log("tokens per second, at most"),
     );
     let (mut said, mut told) = (Vec::new(), Vec::new());
     for (name, variant) in variants(model) {
@@ -99,7 +99,7 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
             (thousands(most), thousands(speed(most).round() as u64));
         said.push(format!("{name}: {most_said} ({fastest} tokens/s)"));
         told.push(format!(
-            "{name} ends at {most_said} sequences and {fastest} tokens a second"
+            "{name} ends at {most_said} sequences and {fastest} tokens per second"
         ));
     }
     if said.is_empty() {
@@ -255,7 +255,7 @@ pub fn capstone() -> Result<Figure> {
         caption: format!(
             "At the same width a latent loses least, averages over stretches of text more, \
              and shared heads most. MiniLM’s six layers on {TOKENS} tokens, nothing trained \
-             anew; relative error of what the heads say, by numbers kept a token (for \
+             anew; relative error of what the heads say, by numbers kept per token (for \
              Linformer, those of the k rows over the tokens): {}.",
             list.join("; "),
         ),
@@ -266,7 +266,7 @@ pub fn capstone() -> Result<Figure> {
         ),
     };
     let mut chart = Chart::new(
-        Axis::linear("numbers kept a token").range(0.0, 800.0),
+        Axis::linear("numbers kept per token").range(0.0, 800.0),
         Axis::linear("relative error").range(0.0, 1.0),
     );
     for ((name, hue), points) in families.into_iter().zip(points) {
