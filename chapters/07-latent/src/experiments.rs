@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use attention::{Linear, Mask};
 use chapter_cli::{Recorded, Roof};
 use decoding::experiments::normal;
-use grouped_query::experiments::{grouped, heads_of, relative_error};
+use grouped_query::experiments::{Aligned, aligned, grouped, heads_of, relative_error};
 use grouped_query::{Pooling, attend_groups};
 use minilm::Layer;
 use nalgebra::{DMatrix, SymmetricEigen};
@@ -293,13 +293,6 @@ impl Intensity {
 /// without sparsity and 3.35 TB/s, by NVIDIA's data sheet.
 pub const H100: f64 = 989.4e12 / 3.35e12;
 
-/// Numbers that each of so many devices caches per token and layer when the heads are
-/// divided among them. A kv head lies on every device that has a query head of its group.
-#[must_use]
-pub fn per_device(kv_heads: usize, head_dim: usize, devices: usize) -> usize {
-    2 * head_dim * kv_heads.div_ceil(devices)
-}
-
 /// What `YaRN` multiplies queries and keys with, 0.1 · mscale · ln(factor) + 1 (Peng et al.
 /// 2023, §3.4). `DeepSeek`'s layers multiply their scale with the square of it, where
 /// mscale is `mscale_all_dim` of their `config.json`.
@@ -422,6 +415,34 @@ impl LowRank {
         let found = attend_groups(&projected.q, k, v, whole.groups(), &Mask::None)?;
         Ok(relative_error(&found.context, &expected))
     }
+}
+
+/// Layers of MiniLM.
+pub const LAYERS: usize = 6;
+
+/// The error of [`LowRank::error`] on MiniLM's text of 512 tokens, mean over its layers,
+/// for each of these widths.
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn mean_errors(ranks: &[usize]) -> Result<Vec<f32>> {
+    let mut means = vec![0.0; ranks.len()];
+    for layer in 0..LAYERS {
+        let low_rank = LowRank::new(Layer::with_long_text(layer)?);
+        for (mean, &rank) in means.iter_mut().zip(ranks) {
+            *mean += low_rank.error(rank)? / LAYERS as f32;
+        }
+    }
+    Ok(means)
+}
+
+/// What shared heads lose with so many key/value heads, on the same text.
+///
+/// # Errors
+/// When the model's slices cannot be read, or there is no such conversion.
+pub fn shared(kv_heads: usize) -> Result<Aligned> {
+    let found = aligned()?.iter().find(|one| one.kv_heads == kv_heads);
+    found.copied().with_context(|| format!("nobody tried {kv_heads} kv heads"))
 }
 
 /// Widths of latents that the chapter tries on MiniLM, whose layers cache 768 numbers.

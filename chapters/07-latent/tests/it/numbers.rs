@@ -1,10 +1,11 @@
 //! Numbers that are known from elsewhere: what DeepSeek-V2 prints, and what the recording
 //! has to agree with.
 
+use grouped_query::experiments::per_device;
 use latent::Form;
 use latent::experiments::{
     self, CACHED, DEEPSEEK, H100, Intensity, LARGE_MHA, LowRank, SCALED, V2, V2_LITE,
-    per_device, remaining, yarn_temperature,
+    remaining, yarn_temperature,
 };
 
 /// 110.6K, as the paper prints it.
