@@ -147,8 +147,8 @@ pub fn decode() -> Result<Figure> {
     let words = Words {
         title: "Less cache, less time, until arithmetic decides".into(),
         caption: format!(
-            "Half the cache takes about half the time, but the latent, with a fifth of the \
-             bytes, takes longer than 8 kv heads. One token of {} heads over {} cached ones, \
+            "The smaller the cache of keys and values, the less time; but the latent, with a \
+             fifth of the bytes, takes longer than 8 kv heads. One token of {} heads over {} cached ones, \
              without the append of its own key and value; the roof is the longer of reading \
              and computing, at the rates of a plain sum and a large product on the same two \
              cores. Milliseconds taken, and needed at least: {list}.",
