@@ -25,7 +25,6 @@ mod expected;
 mod file;
 mod forward;
 mod inputs;
-mod kind;
 mod known;
 mod layers;
 mod machine;
