@@ -1,142 +1,80 @@
-//! A safetensors file in memory: its header checked, its tensors as they lie there.
+//! A safetensors file: its header checked, its tensors as they lie there.
 
 use crate::error::TensorError;
-use crate::kind::kind;
 use crate::memory::Bytes;
-use crate::message::{brief, count};
 use crate::stack::Stack;
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use checkpoint::{OpenError, Tensor, Weights};
 use nalgebra::{DMatrix, Scalar};
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorInfo};
+use safetensors::tensor::Dtype;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-/// A file in memory, its header checked.
+/// A file that was opened, its header checked.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) path: PathBuf,
-    pub(crate) header: Metadata,
     /// What was found amiss with the tensors that were read so far.
     pub(crate) warnings: RefCell<Vec<String>>,
     /// The names of these.
     pub(crate) read: RefCell<BTreeSet<String>>,
-    bytes: Vec<u8>,
-    data_start: usize,
+    weights: Weights,
 }
 
 impl File {
     pub(crate) fn read(path: &Path) -> Result<Self, TensorError> {
-        let path = path.to_path_buf();
-        match read_regular(&path) {
-            Ok(bytes) => File::parse(path, bytes),
-            Err(source) => Err(TensorError::Unreadable { path, source }),
-        }
+        File::opened(path, Weights::open_safetensors(path))
     }
 
-    pub(crate) fn parse(path: PathBuf, bytes: Vec<u8>) -> Result<Self, TensorError> {
-        match header(&bytes) {
-            Ok((data_start, header)) => {
+    pub(crate) fn parse(name: &str, bytes: Vec<u8>) -> Result<Self, TensorError> {
+        File::opened(Path::new(name), Weights::parse_safetensors(name, bytes))
+    }
+
+    fn opened(
+        path: &Path,
+        weights: Result<Weights, OpenError>,
+    ) -> Result<Self, TensorError> {
+        let path = path.to_path_buf();
+        match weights {
+            Ok(weights) => {
                 let (warnings, read) = (RefCell::default(), RefCell::default());
-                Ok(File { path, header, warnings, read, bytes, data_start })
+                Ok(File { path, warnings, read, weights })
             }
-            Err(damage) => {
-                // A kind that is known says more than where it differs.
-                let reason =
-                    kind(&bytes).map_or(damage, |kind| format!("it is {kind}"));
+            Err(OpenError::Unreadable { why: source, .. }) => {
+                Err(TensorError::Unreadable { path, source })
+            }
+            Err(OpenError::Damaged { what: reason, .. }) => {
+                Err(TensorError::NotSafetensors { path, reason })
+            }
+            Err(other) => {
+                let reason = other.to_string();
                 Err(TensorError::NotSafetensors { path, reason })
             }
         }
     }
 
-    pub(crate) fn entry(&self, name: String) -> Option<Entry<'_>> {
-        let TensorInfo { dtype, shape, data_offsets } = self.header.info(&name)?;
-        let data = &self.bytes[self.data_start..];
-        let bytes = &data[data_offsets.0..data_offsets.1];
-        Some(Entry { name, dtype: *dtype, shape, bytes })
+    /// The names of all tensors, in alphabetical order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.weights.names()
     }
-}
 
-/// /dev/zero has no end, and a pipe may wait for ever.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let kind = fs::metadata(path)?;
-    if kind.is_dir() {
-        return Err(io::Error::other("it is a directory"));
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.weights.contains(name)
     }
-    if !kind.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+
+    /// What the file's writer noted about it.
+    pub(crate) fn metadata(&self) -> Option<&HashMap<String, String>> {
+        self.weights.metadata()
     }
-    let bytes = Bytes::of_booleans(&[kind.len().try_into().unwrap_or(usize::MAX)]);
-    bytes.are_free().map_err(|free| {
-        io::Error::other(format!("it has {bytes}, and this process can have {free}"))
-    })?;
-    fs::read(path)
-}
 
-/// Where the data begins, and the header before it, or what is wrong with the file.
-fn header(file: &[u8]) -> Result<(usize, Metadata), String> {
-    let Some((length, rest)) = file.split_first_chunk() else {
-        return Err(match file.len() {
-            0 => "it is empty".to_owned(),
-            n => format!("{} cannot hold a header", count(n, "byte")),
-        });
-    };
-    let length = u64::from_le_bytes(*length);
-    let (json, data) = usize::try_from(length)
-        .ok()
-        .and_then(|n| rest.split_at_checked(n))
-        .ok_or_else(|| {
-            format!("it promises {length} bytes of header, and has {}", rest.len())
-        })?;
-    let header: Header = serde_json::from_slice(json)
-        .map_err(|e| brief(&e.to_string()))
-        .map_err(|e| format!("its header is not the JSON it should be ({e})"))?;
-    let header = header.check().map_err(|e| wrong_layout(&e))?;
-    // Asked here and not of safetensors' own reader, whose sum of offset and header can
-    // overflow when a file lies about its size.
-    let (promised, found) = (header.data_len(), data.len());
-    if promised != found {
-        return Err(format!("it promises {promised} bytes of data, and has {found}"));
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.weights.get(name).map(|tensor| tensor.shape())
     }
-    Ok((file.len() - found, header))
-}
 
-/// The header as JSON has it.
-#[derive(serde::Deserialize)]
-#[serde(expecting = "an object")]
-struct Header {
-    #[serde(rename = "__metadata__")]
-    metadata: Option<HashMap<String, String>>,
-    #[serde(flatten)]
-    tensors: HashMap<String, TensorInfo>,
-}
-
-impl Header {
-    /// Checks that the tensors lie one after the other, and each is as long as its
-    /// shape and dtype say.
-    fn check(self) -> Result<Metadata, SafeTensorError> {
-        let mut tensors: Vec<_> = self.tensors.into_iter().collect();
-        tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
-        Metadata::new(self.metadata, tensors)
-    }
-}
-
-fn wrong_layout(error: &SafeTensorError) -> String {
-    match error {
-        SafeTensorError::InvalidOffset(name) => {
-            format!("`{}` does not begin where the tensor before it ends", brief(name))
-        }
-        SafeTensorError::TensorInvalidInfo => {
-            "a tensor's shape and dtype do not agree with its bytes".to_owned()
-        }
-        SafeTensorError::ValidationOverflow => {
-            "a tensor claims more bytes than can be counted".to_owned()
-        }
-        SafeTensorError::MisalignedSlice => {
-            "a tensor ends in the middle of a byte".to_owned()
-        }
-        other => other.to_string(),
+    pub(crate) fn entry(&self, name: &str) -> Option<Entry<'_>> {
+        let tensor = self.weights.get(name)?;
+        let (dtype, shape) = (tensor.format().dtype()?, tensor.shape());
+        Some(Entry { name: name.to_owned(), dtype, shape, tensor })
     }
 }
 
@@ -145,17 +83,18 @@ pub(crate) struct Entry<'a> {
     pub(crate) name: String,
     pub(crate) dtype: Dtype,
     pub(crate) shape: &'a [usize],
-    pub(crate) bytes: &'a [u8],
+    pub(crate) tensor: Tensor<'a>,
 }
 
 impl Entry<'_> {
     pub(crate) fn numbers(&self) -> Result<Vec<f32>, TensorError> {
         self.expect_room()?;
+        let wrong = || self.wrong_dtype("F32, F16 or BF16");
         match self.dtype {
-            Dtype::F32 => Ok(each(self.bytes, f32::from_le_bytes)),
-            Dtype::F16 => Ok(each(self.bytes, f16::from_le_bytes).to_f32_vec()),
-            Dtype::BF16 => Ok(each(self.bytes, bf16::from_le_bytes).to_f32_vec()),
-            _ => Err(self.wrong_dtype("F32, F16 or BF16")),
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
+                self.tensor.to_f32().map_err(|_| wrong())
+            }
+            _ => Err(wrong()),
         }
     }
 
@@ -164,7 +103,7 @@ impl Entry<'_> {
         const COPIES: usize = 3;
         // To ask takes longer than to read what is small.
         const WORTH: usize = 16 << 20;
-        if self.bytes.len() < WORTH {
+        if self.tensor.bytes().len() < WORTH {
             return Ok(());
         }
         let need = Bytes::of_f32s(self.shape).times(COPIES);
@@ -178,7 +117,7 @@ impl Entry<'_> {
 
     /// Numbers of nearly any dtype, and booleans as 1 and 0.
     pub(crate) fn values(&self) -> Result<Vec<f64>, TensorError> {
-        let b = self.bytes;
+        let b = &*self.tensor.bytes();
         Ok(match self.dtype {
             Dtype::BOOL => each(b, |[byte]| f64::from(u8::from(byte != 0))),
             Dtype::U8 => each(b, |[byte]| f64::from(byte)),
@@ -193,7 +132,7 @@ impl Entry<'_> {
 
     pub(crate) fn booleans(&self) -> Result<Vec<bool>, TensorError> {
         match self.dtype {
-            Dtype::BOOL => Ok(each(self.bytes, |[byte]| byte != 0)),
+            Dtype::BOOL => Ok(each(&self.tensor.bytes(), |[byte]| byte != 0)),
             _ => Err(self.wrong_dtype("BOOL")),
         }
     }

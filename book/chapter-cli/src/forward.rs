@@ -90,7 +90,7 @@ pub(crate) struct Arguments<F: clap::Args> {
 pub(crate) const FILES_WITH_X: &str = "\
 Files:
   Numbers are F32, F16 or BF16, and are computed in F32.
-  x is [n, d], one row a token, or [b, n, d] for a batch of b sequences.
+  x is [n, d], one row per token, or [b, n, d] for a batch of b sequences.
   context [m, d] or [b, m, d], where the layer takes it, is what x looks at.
   mask [n, m] or [b, n, m], where the layer takes it, is BOOL; true = may attend.
   All three may stand with or without the prefix.

@@ -25,7 +25,6 @@ mod expected;
 mod file;
 mod forward;
 mod inputs;
-mod kind;
 mod known;
 mod layers;
 mod machine;
@@ -187,7 +186,7 @@ pub trait Chapter {
 /// One sequence, as it goes into a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sequence {
-    /// (n, d): one row a token.
+    /// (n, d): one row per token.
     pub x: DMatrix<f32>,
     /// (m, `d_context`): the tokens to look at instead of `x`, if the file holds any.
     pub context: Option<DMatrix<f32>>,
@@ -202,7 +201,7 @@ pub struct Sequence {
 /// What a layer makes of one [`Sequence`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    /// (n, `d_out`): one row a token.
+    /// (n, `d_out`): one row per token.
     pub y: DMatrix<f32>,
     /// One (n, m) a head. A mechanism that never forms them leaves this empty, and the
     /// output file goes without.

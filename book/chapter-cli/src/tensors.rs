@@ -61,7 +61,7 @@ impl Tensors {
     /// # Errors
     /// When it is not what the format asks for.
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self, TensorError> {
-        let file = Rc::new(File::parse(name.into(), bytes)?);
+        let file = Rc::new(File::parse(name, bytes)?);
         Ok(Tensors { file, prefix: String::new(), ignored: Rc::default() })
     }
 
@@ -84,12 +84,11 @@ impl Tensors {
             None => (pattern, false),
         };
         let meant = |name: &str| name == start || open && name.starts_with(start);
-        let all = self.file.header.offset_keys();
         let mut ignored = (*self.ignored).clone();
         let before = ignored.len();
-        ignored.extend(all.into_iter().filter(|full| {
-            meant(full) || behind(&self.prefix, full).is_some_and(meant)
-        }));
+        let meant =
+            |full: &&str| meant(full) || behind(&self.prefix, full).is_some_and(meant);
+        ignored.extend(self.file.names().filter(meant).map(str::to_owned));
         if ignored.len() == before {
             return Err(self.missing(pattern));
         }
@@ -225,23 +224,23 @@ impl Tensors {
     /// # Errors
     /// When it is missing.
     pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, TensorError> {
-        let Entry { dtype, shape, bytes, .. } = self.read(name)?;
-        Ok(RawTensor { dtype, shape: shape.to_vec(), bytes: bytes.into() })
+        let Entry { dtype, shape, tensor, .. } = self.read(name)?;
+        Ok(RawTensor { dtype, shape: shape.to_vec(), bytes: tensor.bytes() })
     }
 
     /// Whether the file holds a tensor `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         let full = self.full_name(name);
-        !self.ignored.contains(&full) && self.file.header.info(&full).is_some()
+        !self.ignored.contains(&full) && self.file.contains(&full)
     }
 
     /// The names that begin with the prefix, without it, in alphabetical order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let all = self.file.header.offset_keys();
-        let mut names: Vec<String> = all
-            .iter()
+        let mut names: Vec<String> = self
+            .file
+            .names()
             .filter(|name| !self.ignored.contains(*name))
             .filter_map(|name| name.strip_prefix(&self.prefix))
             .map(str::to_owned)
@@ -261,7 +260,7 @@ impl Tensors {
     /// What the file's writer noted about it, if anything.
     #[must_use]
     pub fn metadata(&self) -> Option<&HashMap<String, String>> {
-        self.file.header.metadata().as_ref()
+        self.file.metadata()
     }
 
     /// The shape of the tensor `name`, as the file has it.
@@ -342,8 +341,8 @@ impl Tensors {
     /// token becomes on its way is in all.
     pub(crate) fn widths(&self) -> usize {
         let read = self.file.read.borrow();
-        let rows = |name: &String| match self.file.header.info(name)?.shape[..] {
-            [rows, _] if name.starts_with(&self.prefix) => Some(rows),
+        let rows = |name: &String| match self.file.shape(name)? {
+            [rows, _] if name.starts_with(&self.prefix) => Some(*rows),
             _ => None,
         };
         read.iter().filter_map(rows).fold(0, usize::saturating_add)
@@ -365,10 +364,11 @@ impl Tensors {
     fn entry(&self, name: &str) -> Result<Entry<'_>, TensorError> {
         let full = self.full_name(name);
         let is_ignored = self.ignored.contains(&full);
-        let entry = self.file.entry(full).filter(|_| !is_ignored);
+        let entry = self.file.entry(&full).filter(|_| !is_ignored);
         let entry = entry.ok_or_else(|| self.missing(name))?;
         // No real tensor looks like this, and a loop over its rows would not end.
-        if entry.bytes.is_empty() && entry.shape.iter().any(|&d| d > LONGEST_EMPTY) {
+        if entry.tensor.numbers() == 0 && entry.shape.iter().any(|&d| d > LONGEST_EMPTY)
+        {
             let found = entry.shape.to_vec();
             return Err(TensorError::Hollow { name: entry.name, found });
         }
@@ -388,9 +388,8 @@ impl Tensors {
 
     /// The names of all tensors that count, prefix included.
     fn all_names(&self) -> Vec<String> {
-        let mut names = self.file.header.offset_keys();
-        names.retain(|name| !self.ignored.contains(name));
-        names
+        let counts = |name: &&str| !self.ignored.contains(*name);
+        self.file.names().filter(counts).map(str::to_owned).collect()
     }
 
     fn missing(&self, name: &str) -> TensorError {

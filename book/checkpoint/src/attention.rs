@@ -182,7 +182,11 @@ impl Config {
         })
     }
 
-    pub(crate) fn model_dim(&self) -> Result<u64, ConfigError> {
+    /// Width of a token.
+    ///
+    /// # Errors
+    /// When `hidden_size` is no count.
+    pub fn model_dim(&self) -> Result<u64, ConfigError> {
         self.keys.count("hidden_size", WIDEST)
     }
 

@@ -1,5 +1,9 @@
-//! The door to real models: what a `config.json` says of a model's layers, of its size
-//! and of the bytes that its weights take.
+//! The door to real models: configuration, weights and tokenizer of a folder as Hugging
+//! Face has them, or of a `.gguf` file as llama.cpp has them.
+//!
+//! [`Model`] opens either, and gives tensors by their names in Hugging Face's files. All
+//! is mapped into memory, and nothing is read before it is asked for. What is missing,
+//! cut short, lying about its sizes or of another kind gives one line that says so.
 //!
 //! What a key means, and what holds where one is absent, is what Transformers takes it
 //! to mean, kind by kind (`model_type`): `src/defaults.json` is written by its own
@@ -25,15 +29,25 @@ mod dtype;
 mod error;
 mod file;
 mod foreign;
+mod gguf;
+#[cfg(feature = "hub")]
+mod hub;
 mod json;
 mod keys;
 mod kinds;
+mod model;
 mod modules;
+mod open_error;
 mod patterns;
 mod rope;
 mod sizes;
 mod storage;
+#[cfg(feature = "tokenizer")]
+mod text;
+mod weights;
+mod whole;
 mod windows;
+mod words;
 
 pub use attention::{Attention, Biases, Heads, NormSpan, QkNorm, Sight};
 pub use config::Config;
@@ -41,6 +55,17 @@ pub use dtype::Dtype;
 pub use error::ConfigError;
 pub use file::{LONGEST, ReadError, kind};
 pub use kinds::{Projections, known};
+pub use model::Model;
+pub use open_error::OpenError;
 pub use rope::{Pairing, Rope, Scaling};
 pub use sizes::{FeedForward, Sizes};
 pub use storage::{Bytes, Storage};
+#[cfg(feature = "tokenizer")]
+pub use text::chat::{Message, Reply};
+#[cfg(feature = "tokenizer")]
+pub use text::tokenizer::{TokenStream, Tokenizer};
+pub use weights::format::Format;
+pub use weights::kind::kind as weights_kind;
+pub use weights::opened::Weights;
+pub use weights::tensor::{Tensor, llama_row_order};
+pub use whole::Activation;

@@ -53,7 +53,7 @@ fn help_teaches() {
         "Usage: cargo run -p scale -- forward [OPTIONS] --input <FILE> --output <FILE>",
         "The file holds scale.weight [d_out, d_in]",
         "--heads <HEADS> How many heads look",
-        "x is [n, d], one row a token, or [b, n, d] for a batch",
+        "x is [n, d], one row per token, or [b, n, d] for a batch",
         "--prefix model.layers.0.self_attn",
         "--ignore <NAME> Go on without a tensor of the file",
         "--no-weights Leave the attention weights out of the output",

@@ -2,7 +2,8 @@
 
 /// What the file is, if it is of a kind that lies beside safetensors files, and what to do
 /// about it: `a Git LFS pointer, not the file itself: run git lfs pull`.
-pub(crate) fn kind(file: &[u8]) -> Option<&'static str> {
+#[must_use]
+pub fn kind(file: &[u8]) -> Option<&'static str> {
     let begins = |magic: &[u8]| file.starts_with(magic);
     // A safetensors file begins with a length, and so may by chance begin like any other;
     // its header follows and is an object.
