@@ -60,10 +60,16 @@ pub struct Exercise<P> {
 /// Attention inside an exercise: what is looked at, and the answer that follows. The steps
 /// before and after it may be dials.
 struct Heads<P> {
-    looks: Box<dyn Fn(&P, &[usize]) -> Looks>,
-    answer: Box<dyn Fn(&P, &[Found], &[usize]) -> Answer>,
+    looks: Box<LooksBy<P>>,
+    answer: Box<AnswerBy<P>>,
     dials: &'static [Dial],
 }
+
+/// What is looked at, by the settings of the dials.
+type LooksBy<P> = dyn Fn(&P, &[usize]) -> Looks;
+
+/// What follows from what was found, by the settings of the dials.
+type AnswerBy<P> = dyn Fn(&P, &[Found], &[usize]) -> Answer;
 
 /// What heads look at in a case.
 #[derive(Debug, Clone)]

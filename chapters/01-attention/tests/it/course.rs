@@ -473,7 +473,6 @@ fn exps_by(s: &DMatrix<f32>, set: &[usize]) -> DMatrix<f32> {
     };
     let top = |row: usize| match set[0] {
         0 => fold(row, f32::MIN, f32::max).min(f32::MAX),
-        1 => 0.0,
         2 => s.iter().copied().fold(f32::MIN, f32::max).min(f32::MAX),
         3 => s[(row, 0)],
         4 => s[(row, s.ncols() - 1)],

@@ -1024,7 +1024,6 @@ fn cached_by(
         *cache = before;
     }
     Ok(match set[3] {
-        1 => found,
         2 if found.output.shape() != x.shape() => does_not_fit(),
         2 => MultiHeadAttended { output: found.output + x, ..found },
         3 => MultiHeadAttended {

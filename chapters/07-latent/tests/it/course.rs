@@ -277,7 +277,7 @@ impl Normed {
             let weight = self.weight[column];
             match set[4] {
                 0 => shrunk * weight,
-                1 => shrunk,
+                1 | 9 => shrunk,
                 2 => shrunk * (1.0 + weight),
                 3 => shrunk * weight * weight,
                 4 => shrunk * self.weight[0],
@@ -285,7 +285,6 @@ impl Normed {
                 6 => shrunk * self.weight[last - column],
                 7 => shrunk + weight,
                 8 => shrunk * self.weight[row.min(last)],
-                9 => shrunk,
                 10 => shrunk * weight + weight,
                 _ => shrunk * weight.sqrt(),
             }
