@@ -1,6 +1,7 @@
 //! The bytes of a file: mapped into memory, so that nothing is read before it is looked
 //! at, or in memory already.
 
+#[cfg(not(target_family = "wasm"))]
 use mmap_io::{MemoryMappedFile, MmapIoError};
 use std::fs;
 use std::io;
@@ -13,6 +14,8 @@ use std::path::Path;
 /// `save_file` replace files, or write new ones, and do no harm.
 #[derive(Debug)]
 pub(crate) enum Contents {
+    // A page has no files, and carries no code for them.
+    #[cfg(not(target_family = "wasm"))]
     Mapped(MemoryMappedFile),
     Owned(Vec<u8>),
 }
@@ -31,14 +34,25 @@ impl Contents {
         if about.len() == 0 {
             return Ok(Contents::Owned(Vec::new()));
         }
+        Contents::map(path)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn map(path: &Path) -> io::Result<Self> {
         MemoryMappedFile::open_ro(path).map(Contents::Mapped).map_err(|why| match why {
             MmapIoError::Io(why) => why,
             why => io::Error::other(why),
         })
     }
 
+    #[cfg(target_family = "wasm")]
+    fn map(path: &Path) -> io::Result<Self> {
+        fs::read(path).map(Contents::Owned)
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
+            #[cfg(not(target_family = "wasm"))]
             Contents::Mapped(map) => {
                 // Only a file that can be written to, or a range beyond it, is refused.
                 map.as_slice_bytes(0, map.len()).unwrap_or_default()

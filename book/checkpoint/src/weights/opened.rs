@@ -43,11 +43,14 @@ struct Part {
     path: PathBuf,
     contents: Contents,
     header: Header,
+    /// Its tensors, until those of all parts come together.
+    entries: Vec<(String, Entry)>,
 }
 
 #[derive(Debug)]
 enum Header {
-    Safetensors(safetensors::Header),
+    /// What the file's writer noted about it.
+    Safetensors(Option<HashMap<String, String>>),
     Gguf(gguf::Header),
 }
 
@@ -153,16 +156,16 @@ impl Weights {
         Ok(weights)
     }
 
-    fn from_parts(path: &Path, parts: Vec<Part>) -> Result<Self, OpenError> {
-        let mut entries = BTreeMap::new();
-        for (number, part) in parts.iter().enumerate() {
-            for (name, entry) in part.entries(number)? {
-                let Some(other) = entries.insert(name.clone(), entry) else { continue };
-                let other: &Part = &parts[other.part];
-                return Err(part.damaged(format!(
-                    "`{}` is in {} too: keep the file that counts",
-                    brief(&name),
-                    other.path.display()
+    fn from_parts(path: &Path, mut parts: Vec<Part>) -> Result<Self, OpenError> {
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for number in 0..parts.len() {
+            for (name, mut entry) in std::mem::take(&mut parts[number].entries) {
+                entry.part = number;
+                let told = brief(&name);
+                let Some(other) = entries.insert(name, entry) else { continue };
+                return Err(parts[number].damaged(format!(
+                    "`{told}` is in {} too: keep the file that counts",
+                    parts[other.part].path.display()
                 )));
             }
         }
@@ -247,9 +250,7 @@ impl Weights {
     #[must_use]
     pub fn metadata(&self) -> Option<&HashMap<String, String>> {
         match &self.shared.parts[..] {
-            [Part { header: Header::Safetensors(header), .. }] => {
-                header.metadata.as_ref()
-            }
+            [Part { header: Header::Safetensors(noted), .. }] => noted.as_ref(),
             _ => None,
         }
     }
@@ -280,20 +281,25 @@ impl Weights {
 
 impl Part {
     fn read(path: PathBuf, contents: Contents) -> Result<Self, OpenError> {
-        if !contents.bytes().starts_with(b"GGUF") {
-            return Part::safetensors(path, contents);
-        }
-        match gguf::Header::read(contents.bytes()) {
-            Ok(header) => Ok(Part { path, contents, header: Header::Gguf(header) }),
-            Err(what) => Err(OpenError::Damaged { path, what }),
+        if contents.bytes().starts_with(b"GGUF") {
+            Part::gguf(path, contents)
+        } else {
+            Part::safetensors(path, contents)
         }
     }
 
     fn safetensors(path: PathBuf, contents: Contents) -> Result<Self, OpenError> {
         let bytes = contents.bytes();
         match safetensors::read(bytes) {
-            Ok(header) => {
-                Ok(Part { path, contents, header: Header::Safetensors(header) })
+            Ok(safetensors::Header { tensors, metadata }) => {
+                let entry = |placed: safetensors::Placed| {
+                    let safetensors::Placed { name, format, shape, at } = placed;
+                    let order = Order::AsNumbered;
+                    (name, Entry { part: 0, format, shape, at, order })
+                };
+                let entries = tensors.into_iter().map(entry).collect();
+                let header = Header::Safetensors(metadata);
+                Ok(Part { path, contents, header, entries })
             }
             Err(damage) => {
                 // A kind that is known says more than where it differs.
@@ -303,77 +309,62 @@ impl Part {
         }
     }
 
-    fn damaged(&self, what: String) -> OpenError {
-        OpenError::Damaged { path: self.path.clone(), what }
-    }
-
-    /// The tensors of this file, which is that of the number `part`.
-    fn entries(&self, part: usize) -> Result<Vec<(String, Entry)>, OpenError> {
-        match &self.header {
-            Header::Safetensors(header) => {
-                let entry = |placed: &safetensors::Placed| {
-                    let safetensors::Placed { name, format, shape, at } =
-                        placed.clone();
-                    (name, Entry { part, format, shape, at, order: Order::AsNumbered })
-                };
-                Ok(header.tensors.iter().map(entry).collect())
-            }
-            Header::Gguf(header) => self.gguf_entries(part, header),
-        }
-    }
-
-    fn gguf_entries(
-        &self,
-        part: usize,
-        header: &gguf::Header,
-    ) -> Result<Vec<(String, Entry)>, OpenError> {
+    fn gguf(path: PathBuf, contents: Contents) -> Result<Self, OpenError> {
+        let header = match gguf::Header::read(contents.bytes()) {
+            Ok(header) => header,
+            Err(what) => return Err(OpenError::Damaged { path, what }),
+        };
         if let Some(Value::Whole(2..)) = header.metadata.get("split.count") {
-            return Err(self.damaged(
-                "it is one of several files: merge them with llama.cpp's \
-                 llama-gguf-split --merge"
-                    .to_owned(),
-            ));
+            let what = "it is one of several files: merge them with llama.cpp's \
+                        llama-gguf-split --merge"
+                .to_owned();
+            return Err(OpenError::Damaged { path, what });
         }
-        let described = Described { header, file: self.contents.bytes() };
+        let described = Described { header: &header, file: contents.bytes() };
         let architecture = described.architecture().unwrap_or_default();
         let entry = |(name, placed): (&String, &gguf::Placed)| {
             let order = if is_paired(architecture, name) {
-                self.paired(described, name, placed)?
+                paired(&path, described, name, placed)?
             } else {
                 Order::AsNumbered
             };
             let gguf::Placed { format, shape, at } = placed.clone();
-            Ok((huggingface(name), Entry { part, format, shape, at, order }))
+            Ok((huggingface(name), Entry { part: 0, format, shape, at, order }))
         };
-        header.tensors.iter().map(entry).collect()
+        let entries = header.tensors.iter().map(entry);
+        let entries = entries.collect::<Result<Vec<_>, OpenError>>()?;
+        Ok(Part { path, contents, header: Header::Gguf(header), entries })
     }
 
-    /// The order of the rows of queries and keys. A bias has as many numbers, and each
-    /// of them is moved like a row.
-    fn paired(
-        &self,
-        described: Described,
-        name: &str,
-        placed: &gguf::Placed,
-    ) -> Result<Order, OpenError> {
-        let head_dim = described.head_dim().map_err(|odd| odd.told(&self.path))?;
-        let gguf::Placed { shape, format, .. } = placed;
-        let whole = shape.first().is_some_and(|rows| rows.is_multiple_of(head_dim));
-        let movable = shape.len() > 1 || format.block() == 1;
-        if !whole || !movable || !head_dim.is_multiple_of(2) {
-            return Err(OpenError::Shape {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                found: shape.clone(),
-                wanted: vec![head_dim],
-                because:
-                    "queries and keys consist of heads, and the file says how wide \
-                          one is, which is an even number"
-                        .to_owned(),
-            });
-        }
-        Ok(Order::Paired { head_dim })
+    fn damaged(&self, what: String) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), what }
     }
+}
+
+/// The order of the rows of queries and keys. A bias has as many numbers, and each
+/// of them is moved like a row.
+fn paired(
+    path: &Path,
+    described: Described,
+    name: &str,
+    placed: &gguf::Placed,
+) -> Result<Order, OpenError> {
+    let head_dim = described.head_dim().map_err(|odd| odd.told(path))?;
+    let gguf::Placed { shape, format, .. } = placed;
+    let whole = shape.first().is_some_and(|rows| rows.is_multiple_of(head_dim));
+    let movable = shape.len() > 1 || format.block() == 1;
+    if !whole || !movable || !head_dim.is_multiple_of(2) {
+        return Err(OpenError::Shape {
+            path: path.to_path_buf(),
+            tensor: name.to_owned(),
+            found: shape.clone(),
+            wanted: vec![head_dim],
+            because: "queries and keys consist of heads, and the file says how wide \
+                      one is, which is an even number"
+                .to_owned(),
+        });
+    }
+    Ok(Order::Paired { head_dim })
 }
 
 impl Odd {
