@@ -2,15 +2,14 @@
 //! `cargo run -p latent` shows the first of them and the caches.
 
 use crate::experiments::{
-    self, BEFORE, CACHED, CHUNKS, DEEPSEEK, Intensity, KV_HEADS, LARGE_MHA, LowRank,
-    Machine, Mistake, PARTS_OF, RANKS, SCALED, V2, V2_LITE, Work, small,
+    self, BEFORE, CACHED, CHUNKS, DEEPSEEK, Intensity, KV_HEADS, LARGE_MHA, Machine,
+    Mistake, PARTS_OF, RANKS, SCALED, V2, V2_LITE, Work, small,
 };
 use crate::{Form, LatentAttention, Projections, QueryProjection, RmsNorm, Sizes};
 use anyhow::Result;
 use attention::example::grouped as thousands;
 use attention::{Linear, Mask};
-use grouped_query::Pooling;
-use grouped_query::experiments::conversion_error;
+use grouped_query::experiments::per_device;
 use nalgebra::{DMatrix, dmatrix};
 use std::fmt::Write;
 
@@ -215,7 +214,7 @@ pub fn devices() -> Result<String> {
         writeln!(text, "{name:<20}{}", numbers.concat())
     };
     for (name, kv_heads) in heads {
-        row(name, counts.map(|n| experiments::per_device(kv_heads, 128, n)))?;
+        row(name, counts.map(|n| per_device(kv_heads, 128, n)))?;
     }
     row("latent, 512 + 64", [DEEPSEEK.kept(); 4])?;
     Ok(text)
@@ -281,38 +280,36 @@ pub fn chunks() -> Result<String> {
     Ok(text)
 }
 
-/// The error of layer 5 of MiniLM with a latent, beside shared heads of the same cache.
+/// The error of MiniLM's heads with a latent, beside shared heads of the same cache: the
+/// mean of each group as it is, and after its heads were turned toward one another.
 ///
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn ranks() -> Result<String> {
-    let low_rank = LowRank::of(5)?;
-    let mut text = String::from("values kept  latent  grouped (kv heads)\n");
+    let mut text = String::from("values kept  latent  aligned   mean (kv heads)\n");
     for rank in RANKS {
-        let error = low_rank.error(rank)?;
-        write!(text, "{rank:>11} {error:>7.2}")?;
+        write!(text, "{rank:>11} {:>7.2}", experiments::mean_error(rank)?)?;
         // Twelve heads of 32: each kv head takes 64 values.
         if rank % 64 == 0 && 12 % (rank / 64) == 0 {
             let kv_heads = rank / 64;
-            let shared = conversion_error(5, kv_heads, Pooling::Mean)?;
-            write!(text, "  {shared:>7.2} ({kv_heads})")?;
+            let shared = experiments::shared(kv_heads)?;
+            write!(text, "  {:>7.2} {:>6.2} ({kv_heads})", shared.all, shared.mean)?;
         }
         text.push('\n');
     }
     Ok(text)
 }
 
-/// The errors of all layers of MiniLM, by the width of the latent.
+/// The errors of each layer of MiniLM on 512 tokens, by the width of the latent.
 ///
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn all_layers() -> Result<String> {
     let mut text = String::from("layer    64   128   192   256   320   384\n");
-    for layer in 0..6 {
-        let low_rank = LowRank::of(layer)?;
+    for (layer, errors) in experiments::errors_by_layer()?.iter().enumerate() {
         write!(text, "{layer:>5}")?;
-        for rank in [64, 128, 192, 256, 320, 384] {
-            write!(text, " {:>5.2}", low_rank.error(rank)?)?;
+        for (_, error) in RANKS.iter().zip(errors).filter(|(rank, _)| *rank % 64 == 0) {
+            write!(text, " {error:>5.2}")?;
         }
         text.push('\n');
     }
@@ -419,13 +416,16 @@ pub fn facts() -> Result<String> {
     for distance in [1, 2, 8] {
         fact(&format!("away_{distance}"), format!("{:.2}", away[distance]))?;
     }
-    let low_rank = LowRank::of(5)?;
     for rank in [64, 128, 256, 320] {
-        fact(&format!("rank_{rank}"), format!("{:.2}", low_rank.error(rank)?))?;
+        fact(
+            &format!("rank_{rank}"),
+            format!("{:.2}", experiments::mean_error(rank)?),
+        )?;
     }
     for kv_heads in [1, 2, 4, 6] {
-        let error = conversion_error(5, kv_heads, Pooling::Mean)?;
-        fact(&format!("grouped_{kv_heads}"), format!("{error:.2}"))?;
+        let shared = experiments::shared(kv_heads)?;
+        fact(&format!("grouped_{kv_heads}"), format!("{:.2}", shared.mean))?;
+        fact(&format!("aligned_{kv_heads}"), format!("{:.2}", shared.all))?;
     }
     let (x, _, layer) = toy()?;
     let found = layer.forward(&x, &Mask::None, Form::Absorbed)?;
@@ -445,7 +445,7 @@ fn machines() -> Result<String> {
     }
     fact("roof", format!("{:.0}", Machine::recorded()?.roof()))?;
     fact("roof_h100", format!("{:.0}", experiments::H100))?;
-    fact("per_device_grouped", experiments::per_device(8, 128, 8).to_string())?;
+    fact("per_device_grouped", per_device(8, 128, 8).to_string())?;
     for (key, mscale) in [("v2", 0.707), ("v3", 1.0)] {
         let square = experiments::yarn_temperature(40.0, mscale).powi(2);
         fact(&format!("mscale_{key}"), format!("{square:.2}"))?;

@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use attention::{Linear, Mask};
 use chapter_cli::{Recorded, Roof};
 use decoding::experiments::normal;
-use grouped_query::experiments::{grouped, heads_of, relative_error};
+use grouped_query::experiments::{Aligned, aligned, grouped, heads_of, relative_error};
 use grouped_query::{Pooling, attend_groups};
 use minilm::Layer;
 use nalgebra::{DMatrix, SymmetricEigen};
 use rotary::{Pairing, Rotary};
+use std::sync::OnceLock;
 
 /// A latent layer as far as its costs go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,13 +294,6 @@ impl Intensity {
 /// without sparsity and 3.35 TB/s, by NVIDIA's data sheet.
 pub const H100: f64 = 989.4e12 / 3.35e12;
 
-/// Numbers that each of so many devices caches per token and layer when the heads are
-/// divided among them. A kv head lies on every device that has a query head of its group.
-#[must_use]
-pub fn per_device(kv_heads: usize, head_dim: usize, devices: usize) -> usize {
-    2 * head_dim * kv_heads.div_ceil(devices)
-}
-
 /// What `YaRN` multiplies queries and keys with, 0.1 · mscale · ln(factor) + 1 (Peng et al.
 /// 2023, §3.4). `DeepSeek`'s layers multiply their scale with the square of it, where
 /// mscale is `mscale_all_dim` of their `config.json`.
@@ -373,15 +367,7 @@ pub struct LowRank {
 }
 
 impl LowRank {
-    /// Finds the directions of a layer, counted from 0.
-    ///
-    /// # Errors
-    /// When the model's slice cannot be read.
-    pub fn of(layer: usize) -> Result<Self> {
-        Ok(Self::new(Layer::load(layer)?))
-    }
-
-    /// The same for a layer that has been read.
+    /// Finds the directions of a layer.
     #[must_use]
     pub fn new(layer: Layer) -> Self {
         let (k, v) = (&layer.k_proj.weight, &layer.v_proj.weight);
@@ -409,19 +395,61 @@ impl LowRank {
         Ok([raised(&self.layer.k_proj)?, raised(&self.layer.v_proj)?])
     }
 
-    /// The relative error of the heads' output with [`LowRank::keys_and_values`].
+    /// The relative error of the heads' output with [`LowRank::keys_and_values`], for each
+    /// of these widths.
     ///
     /// # Errors
     /// When the weights do not make a layer.
-    pub fn error(&self, rank: usize) -> Result<f32> {
+    pub fn errors(&self, ranks: &[usize]) -> Result<Vec<f32>> {
         let whole = grouped(&self.layer, self.layer.heads, Pooling::Mean)?;
         let projected = whole.project(&self.layer.x, &self.layer.x)?;
         let expected = heads_of(&whole, &self.layer.x)?.context;
-        let [k, v] = self.keys_and_values(rank)?;
-        let (k, v) = (k.as_view(), v.as_view());
-        let found = attend_groups(&projected.q, k, v, whole.groups(), &Mask::None)?;
-        Ok(relative_error(&found.context, &expected))
+        let error = |&rank: &usize| {
+            let [k, v] = self.keys_and_values(rank)?;
+            let (k, v) = (k.as_view(), v.as_view());
+            let found = attend_groups(&projected.q, k, v, whole.groups(), &Mask::None)?;
+            Ok(relative_error(&found.context, &expected))
+        };
+        ranks.iter().map(error).collect()
     }
+}
+
+/// Layers of MiniLM.
+pub const LAYERS: usize = 6;
+
+/// The errors of [`LowRank::errors`] on MiniLM's text of 512 tokens: for each layer, those
+/// of all [`RANKS`].
+///
+/// # Errors
+/// When the model's slices cannot be read.
+pub fn errors_by_layer() -> Result<&'static [Vec<f32>]> {
+    static ALL: OnceLock<Result<Vec<Vec<f32>>, String>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let errors = |layer| LowRank::new(Layer::with_long_text(layer)?).errors(&RANKS);
+        let all: Result<Vec<_>> = (0..LAYERS).map(errors).collect();
+        all.map_err(|error| format!("{error:#}"))
+    });
+    all.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Their mean over the layers, for one of [`RANKS`].
+///
+/// # Errors
+/// When the model's slices cannot be read, or the width is none of these.
+pub fn mean_error(rank: usize) -> Result<f32> {
+    let at = RANKS.iter().position(|&one| one == rank);
+    let at = at.with_context(|| format!("nobody tried a latent of {rank}"))?;
+    let layers = errors_by_layer()?;
+    Ok(layers.iter().map(|errors| errors[at]).sum::<f32>() / LAYERS as f32)
+}
+
+/// What shared heads lose with so many key/value heads, on the same text.
+///
+/// # Errors
+/// When the model's slices cannot be read, or there is no such conversion.
+pub fn shared(kv_heads: usize) -> Result<Aligned> {
+    let found = aligned()?.iter().find(|one| one.kv_heads == kv_heads);
+    found.copied().with_context(|| format!("nobody tried {kv_heads} kv heads"))
 }
 
 /// Widths of latents that the chapter tries on MiniLM, whose layers cache 768 numbers.

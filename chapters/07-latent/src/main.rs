@@ -63,7 +63,7 @@ Runs one layer of DeepSeek's multi-head latent attention. Each of H heads has N 
 of a query and key that are not turned, R that are, and V features of a value. The scores
 are divided by √(N + R). Token i stands at position i; neighboring features are turned
 together, as in DeepSeek's checkpoints, or, with --half-split, features i and i + R/2, as
-where config.json says \"rope_interleave\": false (MiniCPM3).
+in MiniCPM3 and where config.json says \"rope_interleave\": false.
 
 The input file holds, in F32, F16 or BF16, under DeepSeek's names, with the rank L of the
 latent and the rank Q of that of the queries:

@@ -1,8 +1,9 @@
 //! The inside of [`decode`](crate::decode): what a few queries of one token find in a
 //! chunk of keys and values, as these lie in a cache.
 //!
-//! A cache keeps a feature of all keys side by side, so here a vector holds one feature
-//! of several neighboring keys, and not of queries as in [`kernel`](crate::kernel).
+//! Our caches keep one feature of all keys side by side (others keep all features of one
+//! token so). So here a vector holds one feature of several neighboring keys, and not of
+//! queries as in [`kernel`](crate::kernel).
 //! `Q` queries go together. They meet `V` vectors of keys at a time, whose `Q · V` sums
 //! stay in registers until the last feature; and later `V` features of the values, whose
 //! sums stay until the last key. Each number of the cache is read once, and the processor

@@ -77,7 +77,7 @@ pub fn traffic() -> Result<String> {
     Ok(text)
 }
 
-/// What each version takes, and how many times less than the one before.
+/// What each version takes, and how many times faster it is than the one before.
 ///
 /// # Errors
 /// When the recording does not hold it.
@@ -141,7 +141,7 @@ pub fn decoding() -> Result<String> {
         )?;
     }
     text += "\nanother run\n";
-    text += "kv heads     ours  chapter 5    sum  share\n";
+    text += "kv heads     ours    stacked    sum  share\n";
     for kv_heads in DECODE {
         let ms = |case| recorded.milliseconds(case, kv_heads);
         let (ours, stacked) = (ms("decode")?, ms("stacked")?);
@@ -196,15 +196,15 @@ pub fn rises() -> Result<String> {
 /// Keys in a tile of [`rises`].
 pub const RISE_TILE: usize = 16;
 
-/// A mistake beside the right answer, on an input that exposes it and one that hides it.
+/// A mistake beside the correct answer, on an input that exposes it and one that hides it.
 fn mistake(mistake: Mistake, exposes: &[f32], hides: &[f32]) -> Result<String> {
-    let mut text = format!("{:26}  right   wrong\n", "scores");
+    let mut text = format!("{:26} correct   wrong\n", "scores");
     for scores in [exposes, hides] {
         let values = &[10.0, 20.0, 30.0, 40.0][..scores.len()];
         let online = |mistake| experiments::online(scores, values, 2, mistake);
         let (right, wrong) = (online(Mistake::None), online(mistake));
         let listed: String = scores.iter().map(|s| format!(" {s}")).collect();
-        writeln!(text, "{:26} {right:>6.2} {wrong:>7.2}", listed.trim_start())?;
+        writeln!(text, "{:26} {right:>7.2} {wrong:>7.2}", listed.trim_start())?;
     }
     Ok(text)
 }
@@ -369,9 +369,13 @@ fn facts_of_comparisons(
 
     for kv_heads in DECODE {
         let append = recorded.milliseconds("append", kv_heads)?;
-        fact(&format!("append_{kv_heads}"), format!("{:.0}", 1e3 * append))?;
+        fact(&format!("append_{kv_heads}"), format!("{append:.2}"))?;
     }
     let roofs = recorded.roofs()?;
+    let per_byte = roofs.multiply_adds_per_second / roofs.bytes_per_second;
+    // What is packed is written, and read once more.
+    let packing = per_byte * 2.0 * size_of::<f32>() as f64;
+    fact("packing_in_queries", format!("{packing:.0}"))?;
     let product = 2.0 * roofs.multiply_adds_per_second / 1e9;
     fact("product_rate", format!("{product:.0}"))?;
 

@@ -51,9 +51,9 @@ pub fn memory() -> Result<Figure> {
         title: "Tiles need memory in step with the tokens".into(),
         caption: format!(
             "Twice the tokens need twice the memory in tiles, and up to four times with \
-             the matrix. What a pass of eight heads of 64 adds to the memory of its \
-             process, measured by the operating system: at 16,384 tokens {} MiB in \
-             tiles, and {} MiB if one head’s matrix is there at a time.",
+             the matrix. The operating system measured what a pass of eight heads of 64 \
+             adds to the memory of its process: at 16,384 tokens {} MiB in tiles, and {} \
+             MiB with one head’s matrix at a time.",
             mib(&flash, last),
             mib(&matrix, last),
         ),
@@ -80,20 +80,20 @@ pub fn merge() -> Result<Figure> {
     let words = Words {
         title: "Three things stand for all keys so far".into(),
         caption: "Two partial results merge into one of the same kind. Each holds the \
-                  largest score m, the sum ℓ of exponentials measured from it, and the \
+                  largest score μ, the sum ℓ of exponentials measured from it, and the \
                   values weighted by them, o. Merging measures both from the larger \
-                  maximum, M; division waits until the end."
+                  maximum, M; the division waits until the end."
             .into(),
-        alt: "Two boxes, keys 0 and 1 with m, ℓ, o and keys 2 and 3 with m′, ℓ′, o′, \
+        alt: "Two boxes, keys 0 and 1 with μ, ℓ, o and keys 2 and 3 with μ′, ℓ′, o′, \
               lead into a box merged with M, L, O, which leads to a box output, O over L."
             .into(),
     };
     let diagram = Diagram::new()
-        .node("one", Slot { column: 0, row: 0 }, &["keys 0, 1", "m, ℓ, o"], Hue::Flash)
+        .node("one", Slot { column: 0, row: 0 }, &["keys 0, 1", "μ, ℓ, o"], Hue::Flash)
         .node(
             "two",
             Slot { column: 0, row: 2 },
-            &["keys 2, 3", "m′, ℓ′, o′"],
+            &["keys 2, 3", "μ′, ℓ′, o′"],
             Hue::Flash,
         )
         .node("all", Slot { column: 1, row: 1 }, &["merged", "M, L, O"], Hue::Flash)
@@ -315,8 +315,8 @@ pub fn traffic() -> Result<Figure> {
     let words = Words {
         title: "A larger tile reads memory less often".into(),
         caption: format!(
-            "What moves falls with the size of the fast memory, and the matrix is moved \
-             whatever that size. One head of 64, 2,048 tokens, counted tile by tile. With \
+            "The larger the fast memory, the less moves in tiles; the matrix is moved \
+             whatever its size. One head of 64, 2,048 tokens, counted tile by tile. With \
              256 KiB: {:.1} MiB if keys stay, {:.1} if queries stay, {whole:.0} with the \
              matrix. Each number once would be {least:.0} MiB.",
             at_256(&keys),
@@ -371,7 +371,7 @@ pub fn rises() -> Result<Figure> {
     };
     let plot = Chart::new(
         Axis::linear("tile"),
-        Axis::linear("share of queries that rise").range(0.0, 1.0),
+        Axis::linear("share of queries whose maximum rises").range(0.0, 1.0),
     )
     .line("random order", Hue::Muted, line(&random))
     .line("MiniLM", Hue::Flash, line(&shares));
@@ -432,14 +432,14 @@ pub fn tiles() -> Result<Figure> {
     let words = Words {
         title: "The keys of a tile may be few or many".into(),
         caption: format!(
-            "The time hardly depends on how many keys a tile has. The finished pass over \
+            "The time depends little on how many keys a tile has. The finished pass over \
              2,048 tokens on both cores: {first:.1} ms with 16 keys in a tile, {:.1} ms \
              with {}, {last:.1} ms with all 2,048.",
             best.1,
             thousands(best.0 as u64),
         ),
         alt: format!(
-            "A nearly level line over 16 to 2,048 keys in a tile: {first:.1} ms at 16, \
+            "A line over 16 to 2,048 keys in a tile: {first:.1} ms at 16, \
              the least, {:.1} ms, at {}, and {last:.1} ms at 2,048.",
             best.1,
             thousands(best.0 as u64),
@@ -563,13 +563,14 @@ pub fn decoding() -> Result<Figure> {
     let words = Words {
         title: "Where heads share keys, decoding gains most".into(),
         caption: format!(
-            "Decoding takes {:.1} to {:.1} times less time than in PyTorch. One token of 32 \
-             query heads of 128 over 8,192 cached tokens, with 32, 8 and 1 kv heads: {:.2}, \
-             {:.2} and {:.2} ms here, {:.2}, {:.2} and {:.2} ms in PyTorch.",
+            "PyTorch takes {:.1} to {:.1} times as long to decode a token. One token of 32 \
+             query heads of 128 over 8,192 cached tokens, without the append of its own key \
+             and value, with 32, 8 and 1 kv heads: {:.2}, {:.2} and {:.2} ms here, {:.2}, \
+             {:.2} and {:.2} ms in PyTorch.",
             least, greatest, ours[0], ours[1], ours[2], theirs[0], theirs[1], theirs[2],
         ),
         alt: format!(
-            "Pairs of bars, ours the shorter in each. 32 kv heads: {:.1} ms here and {:.1} \
+            "Pairs of bars. 32 kv heads: {:.1} ms here and {:.1} \
              in PyTorch; 8: {:.1} and {:.1}; 1: {:.1} and {:.1}.",
             ours[0], theirs[0], ours[1], theirs[1], ours[2], theirs[2],
         ),

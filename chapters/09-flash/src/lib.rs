@@ -1,16 +1,18 @@
-//! Flash attention: the numbers of attention, from one tile of scores at a time. The
-//! (queries, keys) matrix of weights is never there.
+//! Flash attention: the same numbers as attention, computed from one tile of scores at a
+//! time. The (queries, keys) matrix of weights is never formed.
 //!
 //! ```text
-//! for each tile of keys:   S = Q Kᵀ / √d_k             M = max(m, largest of S)
-//!                          l = e^(m − M) l + Σ e^(S − M)
-//!                          O = e^(m − M) O + e^(S − M) V      m = M
-//! output = O / l
+//! for each tile of keys:   S = Q Kᵀ / √d_k             M = max(μ, largest of S)
+//!                          ℓ = e^(μ − M) ℓ + Σ e^(S − M)
+//!                          O = e^(μ − M) O + e^(S − M) V      μ = M
+//! output = O / ℓ
 //! ```
 //!
+//! This is the forward pass. A backward pass would compute the weights of a tile again from
+//! its scores and [`Partial::log_sum_exp`].
+//!
 //! Sources: Milakov and Gimelshein 2018, *Online normalizer calculation for softmax*,
-//! algorithm 3; Dao et al. 2022, *Flash Attention*, §3.1; Dao 2023, *Flash Attention 2*,
-//! §3.1.
+//! algorithm 3; Dao et al. 2022, *Flash Attention*, §3.1; Dao 2023, *Flash Attention 2*, §3.1.
 //!
 //! ```
 //! use attention::Mask;
@@ -44,7 +46,7 @@ use rayon::prelude::*;
 use shapes::{Sizes, expect_mask, side_by_side, sizes};
 use std::ops::Range;
 
-/// What some of the keys have given some queries: enough to go on with the others.
+/// What some queries have gathered from some of the keys: enough to go on with the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partial {
     /// The largest score of each query so far; -3.4e38 before the first.
@@ -56,7 +58,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// What no keys at all have given.
+    /// The result of no keys at all.
     #[must_use]
     pub fn nothing(queries: usize, d_v: usize) -> Self {
         Partial {
@@ -66,10 +68,10 @@ impl Partial {
         }
     }
 
-    /// What one tile gives: its `scores` (queries, keys) with its `values` (keys, `d_v`).
+    /// The result of one tile: its `scores` (queries, keys) and `values` (keys, `d_v`).
     ///
     /// # Errors
-    /// When there is not one value a key.
+    /// When there is not one value per key.
     pub fn of(
         mut scores: DMatrix<f32>,
         values: DMatrixView<f32>,
@@ -80,7 +82,7 @@ impl Partial {
         for column in scores.column_iter() {
             max.zip_apply(&column, |max, s| *max = larger(*max, s));
         }
-        // This is how a mask hides a pair.
+        // A mask has set the scores of hidden pairs to this.
         let sees = scores.map(|s| s != f32::NEG_INFINITY);
         for mut column in scores.column_iter_mut() {
             column.zip_apply(&max, |s, max| *s = exp_nonpositive(*s - max));
@@ -90,10 +92,11 @@ impl Partial {
         Ok(Partial { max, sum, weighted })
     }
 
-    /// What the keys of both have given: both sums, measured from the larger maximum.
+    /// The result of the keys of both: each is measured from the larger maximum, and then
+    /// they are added.
     ///
     /// # Errors
-    /// When the two are not about the same queries, or values of the same width.
+    /// When the two are not results of as many queries, with values of the same width.
     pub fn merge(&self, other: &Partial) -> Result<Partial, ShapeError> {
         let shape = self.weighted.shape();
         let why = "results of the same queries are merged";
@@ -116,7 +119,7 @@ impl Partial {
     }
 
     /// (queries, `d_v`): the averages, if these were all the keys. A query that has seen
-    /// none gets zeros.
+    /// no key gets zeros.
     #[must_use]
     pub fn output(&self) -> DMatrix<f32> {
         let mut output = self.weighted.clone();
@@ -127,6 +130,15 @@ impl Partial {
         }
         output
     }
+
+    /// The log-sum-exp of each query's scores, `max` + ln `sum`. Subtracted from a score, it
+    /// leaves the logarithm of that key's weight, so one number per query is enough to
+    /// compute every weight again (Dao 2023, §3.1.1). It is −∞ for a query that has seen no
+    /// key.
+    #[must_use]
+    pub fn log_sum_exp(&self) -> DVector<f32> {
+        self.max.zip_map(&self.sum, |max, sum| max + sum.ln())
+    }
 }
 
 /// The larger of two scores, and never an infinity: inf − inf would be NaN.
@@ -134,8 +146,8 @@ fn larger(max: f32, score: f32) -> f32 {
     if score > max { score.min(f32::MAX) } else { max }
 }
 
-/// Attention in tiles, for one head and in plain matrices: [`Partial`]s of the tiles of
-/// a few queries, merged from left to right, then the next few queries.
+/// Attention in tiles, for one head and in plain matrices. The tiles of a few queries give
+/// [`Partial`]s, which are merged from left to right; then the next few queries follow.
 ///
 /// `q` is (queries, `d_k`), `k` (keys, `d_k`), `v` (keys, `d_v`); the output is
 /// (queries, `d_v`).
@@ -197,9 +209,9 @@ pub fn steps(all: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize
 pub enum Sight {
     /// The tile is skipped: its keys and values are not even read.
     Nothing,
-    /// Each pair has to be looked up.
+    /// Some pairs are hidden: each has to be looked up.
     Part,
-    /// There is nothing to hide.
+    /// Nothing is hidden.
     All,
 }
 
@@ -271,8 +283,8 @@ pub fn attend(
     }
 }
 
-/// Where the corner of a causal mask lies when there are more keys than queries, or
-/// fewer.
+/// Where the corner of a causal mask lies when there are more keys than queries, or fewer
+/// of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     /// The last query stands at the last key, as when keys come out of a cache.
@@ -282,7 +294,7 @@ pub enum Align {
 }
 
 /// [`attend`] under a causal mask, for any numbers of queries and keys. Both alignments
-/// are the same when there are as many of one as of the other.
+/// give the same when the numbers are equal.
 ///
 /// # Errors
 /// As for [`attend`].
@@ -346,12 +358,12 @@ pub fn attend_tuned(
     Ok(side_by_side(&found, &blocks, n, groups.heads(), d_v))
 }
 
-/// Fewer keys than this are not worth a task of their own.
+/// A task has at least this many keys; fewer are not worth one.
 pub const CHUNK: usize = 2048;
 
 /// Keys of one kv head that a core reads before it asks for more work. Long pieces of
-/// memory are read faster than short ones, so keys are split only as far as gives every
-/// core four tasks.
+/// memory are read faster than short ones, so keys are split only until every core has
+/// four tasks.
 #[must_use]
 pub fn chunk(keys: usize, kv_heads: usize) -> usize {
     let tasks = 4 * rayon::current_num_threads();
@@ -359,10 +371,10 @@ pub fn chunk(keys: usize, kv_heads: usize) -> usize {
 }
 
 /// Attention for the one query of a token that sees all keys, `q` (1, heads · `d_k`).
-/// Cores share the keys: each makes [`Partial`]s of chunks, and these are merged.
+/// The cores divide the keys: each makes [`Partial`]s of chunks, and these are merged.
 ///
 /// # Errors
-/// When `q` has not one row, or as for [`attend`].
+/// When `q` does not have exactly one row, or as for [`attend`].
 pub fn decode(
     q: &DMatrix<f32>,
     k: DMatrixView<f32>,

@@ -30,7 +30,7 @@ pub(crate) fn sizes(
     let d_v = split("v", v.ncols(), groups.kv_heads())?;
     let (n, m) = (q.nrows(), v.nrows());
     let keys = (m, groups.kv_heads() * d_k);
-    expect_shape("k", k.shape(), keys, "a key a value, as wide as a query head")?;
+    expect_shape("k", k.shape(), keys, "one key per value, as wide as a query head")?;
     Ok(Sizes { n, m, d_k, d_v })
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn expect_mask(
 ) -> Result<(), ShapeError> {
     match mask {
         Mask::Allowed(allowed) => {
-            expect_shape("mask", allowed.shape(), shape, "one entry a query and key")
+            expect_shape("mask", allowed.shape(), shape, "one entry per query and key")
         }
         Mask::None | Mask::Causal { .. } => Ok(()),
     }

@@ -16,23 +16,26 @@ pub struct Question {
     pub machine: Machine,
     /// How long, how many, how many bytes per number.
     pub setting: Setting,
+    /// How many such machines divide every layer among themselves.
+    pub devices: u64,
     /// How a file says that its weights are stored, if not in half precision: the
     /// method of quantization, or the type.
     pub stored: Option<String>,
 }
 
-/// The answer for one mechanism.
+/// The answer for one mechanism. Where several devices divide the model, bytes and
+/// multiply-adds are those of each of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// In the book's words.
     pub mechanism: String,
     /// Whether it is what the model has.
     pub own: bool,
-    /// Numbers that were learned, in the whole model.
+    /// Numbers that were learned, in the model as a whole.
     pub parameters: f64,
     /// Bytes of all of them.
     pub weight_bytes: f64,
-    /// Bytes that a token leaves in the cache, in all layers, while no window is full.
+    /// Bytes that a token leaves in the cache of all layers, while no window is full.
     pub cache_bytes_per_token: f64,
     /// Bytes of one sequence's cache.
     pub cache_bytes_per_sequence: f64,
@@ -48,7 +51,7 @@ pub struct Row {
     pub step_multiply_adds: f64,
     /// Multiply-adds of one sequence's prompt.
     pub prefill_multiply_adds: f64,
-    /// Shortest time of one sequence's prompt, by arithmetic alone.
+    /// Shortest possible time for one sequence's prompt, by arithmetic alone.
     pub prefill_seconds: f64,
     /// No program that makes one token per step makes more of them per second, over the
     /// whole batch.
@@ -58,16 +61,36 @@ pub struct Row {
 }
 
 impl Question {
-    /// A row for each mechanism, the largest cache first.
+    /// A row for each mechanism that the devices can divide, the largest cache first.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
-        let all = variants(&self.model);
-        all.into_iter().map(|(name, model)| self.row(name, &model)).collect()
+        self.divided().iter().map(|divided| self.row(divided)).collect()
     }
 
-    fn row(&self, mechanism: String, model: &Model) -> Row {
+    /// The model with each mechanism that the devices can divide, the largest cache first.
+    #[must_use]
+    pub fn divided(&self) -> Vec<Divided> {
+        let all = variants(&self.model).into_iter();
+        let divided = all.filter_map(|(mechanism, model)| {
+            let own = model.mechanism == self.model.mechanism;
+            let share = model.share(self.devices).ok()?;
+            Some(Divided { mechanism, own, parameters: model.parameters(), share })
+        });
+        divided.collect()
+    }
+
+    /// `H100`, or `8 × H100`.
+    #[must_use]
+    pub fn machines(&self) -> String {
+        match self.devices {
+            1 => self.machine.name.to_owned(),
+            devices => format!("{} × {}", thousands(devices), self.machine.name),
+        }
+    }
+
+    fn row(&self, divided: &Divided) -> Row {
         let Question { machine, setting, .. } = self;
-        let parameters = model.parameters();
+        let Divided { mechanism, own, parameters, share: model } = divided;
         let weight_bytes = model.weights().bytes(setting.weight_bytes);
         let sequence = model.cache(setting.context) * setting.cache_bytes;
         let memory_bytes = weight_bytes + sequence * setting.batch as f64;
@@ -76,9 +99,9 @@ impl Question {
         let prefill = model.prefill(setting.context);
         let kept = (model.layers * model.mechanism.kept()) as f64;
         Row {
-            mechanism,
-            own: model.mechanism == self.model.mechanism,
-            parameters,
+            mechanism: mechanism.clone(),
+            own: *own,
+            parameters: *parameters,
             weight_bytes,
             cache_bytes_per_token: kept * setting.cache_bytes,
             cache_bytes_per_sequence: sequence,
@@ -105,7 +128,7 @@ impl Question {
         let mut text = format!(
             "{} on {}\n{} tokens each, batch of {}\n",
             self.model.name,
-            self.machine.name,
+            self.machines(),
             thousands(context),
             thousands(batch),
         );
@@ -114,7 +137,10 @@ impl Question {
             let _ = writeln!(text, "weights in {stored}: {size}");
         }
         text += "\n";
-        text += "               cache of a     they   most\n";
+        text += match self.devices {
+            1 => "               cache per      they   most\n",
+            _ => "     cache per device and     they   most\n",
+        };
         text += "              token  sequence  fit  tok/s\n";
         for row in self.rows() {
             let mark = if row.own { "*" } else { " " };
@@ -132,7 +158,21 @@ impl Question {
                 bytes(row.cache_bytes_per_sequence),
             );
         }
+        let left_out = self.undivided();
+        if !left_out.is_empty() {
+            let (devices, left_out) = (thousands(self.devices), left_out.join(", "));
+            let _ = writeln!(text, "\n{devices} devices cannot divide: {left_out}");
+        }
         text
+    }
+
+    /// The mechanisms that the devices cannot divide, by name.
+    fn undivided(&self) -> Vec<String> {
+        let divided = self.divided();
+        let is_divided =
+            |name: &String| divided.iter().any(|divided| divided.mechanism == *name);
+        let names = variants(&self.model).into_iter().map(|(name, _)| name);
+        names.filter(|name| !is_divided(name)).collect()
     }
 
     /// The question and the rows as JSON.
@@ -144,6 +184,7 @@ impl Question {
         struct Answer<'a> {
             model: &'a str,
             machine: &'a str,
+            devices: u64,
             context: u64,
             batch: u64,
             stored: Option<&'a str>,
@@ -167,6 +208,7 @@ impl Question {
         let answer = Answer {
             model: &self.model.name,
             machine: self.machine.name,
+            devices: self.devices,
             context,
             batch,
             stored: self.stored.as_deref(),
@@ -186,9 +228,22 @@ impl Question {
     }
 }
 
-/// The model with each mechanism in place of its own, the largest cache first: a key
-/// and a value for each head, for 8, for one, and a latent as `DeepSeek` sizes it, 4
-/// heads wide with half a head turned (DeepSeek-AI 2024, *DeepSeek-V2*, §2.1.4).
+/// A mechanism in place of the model's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Divided {
+    /// Its name in the book's words.
+    pub mechanism: String,
+    /// Whether it is the model's own.
+    pub own: bool,
+    /// Numbers that were learned, in the model as a whole.
+    pub parameters: f64,
+    /// What each device holds: the whole model, if there is one device.
+    pub share: Model,
+}
+
+/// The model with each mechanism in place of its own, the largest cache first: a key and a
+/// value for each head, for 8 heads, and one for all; and a latent as `DeepSeek` sizes it,
+/// 4 heads wide, with half a head turned (DeepSeek-AI 2024, *DeepSeek-V2*, §2.1.4).
 #[must_use]
 pub fn variants(model: &Model) -> Vec<(String, Model)> {
     let (heads, own_kv_heads, qk_dim, v_dim) = match model.mechanism {

@@ -4,7 +4,7 @@
 use crate::calculator::{Question, bytes, variants};
 use crate::capstone::{self, VARIANTS, Variant};
 use crate::experiments::{self, MODELS, Timed};
-use crate::{Mechanism, Model, touched};
+use crate::{Mechanism, Model, Setting, touched};
 use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use std::fmt::Write;
@@ -32,13 +32,40 @@ pub fn one_sequence() -> Result<String> {
 pub fn layers() -> Result<String> {
     let model = experiments::model("Llama-3-8B")?;
     let mut text = String::from("            numbers  multiply-adds   weights\n");
-    text += "               kept         a pair  millions\n";
+    text += "               kept       per pair  millions\n";
     for (name, Model { mechanism, model_dim, .. }) in variants(&model) {
         let weights = mechanism.weights(model_dim) as f64 / 1e6;
         let (kept, pair) = (thousands(mechanism.kept()), thousands(mechanism.pair()));
         writeln!(text, "{name:<11}{kept:>8}{pair:>15}{weights:>10.1}")?;
     }
     Ok(text)
+}
+
+/// Numbers that a token leaves in the cache of one layer of Llama-3-8B on each of some
+/// devices, with each mechanism.
+///
+/// # Errors
+/// None that can happen: all of these devices divide all heads.
+pub fn devices() -> Result<String> {
+    let model = experiments::model("Llama-3-8B")?;
+    let mut text = String::from("devices         1      2      4      8\n");
+    for (name, Model { mechanism, .. }) in variants(&model) {
+        write!(text, "{name:<11}")?;
+        for devices in [1, 2, 4, 8] {
+            write!(text, "{:>6} ", thousands(mechanism.share(devices)?.kept()))?;
+        }
+        text = text.trim_end().to_owned();
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// A large model whose layers eight devices divide.
+///
+/// # Errors
+/// None that can happen: the names are in the lists.
+pub fn divided() -> Result<String> {
+    Ok(experiments::divided_question()?.table())
 }
 
 /// How many experts of a layer are read, by batch: `DeepSeek-V3` and `Mixtral-8x7B`.
@@ -129,8 +156,8 @@ pub fn prompt() -> Result<String> {
 /// # Errors
 /// When one of them cannot be read.
 pub fn models() -> Result<String> {
-    let mut text = String::from("                          cache of   32,768\n");
-    text += "                kv heads   a token   tokens\n";
+    let mut text = String::from("                         cache per   32,768\n");
+    text += "                kv heads     token   tokens\n";
     for (name, _) in MODELS {
         let model = experiments::model(name)?;
         let heads = match model.mechanism {
@@ -150,7 +177,7 @@ pub fn models() -> Result<String> {
 /// # Errors
 /// When one of them cannot be read.
 pub fn misread() -> Result<String> {
-    let mut text = String::from("cache of a token  right    wrong  times\n");
+    let mut text = String::from("cache per token correct    wrong  times\n");
     for name in ["Llama-2-7B", "Llama-3-8B", "Gemma-2B", "DeepSeek-V3"] {
         let model = experiments::model(name)?;
         let bytes_of =
@@ -189,6 +216,7 @@ pub fn facts() -> Result<String> {
     saving_facts(&one, &mut fact)?;
     balance_facts(&one, &mut fact)?;
     full_facts(&one, &mut fact)?;
+    device_facts(&one.model, &mut fact)?;
     capstone_facts(&mut fact)?;
     timed_facts(&mut fact)?;
     Ok(text)
@@ -223,8 +251,7 @@ fn speed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Resul
     for batch in [1, 8] {
         let rows = experiments::question(batch)?.rows();
         for row in &rows {
-            let name = row.mechanism.replace([' ', '-'], "_");
-            let name = name.trim_start_matches(char::is_numeric).trim_matches('_');
+            let name = key(&row.mechanism);
             let speed = thousands(row.tokens_per_second.round() as u64);
             fact(&format!("{name}_speed_{batch}"), speed)?;
             if batch == 1 {
@@ -298,6 +325,9 @@ fn full_facts(
     let own = rows.into_iter().find(|row| row.own).context("no row of its own")?;
     fact("full_speed", thousands(own.tokens_per_second.round() as u64))?;
     fact("full_limit", own.limited_by.to_owned())?;
+    let eight_bits = Setting { cache_bytes: 1.0, ..*setting };
+    let fit = machine.sequences(model, &eight_bits).unwrap_or(0);
+    fact("fit_in_8_bits", fit.to_string())?;
     fact("prefill_seconds", {
         let ms = 2.0 * model.prefill(setting.context) / machine.flops * 1e3;
         format!("{ms:.0} ms")
@@ -305,12 +335,42 @@ fn full_facts(
     Ok(())
 }
 
+/// What each of several devices keeps: numbers of one layer of Llama-3-8B, and of Llama-3.1-70B
+/// as a whole.
+fn device_facts(
+    model: &Model,
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    for (name, Model { mechanism, .. }) in variants(model) {
+        let kept = mechanism.share(experiments::DEVICES)?.kept();
+        fact(&format!("device_{}", key(&name)), thousands(kept))?;
+    }
+    for row in experiments::divided_question()?.rows() {
+        let name = key(&row.mechanism);
+        let fit = row.sequences_that_fit.unwrap_or(0);
+        fact(&format!("divided_{name}_fit"), thousands(fit))?;
+        fact(&format!("divided_{name}_token"), bytes(row.cache_bytes_per_token))?;
+    }
+    Ok(())
+}
+
+/// A mechanism's name as part of a fact's: `8 kv heads` is `kv_heads`.
+fn key(name: &str) -> String {
+    let name = name.replace([' ', '-'], "_");
+    name.trim_start_matches(char::is_numeric).trim_matches('_').to_owned()
+}
+
 fn capstone_facts(
     fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
 ) -> Result<()> {
     let error = |variant: Variant| variant.run().map(|run| format!("{:.2}", run.error));
     fact("error_6", error(Variant::GroupedQuery { kv_heads: 6 })?)?;
+    fact("error_3", error(Variant::GroupedQuery { kv_heads: 3 })?)?;
     fact("error_1", error(Variant::MultiQuery)?)?;
+    for kv_heads in [6, 3, 1] {
+        let aligned = error(Variant::Aligned { kv_heads })?;
+        fact(&format!("error_{kv_heads}_aligned"), aligned)?;
+    }
     fact("error_latent_256", error(Variant::Latent { rank: 256 })?)?;
     fact("error_latent_128", error(Variant::Latent { rank: 128 })?)?;
     fact("error_k_256", error(Variant::Linformer { k: 256 })?)?;

@@ -47,7 +47,20 @@ pub fn question(batch: u64) -> Result<Question> {
     let weight_bytes = Bytes::all(2.0);
     let setting = Setting { context: 8192, batch, weight_bytes, cache_bytes: 2.0 };
     let machine = machines::find("H100").unwrap_or(MACHINES[0]);
-    Ok(Question { model: model("Llama-3-8B")?, machine, setting, stored: None })
+    let model = model("Llama-3-8B")?;
+    Ok(Question { model, machine, setting, devices: 1, stored: None })
+}
+
+/// Devices among which the chapter divides a model.
+pub const DEVICES: u64 = 8;
+
+/// Llama-3.1-70B on [`DEVICES`] H100, for 64 sequences at once.
+///
+/// # Errors
+/// None that can happen: the names are in the lists.
+pub fn divided_question() -> Result<Question> {
+    let model = model("Llama-3.1-70B")?;
+    Ok(Question { model, devices: DEVICES, ..question(64)? })
 }
 
 /// Heads that the benchmark runs, each 128 wide.

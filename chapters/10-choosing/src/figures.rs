@@ -1,7 +1,7 @@
 //! The chapter's figures, one function each.
 
-use crate::calculator::{self, Question, bytes, variants};
-use crate::capstone::{HEADS, MODEL_DIM, TOKENS, VARIANTS, Variant};
+use crate::calculator::{self, Divided, Question, bytes};
+use crate::capstone::{HEADS, TOKENS, VARIANTS, Variant, WHOLE};
 use crate::experiments::{self, MODELS, Timed};
 use crate::machines;
 use crate::{FeedForward, Mechanism, Model, Setting};
@@ -68,7 +68,7 @@ pub fn ceiling_with(
         machines::find(machine).with_context(|| format!("no machine `{machine}`"))?;
     let weight_bytes = Bytes::all(2.0);
     let setting = Setting { context, batch: 1, weight_bytes, cache_bytes: 2.0 };
-    let question = Question { model, machine, setting, stored: None };
+    let question = Question { model, machine, setting, devices: 1, stored: None };
     ceiling_of(&question)
 }
 
@@ -83,18 +83,18 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
         Axis::log("tokens per second, at most"),
     );
     let (mut said, mut told) = (Vec::new(), Vec::new());
-    for (name, variant) in variants(model) {
+    for Divided { mechanism: name, own, share, .. } in question.divided() {
         let setting = |batch| Setting { batch, ..*setting };
-        let most = machine.sequences(&variant, &setting(1)).unwrap_or(0).min(1 << 14);
+        let most = machine.sequences(&share, &setting(1)).unwrap_or(0).min(1 << 14);
         if most == 0 {
             continue;
         }
-        let speed = |batch| machine.ceiling(&variant, &setting(batch));
+        let speed = |batch| machine.ceiling(&share, &setting(batch));
         let batches = (0..).map(|i| 1 << i).take_while(|batch| *batch < most);
         let points = batches.chain([most]).map(|b| (b as f64, speed(b)));
         let points: Vec<(f64, f64)> = points.collect();
-        let mark = if variant.mechanism == model.mechanism { "*" } else { "" };
-        chart = chart.line(&format!("{name}{mark}"), hue(variant.mechanism), points);
+        let mark = if own { "*" } else { "" };
+        chart = chart.line(&format!("{name}{mark}"), hue(&name), points);
         let (most_said, fastest) =
             (thousands(most), thousands(speed(most).round() as u64));
         said.push(format!("{name}: {most_said} ({fastest} tokens/s)"));
@@ -107,17 +107,16 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
             "{} with {} tokens of context does not fit into {}",
             model.name,
             thousands(setting.context),
-            machine.name
+            question.machines()
         );
     }
     let words = Words {
         title: "The cache sets how many fit, and how fast".into(),
         caption: format!(
-            "A line ends where memory is full, and the smaller the cache, the later. {} on {}, \
-             {} tokens each. So many sequences fit: {}. A star marks what \
-             the model has.",
+            "The smaller the cache, the more sequences fit: a line ends where memory is full. \
+             {} on {}, {} tokens each. So many fit: {}. A star marks what the model has.",
             model.name,
-            machine.name,
+            question.machines(),
             thousands(setting.context),
             said.join(", "),
         ),
@@ -129,15 +128,13 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
     Ok(Figure::draw("ceiling", words, &chart)?)
 }
 
-/// The color of a mechanism through the book.
-fn hue(mechanism: Mechanism) -> Hue {
-    match mechanism {
-        Mechanism::Shared { heads, kv_heads, .. } if heads == kv_heads => {
-            Hue::MultiHead
-        }
-        Mechanism::Shared { kv_heads: 1, .. } => Hue::MultiQuery,
-        Mechanism::Shared { .. } => Hue::GroupedQuery,
-        Mechanism::Latent { .. } => Hue::Latent,
+/// The color through the book of a mechanism that the calculator names so.
+fn hue(name: &str) -> Hue {
+    match name {
+        "multi-head" => Hue::MultiHead,
+        "multi-query" => Hue::MultiQuery,
+        latent if latent.starts_with("latent") => Hue::Latent,
+        _ => Hue::GroupedQuery,
     }
 }
 
@@ -148,13 +145,13 @@ fn hue(mechanism: Mechanism) -> Hue {
 pub fn decode() -> Result<Figure> {
     let (list, bars) = beside_roofs(&experiments::decoding()?, 2)?;
     let words = Words {
-        title: "Less cache, less time, until sums decide".into(),
+        title: "Less cache, less time, until arithmetic decides".into(),
         caption: format!(
-            "Half the cache takes about half the time; the latent, with a fifth of the bytes, \
-             takes longer than 8 kv heads, since it waits for its sums. One \
-             token of {} heads over {} cached ones; the roof is the longer of reading and \
-             computing, at the rates of a plain sum and a large product on the same two \
-             cores. Milliseconds taken and at least needed: {list}.",
+            "The smaller the cache of keys and values, the less time; but the latent, with a \
+             fifth of the bytes, takes longer than 8 kv heads. One token of {} heads over {} cached ones, \
+             without the append of its own key and value; the roof is the longer of reading \
+             and computing, at the rates of a plain sum and a large product on the same two \
+             cores. Milliseconds taken, and needed at least: {list}.",
             experiments::HEADS,
             thousands(experiments::CACHED as u64),
         ),
@@ -177,13 +174,13 @@ pub fn prompt() -> Result<Figure> {
     let all: Vec<_> = all.into_iter().filter(|t| t.case != "prompt_absorbed").collect();
     let (list, bars) = beside_roofs(&all, 0)?;
     let words = Words {
-        title: "In tiles a prompt costs what its sums cost".into(),
+        title: "In tiles, a prompt costs what its arithmetic costs".into(),
         caption: format!(
-            "The matrix takes {:.1} times as long as tiles for the same sums, and tiles come \
-             near to the time of a large product with as many. {} tokens of {} heads at once, \
-             causal but for Linformer with k = {}; the absorbed form, {longer:.0} times as long \
-             as the latent’s other, is left to the table. Milliseconds taken and at least \
-             needed: {list}.",
+            "For the same arithmetic the matrix takes {:.1} times as long as tiles, which come \
+             near to the time of a large product. {} tokens of {} heads at once, causal except \
+             for Linformer with {} rows. The absorbed form, {longer:.0} times as long as the \
+             latent’s naive one, is left to the table. Milliseconds taken, and needed at \
+             least: {list}.",
             ms("prompt_matrix")? / ms("prompt_flash_16")?,
             thousands(experiments::PROMPT as u64),
             experiments::HEADS,
@@ -194,8 +191,7 @@ pub fn prompt() -> Result<Figure> {
     Ok(Figure::measured("prompt", words, &recorded.measured(), 1, &[&bars])?)
 }
 
-/// What was taken and what is needed, in words and as bars, to so many `digits` behind
-/// the point.
+/// What was taken and what is needed, in words and as bars, to so many decimal places.
 fn beside_roofs(all: &[Timed], digits: u8) -> Result<(String, Bars)> {
     let machine = experiments::recorded_machine()?;
     let scale = 10_f64.powi(i32::from(digits));
@@ -222,23 +218,19 @@ fn beside_roofs(all: &[Timed], digits: u8) -> Result<(String, Bars)> {
 /// When the model's slices cannot be read.
 pub fn capstone() -> Result<Figure> {
     let families = [
-        ("shared heads", Hue::GroupedQuery),
+        ("shared heads", Hue::MultiQuery),
+        ("shared heads, aligned", Hue::GroupedQuery),
         ("latent", Hue::Latent),
         ("Linformer’s rows, over all tokens", Hue::Linformer),
     ];
-    let mut points: [Vec<(f64, f64)>; 3] = Default::default();
+    let mut points: [Vec<(f64, f64)>; 4] = Default::default();
     let mut list = Vec::new();
-    // Where nothing is shared, cut off, or averaged, nothing is lost.
-    let whole = [
-        Variant::GroupedQuery { kv_heads: HEADS },
-        Variant::Latent { rank: MODEL_DIM },
-        Variant::Linformer { k: TOKENS },
-    ];
-    for variant in VARIANTS.into_iter().rev().chain(whole) {
+    for variant in VARIANTS.into_iter().rev().chain(WHOLE) {
         let family = match variant {
             Variant::GroupedQuery { .. } | Variant::MultiQuery => 0,
-            Variant::Latent { .. } => 1,
-            Variant::Linformer { .. } => 2,
+            Variant::Aligned { .. } => 1,
+            Variant::Latent { .. } => 2,
+            Variant::Linformer { .. } => 3,
             _ => continue,
         };
         // Linformer keeps k rows for all tokens together.
@@ -250,17 +242,21 @@ pub fn capstone() -> Result<Figure> {
         points[family].push((kept as f64, error));
         list.push(format!("{}: {error:.2} at {kept}", variant.name()));
     }
+    // Heads that share with nobody have nobody to be aligned with.
+    let unshared = points[0].last().copied();
+    points[1].extend(unshared);
     let words = Words {
         title: "What is kept says little about what is lost".into(),
         caption: format!(
             "At the same width a latent loses least, averages over stretches of text more, \
-             and shared heads most. MiniLM’s six layers on {TOKENS} tokens, nothing trained \
-             anew; relative error of what the heads say, by numbers kept per token (for \
-             Linformer, those of the k rows over the tokens): {}.",
+             and shared heads most, even if they are turned toward one another first. MiniLM’s \
+             six layers on {TOKENS} tokens, nothing trained again; relative error of the heads’ \
+             output, by numbers kept per token (for Linformer, those of its rows divided by \
+             the tokens): {}.",
             list.join("; "),
         ),
         alt: format!(
-            "Three lines that fall to 0 as more is kept, at 384 numbers for the latent and \
+            "Four lines that fall to 0 as more is kept, at 384 numbers for the latent and \
              768 for the others. {}.",
             list.join("; ")
         ),
@@ -305,9 +301,9 @@ pub fn models() -> Result<Figure> {
     let words = Words {
         title: "100 times as large, a seventh of the cache".into(),
         caption: format!(
-            "DeepSeek-V3 has 100 times the parameters of Llama-2-7B and keeps a seventh of \
-             what that keeps of a token: the mechanism weighs more than the size. Cache of one token in all layers, in half precision, \
-             while no window is full: {}.",
+            "DeepSeek-V3 has 100 times the parameters of Llama-2-7B and keeps a seventh as \
+             much per token: the mechanism decides more than the size. Cache of one token in \
+             all layers, in half precision, while no window is full: {}.",
             list.join(", "),
         ),
         alt: format!(

@@ -1,4 +1,4 @@
-//! Choosing between them all: what a mechanism costs in a whole model, on a given machine.
+//! Choosing among them all: what a mechanism costs in a whole model, on a given machine.
 //!
 //! ```text
 //! a step reads     weights + batch · cache                       (bytes)
@@ -19,6 +19,7 @@
 pub mod calculator;
 pub mod capstone;
 pub mod config;
+pub mod devices;
 pub mod example;
 pub mod experiments;
 pub mod figures;
@@ -30,12 +31,12 @@ use minilm::models::Window;
 /// How a layer looks at other tokens, as far as its costs go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// `heads` query heads share `kv_heads` keys and values: multi-head attention if
-    /// there are as many, multi-query if there is one, grouped-query between.
+    /// `heads` query heads share `kv_heads` keys and values: multi-head attention if there
+    /// are as many, multi-query if there is one, grouped-query in between.
     Shared {
-        /// Heads that ask.
+        /// Query heads.
         heads: u64,
-        /// Heads that are asked.
+        /// Key/value heads.
         kv_heads: u64,
         /// Features of a query or key.
         qk_dim: u64,
@@ -44,17 +45,17 @@ pub enum Mechanism {
     },
     /// All heads look at one latent, absorbed.
     Latent {
-        /// Heads that ask.
+        /// Query heads.
         heads: u64,
-        /// Features of a query that know no position.
+        /// Features of a query that are not turned by position.
         nope_dim: u64,
-        /// Features of a query that are turned.
+        /// Features of a query that are turned by position.
         rope_dim: u64,
         /// Features of a value.
         v_dim: u64,
         /// Width of the latent.
         lora_rank: u64,
-        /// Width of the latent that queries are made from, if they are.
+        /// Width of the latent that queries are made from, if there is one.
         q_lora_rank: Option<u64>,
     },
 }
@@ -83,8 +84,8 @@ impl Mechanism {
         }
     }
 
-    /// Weights of the projections of one layer, for tokens of `model_dim` features.
-    /// Each takes one multiply-add per token, in the absorbed form too.
+    /// Weights of the projections of one layer, for tokens of `model_dim` features. Each
+    /// takes one multiply-add per token, in the absorbed form as well.
     #[must_use]
     pub fn weights(self, model_dim: u64) -> u64 {
         match self {
@@ -111,8 +112,9 @@ impl Mechanism {
     }
 }
 
-/// The part of a layer that follows attention: a feed-forward network of three matrices
-/// if it is gated, or of two, or many of them, of which each token uses a few.
+/// The part of a layer that follows attention: a feed-forward network, of three matrices if
+/// it is gated and else of two; or many networks, the experts, of which each token uses a
+/// few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedForward {
     /// Layers with one network.
@@ -150,8 +152,8 @@ impl FeedForward {
     }
 }
 
-/// How many of `experts` are used by at least one of `tokens`, if each uses `chosen` of
-/// them and all are equally liked: what has to be read of a layer with experts.
+/// How many of `experts` are used by at least one of `tokens` on average, if each token uses
+/// `chosen` of them and all are equally likely: what a layer with experts has to read.
 #[must_use]
 pub fn touched(experts: u64, chosen: u64, tokens: u64) -> f64 {
     if experts == 0 {
@@ -170,15 +172,15 @@ pub struct Model {
     pub model_dim: u64,
     /// Layers, each with attention and a feed-forward part.
     pub layers: u64,
-    /// Layers that look back a fixed number of tokens only.
+    /// Layers that look back a limited number of tokens, if there are any.
     pub window: Option<Window>,
     /// The same in every layer.
     pub mechanism: Mechanism,
     /// What follows it.
     pub feed_forward: FeedForward,
-    /// Different tokens.
+    /// Different tokens, the vocabulary.
     pub vocab: u64,
-    /// Whether the table that tokens enter by is also the matrix that they leave by.
+    /// Whether one matrix is both the embedding and the one that makes logits.
     pub tied: bool,
     /// Biases, the weights of norms, and the table of positions where there is one.
     pub small: u64,
@@ -194,22 +196,22 @@ pub struct Weights {
     pub network: f64,
     /// Networks that few tokens pass.
     pub experts: f64,
-    /// The matrix that tokens leave by.
+    /// The matrix that makes logits.
     pub head: f64,
-    /// The table that tokens enter by, if it is another.
+    /// The embedding, if it is another matrix.
     pub table: f64,
     /// Routers, biases, the weights of norms, positions.
     pub rest: f64,
 }
 
 impl Weights {
-    /// How many there are.
+    /// How many weights there are.
     #[must_use]
     pub fn count(self) -> f64 {
         self.bytes(Bytes::all(1.0))
     }
 
-    /// The bytes that they take, if each takes so many.
+    /// The bytes that they take, if each part is stored as `each` says.
     #[must_use]
     pub fn bytes(self, each: Bytes) -> f64 {
         let layers = self.attention * each.attention
@@ -233,13 +235,13 @@ impl Model {
         Weights { table, ..self.read(self.feed_forward.experts as f64) }
     }
 
-    /// Weights of the table that tokens enter by, and of the matrix that they leave by.
+    /// Weights of the embedding, and of the matrix that makes logits.
     fn table(&self) -> f64 {
         (self.vocab * self.model_dim) as f64
     }
 
-    /// Weights that a step reads, if `used` experts of each layer are: all but the table
-    /// that tokens enter by, of which it reads one row per token.
+    /// Weights that a step reads if `used` experts of each layer are used: all but the
+    /// embedding, of which it reads one row per token.
     fn read(&self, used: f64) -> Weights {
         let FeedForward { dense_layers, dense_dim, expert_layers, .. } =
             self.feed_forward;
@@ -259,8 +261,8 @@ impl Model {
         }
     }
 
-    /// Tokens whose keys and values, or latents, are kept after `context` tokens, added
-    /// up over the layers.
+    /// Tokens whose keys and values, or latents, are kept after `context` tokens, summed
+    /// over the layers.
     #[must_use]
     pub fn cached_tokens(&self, context: u64) -> u64 {
         let window = self.window.unwrap_or(Window { tokens: 0, layers: 0 });
@@ -290,8 +292,8 @@ impl Model {
     }
 
     /// Multiply-adds for the prompt of one sequence: each of `context` tokens passes the
-    /// layers, and looks at itself and at those before it; the last alone has to leave,
-    /// since it says what comes next. Keys and values are expanded from latents, which is
+    /// layers, and looks at itself and at those before it. Only the last one needs logits,
+    /// which say what comes next. Keys and values are expanded from latents, which is
     /// cheaper than absorbing for many tokens.
     #[must_use]
     pub fn prefill(&self, context: u64) -> f64 {
@@ -316,16 +318,16 @@ impl Model {
     }
 }
 
-/// What is asked of a model.
+/// What a model is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Setting {
     /// Tokens that each sequence has when the next one is made.
     pub context: u64,
     /// Sequences that get a token in the same step.
     pub batch: u64,
-    /// Bytes of a weight: 2 in half precision, 0.5 in 4 bits.
+    /// Bytes per weight: 2 in half precision, 0.5 in 4 bits.
     pub weight_bytes: Bytes,
-    /// Bytes of a number in the cache.
+    /// Bytes per number in the cache.
     pub cache_bytes: f64,
 }
 
@@ -345,9 +347,9 @@ pub struct Machine {
     pub name: &'static str,
     /// Bytes that it holds.
     pub memory: f64,
-    /// Bytes that it reads in a second.
+    /// Bytes that it reads per second.
     pub bandwidth: f64,
-    /// Additions and multiplications in a second.
+    /// Additions and multiplications per second.
     pub flops: f64,
 }
 
@@ -366,8 +368,8 @@ impl Machine {
         setting.batch as f64 / self.seconds(model.step(setting))
     }
 
-    /// How many sequences fit into memory beside the weights. `None`: as many as you like,
-    /// since nothing is kept.
+    /// How many sequences fit into memory beside the weights. `None` is any number, since
+    /// nothing is kept.
     #[must_use]
     pub fn sequences(&self, model: &Model, setting: &Setting) -> Option<u64> {
         let weights = model.weights().bytes(setting.weight_bytes);

@@ -18,8 +18,18 @@ pub const MACHINES: [Machine; 6] = [
 ];
 
 /// From gigabytes, gigabytes per second, and 10¹² operations per second.
-const fn machine(name: &'static str, gb: f64, gb_a_second: f64, tera: f64) -> Machine {
-    Machine { name, memory: gb * 1e9, bandwidth: gb_a_second * 1e9, flops: tera * 1e12 }
+const fn machine(
+    name: &'static str,
+    gb: f64,
+    gb_per_second: f64,
+    tera: f64,
+) -> Machine {
+    Machine {
+        name,
+        memory: gb * 1e9,
+        bandwidth: gb_per_second * 1e9,
+        flops: tera * 1e12,
+    }
 }
 
 /// The machine of that name, whatever the case of its letters.

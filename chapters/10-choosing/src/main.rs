@@ -18,14 +18,14 @@ use std::process::ExitCode;
 /// What each mechanism costs in a whole model: cache, memory, and the most tokens per
 /// second that a machine can make.
 ///
-/// Without flags, prints the chapter's worked example. With some, answers for the model
+/// Without flags, prints the chapter's worked example. With flags, answers for the model
 /// that they describe: a config.json, a model by name, or a shape of your own.
 ///
-/// What no flag says is that of the file or of the model by name, and otherwise that of
+/// Whatever no flag says is as in the file or the model by name, and otherwise as in
 /// Llama-3-8B: 32 layers, 32 heads of 128 on 8 kv heads, no window; in every layer one
 /// gated feed-forward network (three matrices) 14,336 wide, without experts; 128,256
-/// tokens, and another matrix for those that leave than the table for those that enter;
-/// two norms per layer and no biases. Weights and cache are in half precision unless
+/// tokens, with one matrix for the embedding and another for the logits; two norms per
+/// layer and no biases. There is one device. Weights and cache are in half precision unless
 /// the file says otherwise (dtype, `quantization_config`) or `--weight-bytes` and
 /// `--cache-bytes` do.
 #[derive(clap::Parser)]
@@ -41,6 +41,7 @@ Examples:
   cargo run -p choosing -- --layers 12 --heads 12 --head-dim 64 --ffn-dim 3072 \
       --ffn-matrices 2 --vocab 50257 --tied              about GPT-2
   cargo run -p choosing -- --window 4096 --window-layers 16
+  cargo run -p choosing -- --model Llama-3.1-70B --devices 8 --batch 64
   cargo run -p choosing -- --experts 8 --chosen 2 --expert-dim 14336")]
 struct CommandLine {
     #[command(subcommand)]
@@ -97,15 +98,15 @@ struct Ask {
     #[command(flatten)]
     network: Network,
 
-    /// Different tokens
+    /// Different tokens: the vocabulary
     #[arg(long, value_name = "N", value_parser = count(1 << 28))]
     vocab: Option<u64>,
 
-    /// The table that tokens enter by is also the matrix that they leave by
+    /// One matrix is both the embedding and the one that makes logits
     #[arg(long)]
     tied: bool,
 
-    /// They are two
+    /// They are two matrices
     #[arg(long, conflicts_with = "tied")]
     untied: bool,
 
@@ -117,7 +118,7 @@ struct Ask {
     #[arg(long, value_name = "D", value_parser = count(1 << 14), requires = "lora_rank")]
     rope_dim: Option<u64>,
 
-    /// Tokens that a layer looks back, at most
+    /// Tokens that a layer looks back at most
     #[arg(long, value_name = "N", value_parser = count(1 << 32))]
     window: Option<u64>,
 
@@ -133,13 +134,13 @@ struct Ask {
     #[arg(long, value_name = "B", value_parser = count(1 << 24))]
     batch: Option<u64>,
 
-    /// Bytes of each weight: 2 in half precision, 0.5 in 4 bits
+    /// Bytes per weight: 2 in half precision, 0.5 in 4 bits
     ///
     /// The default is what the file says, part by part, or else 2.
     #[arg(long, value_name = "BYTES", value_parser = size)]
     weight_bytes: Option<f64>,
 
-    /// Bytes of a number in the cache
+    /// Bytes per number in the cache: 2 in half precision, 1 in 8 bits
     ///
     /// The default is that of the type that the file's layers compute in, or that of
     /// its quantized cache, or else 2.
@@ -161,6 +162,15 @@ struct Ask {
     /// What it computes, in 10¹² floating-point operations per second
     #[arg(long, value_name = "TFLOPS", value_parser = size)]
     tflops: Option<f64>,
+
+    /// Devices that divide every layer among themselves: tensor parallelism [default: 1]
+    ///
+    /// Query heads, hidden widths and the vocabulary are divided. Key/value heads are
+    /// divided while there are at least as many as devices, and otherwise copied; a latent
+    /// is copied to every device. Memory, bandwidth and arithmetic are those of one device.
+    /// What the devices send one another is not counted.
+    #[arg(long, value_name = "T", value_parser = count(1 << 16))]
+    devices: Option<u64>,
 
     /// Print JSON in place of a table
     #[arg(long)]
@@ -187,19 +197,19 @@ struct Network {
     #[arg(long, value_name = "E", value_parser = count(1 << 16))]
     experts: Option<u64>,
 
-    /// Experts that a token uses [default: 1 of new ones]
+    /// Experts that a token uses [default for a model without experts: 1]
     #[arg(long, value_name = "K", value_parser = count(1 << 16))]
     chosen: Option<u64>,
 
-    /// Hidden width of an expert [default of new ones: that of --ffn-dim]
+    /// Hidden width of an expert [default for a model without experts: --ffn-dim]
     #[arg(long, value_name = "D", value_parser = count(1 << 20))]
     expert_dim: Option<u64>,
 
-    /// Hidden width of what every token uses beside experts
+    /// Hidden width of the network that every token uses beside experts
     #[arg(long, value_name = "D", value_parser = clap::value_parser!(u64).range(0..=1 << 20))]
     shared_dim: Option<u64>,
 
-    /// Layers without experts, of width --ffn-dim [default of new experts: 0]
+    /// Layers without experts, of width --ffn-dim [default for a model without experts: 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=10_000))]
     dense_layers: Option<u64>,
 }
@@ -208,7 +218,7 @@ fn count(most: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=most)
 }
 
-/// A number above 0 and not beyond belief.
+/// A number above 0, and not absurdly large.
 fn size(text: &str) -> Result<f64, String> {
     let fits = |size: &f64| (1e-3..=1e9).contains(size);
     let size = text.parse().ok().filter(fits);
@@ -280,7 +290,10 @@ impl Ask {
             cache_bytes: self.cache_bytes.unwrap_or(stored.cache_bytes),
         };
         let model = self.model(file.as_ref())?;
-        Ok(Question { model, machine: self.machine()?, setting, stored: stored.name })
+        let devices = self.devices.unwrap_or(1);
+        model.share(devices).with_context(|| format!("--devices {devices}"))?;
+        let machine = self.machine()?;
+        Ok(Question { model, machine, setting, devices, stored: stored.name })
     }
 
     /// What weights and cache take where no flag says it: what the file says, or two

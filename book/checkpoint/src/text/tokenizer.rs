@@ -56,7 +56,7 @@ impl Tokenizer {
             bos: described.end_text("bos"),
             eos: described.end_text("eos"),
         });
-        Tokenizer::parse(path, json.to_string().as_bytes(), chat)
+        Tokenizer::parse(path, json, chat)
     }
 
     fn json(path: &Path) -> Result<Self, OpenError> {
@@ -72,23 +72,20 @@ impl Tokenizer {
             return Err(OpenError::Tokenizer { path: path.to_path_buf(), what });
         }
         let text = fs::read(path).map_err(unreadable)?;
+        // Read here, since the library panics at what is no JSON within a decoder.
+        let json = serde_json::from_slice(&text);
+        let json = json.map_err(|why| refused(path, &why.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Tokenizer::parse(path, &text, chat_of(folder))
+        Tokenizer::parse(path, json, chat_of(folder))
     }
 
-    fn parse(path: &Path, json: &[u8], chat: Option<Chat>) -> Result<Self, OpenError> {
-        let refused = |why: tokenizers::Error| OpenError::Tokenizer {
-            path: path.to_path_buf(),
-            what: format!(
-                "no tokenizer that is understood here ({}): download tokenizer.json \
-                 again",
-                brief(&why.to_string())
-            ),
-        };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(refused)?;
+    fn parse(path: &Path, json: Json, chat: Option<Chat>) -> Result<Self, OpenError> {
+        let inner = serde_json::from_value::<tokenizers::Tokenizer>(json);
+        let mut inner = inner.map_err(|why| refused(path, &why.to_string()))?;
         // Some files keep how long the texts of their training were. A model does not
         // read less of a text for that.
-        inner.with_truncation(None).map_err(refused)?;
+        let whole = inner.with_truncation(None).map(|_| ());
+        whole.map_err(|why| refused(path, &why.to_string()))?;
         inner.with_padding(None);
         Ok(Tokenizer { path: path.to_path_buf(), inner, chat })
     }
@@ -254,6 +251,14 @@ impl fmt::Debug for TokenStream<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenStream").finish_non_exhaustive()
     }
+}
+
+fn refused(path: &Path, why: &str) -> OpenError {
+    let what = format!(
+        "no tokenizer that is understood here ({}): download tokenizer.json again",
+        brief(why)
+    );
+    OpenError::Tokenizer { path: path.to_path_buf(), what }
 }
 
 /// Why there is no tokenizer, where there should be one.

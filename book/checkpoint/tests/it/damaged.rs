@@ -58,6 +58,31 @@ fn damaged_ggufs_get_an_answer_or_one_line() {
     holds(&[&small.bytes(), &tiny[..tiny.len().min(4096)], &small.bytes()]);
 }
 
+#[cfg(feature = "tokenizer")]
+#[test]
+fn damaged_vocabularies_get_an_answer_or_one_line() {
+    let json = fs::read(reference("tiny/tokenizer.json")).unwrap();
+    let gguf = fs::read(reference("tiny.gguf")).unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("vocabulary");
+    // Each is a file that is written and read.
+    let cases = hostile::cases().cases / 8;
+    let cases = ProptestConfig { cases, ..hostile::cases() };
+    proptest!(cases, |(bytes in hostile::damaged(&[&json, &gguf[..16_384]]))| {
+        fs::write(&path, bytes).unwrap();
+        match checkpoint::Tokenizer::open(&path) {
+            Ok(tokenizer) => {
+                let _ = tokenizer.encode("It's <|im_start|> 7 \u{1f469}\0");
+                let _ = tokenizer.decode(&[0, 1, 300, u32::MAX]);
+            }
+            Err(error) => {
+                let line = error.to_string();
+                prop_assert!(!line.contains('\n') && line.len() < 1200, "{line}");
+            }
+        }
+    });
+}
+
 #[test]
 fn the_good_ones_are_read() {
     let bytes = fs::read(reference("tiny.gguf")).unwrap();

@@ -8,6 +8,8 @@ mod hub;
 mod kinds;
 mod lines;
 mod models;
+#[cfg(feature = "tokenizer")]
+mod smollm2;
 mod storage;
 mod text;
 #[cfg(feature = "tokenizer")]

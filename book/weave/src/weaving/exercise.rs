@@ -1,7 +1,7 @@
 //! `{{#exercise}}` and `{{#course}}`: what `course.toml` says there is to do. Everything
 //! works without scripts; boxes to tick are added by `book/theme/course.js`.
 
-use syllabus::Chapter;
+use syllabus::{Chapter, Exercise, Kind};
 
 use crate::{
     html,
@@ -44,7 +44,8 @@ fn anchor(exercise: &str) -> String {
     format!("exercise-{exercise}")
 }
 
-/// The chapters in reading order with their exercises, each linked to where it stands.
+/// The chapters in reading order with their exercises, each linked to where it stands, with
+/// what there is to do and the name that `cargo course` knows it by.
 ///
 /// # Errors
 /// When a `course.toml` cannot be read.
@@ -59,16 +60,23 @@ pub(crate) fn list(workspace: &Workspace) -> Result<String, Fault> {
     for chapter in all {
         let exercises = chapter.exercises.iter().map(|exercise| {
             format!(
-                r#"<li data-exercise="{id}"><a href="{page}#{anchor}">{title}</a> <span class="kind">{kind}</span></li>"#,
+                concat!(
+                    r#"<li data-exercise="{id}"><a href="{page}#{anchor}">{title}</a> "#,
+                    r#"<span class="kind">{task}; <code>{id}</code></span></li>"#
+                ),
                 id = html::attribute(&chapter.id(exercise)),
                 page = html::attribute(&chapter.page()),
                 anchor = html::attribute(&anchor(&exercise.name)),
                 title = html::text(&exercise.title),
-                kind = exercise.kind,
+                task = task(exercise),
             )
         });
         chapters += &format!(
-            r#"<li data-chapter="{name}"><a href="{page}">{folder}</a><ul>{}</ul></li>"#,
+            concat!(
+                r#"<li data-chapter="{name}"><a href="{page}">{folder}</a> "#,
+                r#"<span class="kind"><code>cargo course start {name}</code></span>"#,
+                r#"<ul>{}</ul></li>"#
+            ),
             exercises.collect::<String>(),
             name = html::attribute(&chapter.name),
             page = html::attribute(&chapter.page()),
@@ -76,6 +84,18 @@ pub(crate) fn list(workspace: &Workspace) -> Result<String, Fault> {
         );
     }
     Ok(format!(r#"<ol class="course">{chapters}</ol>"#))
+}
+
+/// What a reader does, in a few words of HTML.
+fn task(exercise: &Exercise) -> String {
+    match (exercise.kind, &exercise.body) {
+        (Kind::Implement, Some(body)) => {
+            format!("write <code>{}</code>", html::text(body))
+        }
+        (Kind::Implement, None) => "write a function".to_owned(),
+        (Kind::ByHand, _) => "numbers by hand".to_owned(),
+        (Kind::Investigate, _) => "predict a number, then measure it".to_owned(),
+    }
 }
 
 fn chapter<'a>(workspace: &'a Workspace, krate: &str) -> Result<&'a Chapter, Fault> {

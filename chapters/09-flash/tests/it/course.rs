@@ -26,7 +26,7 @@ fn more_than_half_of_the_strips_could_skip() {
 /// In the order of `course.toml`.
 pub fn exercises() -> Exercises {
     Exercises::new()
-        .with(five_scores())
+        .with(seven_scores())
         .with(one_tile())
         .with(merge())
         .with(output())
@@ -114,57 +114,78 @@ fn measured(one: f32, two: f32) -> [f32; 2] {
 
 // By hand: the worked example goes on.
 
-fn five_scores() -> Exercise<()> {
-    fn both(factors: Factors, all: fn(&[State]) -> Answer) -> Answer {
-        let tile = |scores: [f32; 2], values: [f32; 2]| {
-            State::right(
-                &dmatrix![scores[0], scores[1]],
-                &dmatrix![values[0]; values[1]],
-            )
-        };
-        let (one, two) =
-            (tile([1.0, 3.0], [10.0, 20.0]), tile([2.0, 5.0], [30.0, 40.0]));
-        let fifth = State::right(&dmatrix![5.0], &dmatrix![0.0]);
-        let merged = two.merge(&one, factors);
-        all(&[merged.merge(&fifth, factors), merged])
-    }
-    fn parts(state: &State) -> Vec<f32> {
-        vec![state.max[0], state.sum[0], state.weighted[0]]
-    }
-    fn answer(states: &[State]) -> Answer {
-        let answer = Answer::of("swapped", parts(&states[1]));
-        answer.and("fifth", parts(&states[0])).and("output", states[0].output())
-    }
-    Exercise::by_hand("by-hand", |()| both(right, answer))
+fn seven_scores() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| Seven::merged(right).answer())
         .mistake("not-rescaled", |()| {
-            both(|a, b| ([1.0, 1.0], [1.0, 1.0], a.max(b)), answer)
+            Seven::merged(|a, b| ([1.0, 1.0], [1.0, 1.0], a.max(b))).answer()
         })
         .mistake("sum-not-rescaled", |()| {
-            both(|a, b| ([1.0, 1.0], measured(a, b), a.max(b)), answer)
+            Seven::merged(|a, b| ([1.0, 1.0], measured(a, b), a.max(b))).answer()
         })
         .mistake("the-other-one", |()| {
             let crossed = |a: f32, b: f32| {
                 let [one, two] = measured(a, b);
                 ([two, one], [two, one], a.max(b))
             };
-            both(crossed, answer)
+            Seven::merged(crossed).answer()
         })
-        .mistake("worth-nothing", |()| {
-            let left_out = |states: &[State]| {
-                let answer = Answer::of("swapped", parts(&states[1]));
-                let answer = answer.and("fifth", parts(&states[1]));
-                answer.and("output", states[1].output())
+        .mistake("always-the-first", |()| {
+            let first = |a: f32, b: f32| {
+                let factor = (-(a - b).abs()).exp();
+                ([factor, 1.0], [factor, 1.0], a.max(b))
             };
-            both(right, left_out)
+            Seven::merged(first).answer()
         })
+        .mistake("worth-nothing", |()| Seven::without_the_second(right).answer())
         .mistake("average-of-averages", |()| {
-            let averaged = |states: &[State]| {
-                let answer = Answer::of("swapped", parts(&states[1]));
-                let average = states[1].output()[0] / 2.0;
-                answer.and("fifth", parts(&states[0])).and("output", average)
-            };
-            both(right, averaged)
+            let all = Seven::merged(right);
+            let averages = [&all.first, &all.third, &all.last].map(|s| s.output()[0]);
+            all.with_output(averages.iter().sum::<f32>() / 3.0)
         })
+}
+
+/// The worked example's four keys, the two of the third tile, and the last one.
+struct Seven {
+    first: State,
+    third: State,
+    last: State,
+    six: State,
+    all: State,
+}
+
+impl Seven {
+    fn merged(factors: Factors) -> Seven {
+        let third = State::right(&dmatrix![3.0, 7.0], &dmatrix![50.0; 0.0]);
+        Seven::with(third, factors)
+    }
+
+    /// As if the key whose value is 0 were not there.
+    fn without_the_second(factors: Factors) -> Seven {
+        Seven::with(State::right(&dmatrix![3.0], &dmatrix![50.0]), factors)
+    }
+
+    /// The first four are given, so they are merged as they should be.
+    fn with(third: State, factors: Factors) -> Seven {
+        let one = State::right(&dmatrix![1.0, 3.0], &dmatrix![10.0; 20.0]);
+        let two = State::right(&dmatrix![2.0, 5.0], &dmatrix![30.0; 40.0]);
+        let first = one.merge(&two, right);
+        let last = State::right(&dmatrix![6.0], &dmatrix![100.0]);
+        let six = first.merge(&third, factors);
+        let all = six.merge(&last, factors);
+        Seven { first, third, last, six, all }
+    }
+
+    fn answer(&self) -> Answer {
+        self.with_output(self.all.output()[0])
+    }
+
+    fn with_output(&self, output: f32) -> Answer {
+        let parts = |state: &State| vec![state.max[0], state.sum[0], state.weighted[0]];
+        Answer::of("third", parts(&self.third))
+            .and("merged", parts(&self.six))
+            .and("last", parts(&self.all))
+            .and("output", output)
+    }
 }
 
 fn right(one: f32, two: f32) -> ([f32; 2], [f32; 2], f32) {

@@ -303,7 +303,7 @@ fn shapes_that_do_not_fit_are_named() {
             attend((n, 8), (5, 4), (5, 3), none),
             "v: width 3 cannot be split among 2 heads",
         );
-        let why = "a key a value, as wide as a query head";
+        let why = "one key per value, as wide as a query head";
         says(
             attend((n, 8), (5, 8), (5, 4), none),
             &format!("k: expected (5, 4), found (5, 8): {why}"),
@@ -316,7 +316,7 @@ fn shapes_that_do_not_fit_are_named() {
         says(
             attend((n, 8), (5, 4), (5, 4), &mask),
             &format!(
-                "mask: expected ({n}, 5), found ({n}, 4): one entry a query and key"
+                "mask: expected ({n}, 5), found ({n}, 4): one entry per query and key"
             ),
         );
     }

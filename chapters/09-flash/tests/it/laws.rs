@@ -1,6 +1,6 @@
 //! What holds for every input: the laws that the chapter states.
 
-use attention::{Mask, scores};
+use attention::{Mask, scores, softmax};
 use chapter_cli::testing::{NOT_FINITE, assert_close};
 use flash::experiments::{WALKED, stopped};
 use flash::kernel::{Exp, Tuning, Vectors};
@@ -182,6 +182,27 @@ fn nothing_changes_nothing(#[strategy = three_parts()] parts: Vec<Partial>) {
     let nothing = Partial::nothing(shape.0, shape.1);
     prop_assert_eq!(&nothing.merge(&parts[0]).unwrap(), &parts[0]);
     prop_assert_eq!(&parts[0].merge(&nothing).unwrap(), &parts[0]);
+}
+
+/// Some pairs are hidden, whole rows among them: their scores are −∞, their weights 0.
+#[property_test]
+fn the_log_sum_exp_gives_the_weights_back(
+    #[strategy = (1..5_usize, 1..8_usize).prop_flat_map(|(queries, keys)| {
+        let score = prop_oneof![9 => -30.0_f32..30.0, 1 => Just(f32::NEG_INFINITY)];
+        prop::collection::vec(score, queries * keys)
+            .prop_map(move |scores| DMatrix::from_vec(queries, keys, scores))
+    })]
+    scores: DMatrix<f32>,
+) {
+    let weights = softmax(scores.clone());
+    let values = DMatrix::zeros(scores.ncols(), 1);
+    let part = Partial::of(scores.clone(), values.as_view()).unwrap();
+    let log_sum_exp = part.log_sum_exp();
+    let again = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
+        let seen = log_sum_exp[query] > f32::NEG_INFINITY;
+        if seen { (scores[(query, key)] - log_sum_exp[query]).exp() } else { 0.0 }
+    });
+    assert_close("weights", &again, &weights, TOLERANCE);
 }
 
 #[property_test]

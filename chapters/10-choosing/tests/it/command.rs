@@ -89,6 +89,49 @@ fn json_has_the_numbers_of_the_table() {
 }
 
 #[test]
+fn devices_divide_a_model_or_refuse_to() {
+    let (code, stdout, stderr) =
+        run(&["--model", "Llama-3.1-70B", "--devices", "8", "--batch", "64"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout.trim_end(), choosing::example::divided().unwrap().trim_end());
+
+    // One device is as good as none given.
+    assert_eq!(run(&["--batch", "2", "--devices", "1"]), run(&["--batch", "2"]));
+
+    // Half of 24 query heads, but no half of 3 kv heads, which 2 devices cannot have once
+    // each either.
+    let shape = ["--heads", "24", "--kv-heads", "3", "--devices", "2"];
+    let (code, stdout, stderr) = run(&shape);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("--devices 2: 3 key/value heads"), "{stderr}");
+
+    // A third of each, but for the feed-forward network; and 8 kv heads are left out.
+    let shape = ["--heads", "24", "--kv-heads", "3", "--devices", "3"];
+    let (code, stdout, _) = run(&shape);
+    assert_eq!(code, 1, "14,336 features cannot be divided by 3: {stdout}");
+    let (code, stdout, stderr) = run(&[&shape[..], &["--ffn-dim", "9216"]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("your shape on 3 × H100"), "{stdout}");
+    assert!(stdout.contains("3 devices cannot divide: 8 kv heads"), "{stdout}");
+}
+
+#[test]
+fn json_says_what_each_device_keeps() {
+    let (_, stdout, _) = run(&["--devices", "8", "--json"]);
+    let all: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(all["devices"], 8);
+    let kept = |name: &str| {
+        let rows = all["mechanisms"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["mechanism"] == name).unwrap();
+        assert!(row["parameters"].as_f64().unwrap() > 7e9);
+        row["cache_bytes_per_token"].as_f64().unwrap() / (2.0 * 32.0)
+    };
+    let all = ["multi-head", "8 kv heads", "multi-query", "latent 512"].map(kept);
+    assert_eq!(all, [1024.0, 256.0, 256.0, 576.0]);
+}
+
+#[test]
 fn a_plot_is_written_whole_or_not_at_all() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("ceiling.svg");
@@ -224,6 +267,7 @@ fn a_wrong_flag_gets_one_line_and_exit_code_2() {
         &["--heads", "0"][..],
         &["--heads", "many"],
         &["--batch", "-1"],
+        &["--devices", "0"],
         &["--memory", "NaN"],
         &["--memory", "0"],
         &["--bandwidth", "1e999"],
@@ -241,6 +285,7 @@ fn a_wrong_flag_gets_one_line_and_exit_code_2() {
     }
     for (arguments, said) in [
         (&["--heads", "8", "--kv-heads", "3"][..], "the groups would differ"),
+        (&["--devices", "3"], "--devices 3: 32 query heads cannot be divided evenly"),
         (&["--model", "gpt-5"], "`gpt-5` is none of Llama-2-7B"),
         (&["--machine", "abacus"], "`abacus` is none of H100"),
         (&["--model", "DeepSeek-V3", "--layers", "3"], "give --dense-layers too"),
@@ -263,7 +308,7 @@ fn help_names_every_flag() {
     let (code, stdout, _) = run(&["--help"]);
     assert_eq!(code, 0);
     for flag in
-        ["--config", "--kv-heads", "--lora-rank", "--machine", "--json", "--plot"]
+        ["--config", "--kv-heads", "--lora-rank", "--devices", "--json", "--plot"]
     {
         assert!(stdout.contains(flag), "{flag}");
     }

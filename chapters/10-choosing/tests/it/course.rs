@@ -3,6 +3,7 @@
 
 use checkpoint::Bytes;
 use choosing::experiments::{self, question};
+use choosing::machines;
 use choosing::{FeedForward, Machine, Mechanism, Model, Setting, Step, touched};
 use exercises::{Answer, Dial, Draw, Exercise, Exercises, dial};
 use minilm::models::Window;
@@ -27,24 +28,24 @@ pub fn exercises() -> Exercises {
         .with(even())
 }
 
-// By hand: the cache of Llama-3-8B.
+// By hand: the cache of 48 layers of 24 query heads and 4 kv heads, each 96 wide.
 
 fn cache() -> Exercise<()> {
-    Exercise::by_hand("cache", |()| cache_of(32.0, 8.0, 2.0, 2.0))
-        .mistake("query-heads", |()| cache_of(32.0, 32.0, 2.0, 2.0))
-        .mistake("keys-alone", |()| cache_of(32.0, 8.0, 1.0, 2.0))
-        .mistake("one-layer", |()| cache_of(1.0, 8.0, 2.0, 2.0))
-        .mistake("four-bytes", |()| cache_of(32.0, 8.0, 2.0, 4.0))
+    Exercise::by_hand("cache", |()| cache_of(48.0, 4.0, 2.0, 2.0))
+        .mistake("query-heads", |()| cache_of(48.0, 24.0, 2.0, 2.0))
+        .mistake("keys-alone", |()| cache_of(48.0, 4.0, 1.0, 2.0))
+        .mistake("one-layer", |()| cache_of(1.0, 4.0, 2.0, 2.0))
+        .mistake("four-bytes", |()| cache_of(48.0, 4.0, 2.0, 4.0))
         .mistake("thousands", |()| {
-            let bytes = 32.0 * 8.0 * 128.0 * 4.0;
-            Answer::of("token", bytes / 1e3).and("text", bytes * 8192.0 / 1e9)
+            let bytes = 48.0 * 4.0 * 96.0 * 4.0;
+            Answer::of("token", bytes / 1e3).and("text", bytes * 16_384.0 / 1e9)
         })
 }
 
 /// KiB of a token and GiB of a text, for so many layers, heads, matrices and bytes.
 fn cache_of(layers: f32, heads: f32, matrices: f32, each: f32) -> Answer {
-    let token = layers * heads * 128.0 * matrices * each / 1024.0;
-    Answer::of("token", token).and("text", token * 8192.0 / 1024.0 / 1024.0)
+    let token = layers * heads * 96.0 * matrices * each / 1024.0;
+    Answer::of("token", token).and("text", token * 16_384.0 / 1024.0 / 1024.0)
 }
 
 // Implement: what a token leaves, and what looking at it takes.
@@ -1330,16 +1331,17 @@ fn seconds() -> Exercise<Roofed> {
     })
 }
 
-// By hand: the roof of Llama-3-8B on an H100.
+// By hand: the roof of Llama-3-8B on an H200.
 
 /// GB of weights that a step reads, GB of one cache, and GB/s: as the sheet gives them.
-const GIVEN: [f32; 3] = [15.01, 1.074, 3350.0];
+const GIVEN: [f32; 3] = [15.01, 1.074, 4800.0];
 
 fn roof() -> Exercise<()> {
     Exercise::by_hand("roof", |()| {
         let speed = |batch: u64| {
             let question = question(batch).unwrap();
-            question.machine.ceiling(&question.model, &question.setting) as f32
+            let machine = machines::find("H200").unwrap();
+            machine.ceiling(&question.model, &question.setting) as f32
         };
         Answer::of("one", speed(1)).and("eight", speed(8))
     })
@@ -1375,21 +1377,21 @@ fn even() -> Exercise<()> {
     Exercise::investigate("even", |()| even_with(8, 0.0))
         .mistake("every-head", |()| even_with(32, 0.0))
         .mistake("the-table-too", |()| even_with(8, 2.0 * 128_256.0 * 4096.0))
-        .mistake("twice", |()| {
-            let even = even_at(8, 8192, 0.0);
-            Answer::of("predicted", 2.0 * even)
+        .mistake("grows-with-the-text", |()| {
+            let even = even_at(8, 4096, 0.0);
+            Answer::of("predicted", 3.0 * even)
                 .and("first", even)
-                .and("second", 2.0 * even)
+                .and("second", 3.0 * even)
         })
         .mistake("the-same", |()| {
-            let even = even_at(8, 8192, 0.0);
+            let even = even_at(8, 4096, 0.0);
             Answer::of("predicted", even).and("first", even).and("second", even)
         })
 }
 
 fn even_with(kv_heads: u64, more: f64) -> Answer {
     let [first, second] =
-        [8192, 16_384].map(|context| even_at(kv_heads, context, more));
+        [4096, 12_288].map(|context| even_at(kv_heads, context, more));
     Answer::of("predicted", second).and("first", first).and("second", second)
 }
 

@@ -3,6 +3,7 @@
 use attention::Linear;
 use checkpoint::Bytes;
 use choosing::capstone::{HEADS, Variant};
+use choosing::devices::ShareError;
 use choosing::experiments::question;
 use choosing::machines::MACHINES;
 use choosing::{FeedForward, Machine, Mechanism, Model, Setting, Step, touched};
@@ -186,6 +187,89 @@ fn sequences_that_keep_nothing_fit_without_end(
     #[strategy = 0..MACHINES.len()] machine: usize,
 ) {
     prop_assert_eq!(MACHINES[machine].sequences(&model, &setting(0, 1)), None);
+}
+
+/// Whatever a number of devices can divide, each of them has a part of; and the parts
+/// together are at least the whole, since some of it is copied.
+#[property_test]
+fn shares_are_parts_and_make_up_the_whole(
+    #[strategy = models()] model: Model,
+    #[strategy = 1..9_u64] devices: u64,
+    #[strategy = 1..40_u64] context: u64,
+) {
+    let Ok(share) = model.share(devices) else { return Ok(()) };
+    if devices == 1 {
+        prop_assert_eq!(&share, &model);
+    }
+    let kept = [share.cache(context), model.cache(context)];
+    let weights = [share.parameters(), model.parameters()];
+    let work = [&share, &model].map(|m| m.step(&setting(context, 2)).multiply_adds);
+    for [part, whole] in [kept, weights, work] {
+        prop_assert!(part <= whole);
+        prop_assert!(part * devices as f64 >= whole);
+    }
+}
+
+/// Heads that nobody shares are divided without a copy, and a latent is copied whole.
+#[property_test]
+fn heads_are_divided_and_latents_are_copied(
+    #[strategy = mechanisms()] mechanism: Mechanism,
+    #[strategy = 1..9_u64] devices: u64,
+) {
+    let Ok(share) = mechanism.share(devices) else { return Ok(()) };
+    prop_assert_eq!(share.pair() * devices, mechanism.pair());
+    match mechanism {
+        Mechanism::Shared { kv_heads, .. } => {
+            let copies = devices.div_ceil(kv_heads).max(1);
+            prop_assert_eq!(share.kept() * devices, mechanism.kept() * copies);
+        }
+        Mechanism::Latent { .. } => prop_assert_eq!(share.kept(), mechanism.kept()),
+    }
+}
+
+/// By hand: a layer of 32 heads of 128 on eight devices; and as chapter 5 counts it.
+#[test]
+fn what_eight_devices_keep_by_hand() {
+    let model = question(1).unwrap().model;
+    let kept = choosing::calculator::variants(&model)
+        .into_iter()
+        .map(|(name, model)| (name, model.mechanism.share(8).unwrap().kept()));
+    let by_hand = [
+        ("multi-head", 4 * 2 * 128),
+        ("8 kv heads", 2 * 128),
+        ("latent 512", 512 + 64),
+        ("multi-query", 2 * 128),
+    ];
+    assert_eq!(kept.collect::<Vec<_>>(), by_hand.map(|(n, k)| (n.to_owned(), k)));
+    for (kv_heads, devices) in [(32, 8), (8, 8), (8, 2), (1, 8), (4, 8)] {
+        let (heads, qk_dim, v_dim) = (32, 128, 128);
+        let shared = Mechanism::Shared { heads, kv_heads, qk_dim, v_dim };
+        let kept = shared.share(devices).unwrap().kept();
+        let [kv_heads, devices] = [kv_heads, devices].map(|n| n as usize);
+        let counted = grouped_query::experiments::per_device(kv_heads, 128, devices);
+        assert_eq!(counted as u64, kept, "{kv_heads} on {devices}");
+    }
+}
+
+#[test]
+fn what_devices_cannot_divide_is_refused() {
+    let shared =
+        |heads, kv_heads| Mechanism::Shared { heads, kv_heads, qk_dim: 2, v_dim: 2 };
+    let uneven = ShareError::Uneven { what: "query heads", count: 32, devices: 3 };
+    assert_eq!(shared(32, 8).share(3), Err(uneven));
+    let kv_heads = ShareError::KvHeads { kv_heads: 6, devices: 4 };
+    assert_eq!(shared(12, 6).share(4), Err(kv_heads));
+    assert_eq!(
+        shared(12, 4).share(6),
+        Err(ShareError::KvHeads { kv_heads: 4, devices: 6 })
+    );
+    let none = ShareError::Uneven { what: "query heads", count: 4, devices: 0 };
+    assert_eq!(shared(4, 2).share(0), Err(none));
+    let mut model = question(1).unwrap().model;
+    model.feed_forward = FeedForward::dense(model.layers, 12);
+    let what = "features of a feed-forward network";
+    let uneven = ShareError::Uneven { what, count: 12, devices: 8 };
+    assert_eq!(model.share(8), Err(uneven));
 }
 
 /// The counts, against layers that the book has built.

@@ -20,6 +20,16 @@ fn layers() {
 }
 
 #[test]
+fn devices() {
+    assert_snapshot!("devices", example::devices().unwrap());
+}
+
+#[test]
+fn divided() {
+    assert_snapshot!("divided", example::divided().unwrap());
+}
+
+#[test]
 fn experts() {
     assert_snapshot!("experts", example::experts().unwrap());
 }
