@@ -176,7 +176,7 @@ pub fn heads() -> Result<String> {
         }
         text.push('\n');
     }
-    writeln!(text, "switched off at a dear price")?;
+    writeln!(text, "most costly to switch off")?;
     for (head, off) in dearest(&recording).into_iter().take(5) {
         writeln!(text, "  {head:<23}  off {off:>+7.3} nats")?;
     }

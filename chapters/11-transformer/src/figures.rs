@@ -139,18 +139,16 @@ pub fn animal() -> Result<Figure> {
     let it = crate::example::place(&tokens, "it")?;
     let animal = crate::example::place(&tokens, "animal")?;
     let weight = weights[(it, animal)];
-    let first = weights.column(0).rows(1, tokens.len() - 1).mean();
     let words = Words {
         title: "A decoder's `it` looks at the animal".into(),
         caption: format!(
             "`it` puts {weight:.2} of its weight on `animal`. Layer 13, head 8 of SmolLM2. \
-             Nothing lies above the diagonal: no token has seen what follows it. Most rows put \
-             their weight on the first token, {first:.2} on average: a place for what a head \
-             does not need."
+             Nothing lies above the diagonal: no token has seen what follows it. The words \
+             between the two look at `animal` as well, or at the first token."
         ),
         alt: format!(
             "A triangular heat-map of {} tokens. The row of it is dark at animal, with \
-             {weight:.2}; most other rows are dark in the first column.",
+             {weight:.2}; so are the rows of did, not and cross.",
             tokens.len()
         ),
     };
@@ -173,10 +171,10 @@ pub fn off() -> Result<Figure> {
     let cheap = dearest.iter().filter(|(_, price)| price.abs() < 0.01).count();
     let (name, most) = dearest.first().copied().unwrap_or_default();
     let words = Words {
-        title: "Most heads are not missed, a few are".into(),
+        title: "Half of the heads are hardly missed, a few are".into(),
         caption: format!(
             "Of {} heads, {cheap} can be switched off and move the loss by less than 0.01 \
-             nats per token. The dearest is {name}: {most:.2}. One head at a time, on the \
+             nats per token. The costliest is {name}: {most:.2}. One head at a time, on the \
              first {} tokens of *Alice's Adventures in Wonderland*; colors end at 0.1.",
             dearest.len(),
             recording.at("tokens", "part")?,
@@ -205,18 +203,17 @@ pub fn lens() -> Result<Figure> {
         .filter_map(|(layer, share)| Some((layer.parse().ok()?, share)))
         .collect();
     let last = points.last().map_or(0.0, |(_, share)| *share);
-    let half =
-        points.iter().find(|(_, share)| *share > last / 2.0).map_or(0.0, |p| p.0);
+    let before = points.iter().rev().nth(1).map_or(0.0, |(_, share)| *share);
     let words = Words {
-        title: "The word appears late".into(),
+        title: "The word appears in the last layers".into(),
         caption: format!(
             "After `The capital of France is`, the last layer gives ` Paris` a share of \
-             {last:.2}. Half of that is there after layer {half:.0}. Every layer's row of the \
+             {last:.2}, the one before it {before:.2}. Every layer's row of the \
              last token, normed and compared with the vocabulary as if it were the last."
         ),
         alt: format!(
-            "A line over 30 layers that stays near 0, passes half of its end at layer \
-             {half:.0} and ends at {last:.2}."
+            "A line over 30 layers that stays near 0, reaches {before:.2} in the last but one \
+             and ends at {last:.2}."
         ),
     };
     let chart = Chart::new(
