@@ -211,6 +211,22 @@ fn conditions(features: &[Features]) -> Vec<Condition> {
             }));
         }
     }
+    for sum in &names {
+        for (at, one) in names.iter().enumerate() {
+            for two in &names[at + 1..] {
+                let sizes = |f: &Features| {
+                    let size = |name: &String| f.sizes.get(name).copied();
+                    size(sum).zip(size(one).zip(size(two)))
+                };
+                if sum != one && sum != two {
+                    all.push(of(
+                        format!("{sum} is more than {one} and {two} together"),
+                        &|f| sizes(f).is_some_and(|(sum, (one, two))| sum > one + two),
+                    ));
+                }
+            }
+        }
+    }
     all
 }
 

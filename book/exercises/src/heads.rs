@@ -1,6 +1,8 @@
 //! Attention in heads, and the slips that people make in it: one at a time, or two at
 //! once. An exercise that says what its heads look at is told of all of them.
 
+use std::ops::Range;
+
 use nalgebra::DMatrix;
 
 use crate::{
@@ -62,6 +64,10 @@ pub(crate) enum Roles {
     QueriesAsKeys,
     KeysAsQueries,
     NewKeysAsQueries,
+    /// Where a key is as wide as a value; elsewhere nothing fits.
+    KeysAsValuesThatFit,
+    /// Nothing is cut: all heads are one.
+    OneHead,
 }
 
 /// The columns that a head takes.
@@ -85,6 +91,8 @@ pub(crate) enum Cut {
     OneColumnOn,
     /// Every so many columns.
     DealtOut,
+    /// Each head begins where it would if keys were as wide as values, or the reverse.
+    ByOtherWidth,
 }
 
 /// What the scores are multiplied by.
@@ -107,6 +115,12 @@ pub(crate) enum Scale {
     OverRootOfValuesToo,
     OverRootRounded,
     Negative,
+    OverFourthRoot,
+    OverKeys,
+    OverHeadsToo,
+    OverSizeToo,
+    OverRootOfSizeToo,
+    OverRootOfKvHeads,
 }
 
 /// What the queries see.
@@ -134,8 +148,18 @@ pub(crate) enum Seen {
     AfterSoftmax,
     InTheAverageAlone,
     Zeros,
-    Finite,
+    /// So far below 0.
+    Below(u32),
     NotNumbers,
+    FromTheEnd,
+    OffsetSubtracted,
+    OwnKeyAlone,
+    NoneIsCausal,
+    AllowedAndCausal,
+    NotTheFirst,
+    NotTheLast,
+    LastHeadAlone,
+    InfinityAfterSoftmax,
 }
 
 /// How values are averaged.
@@ -147,6 +171,9 @@ pub(crate) enum Mix {
     Leaking,
     Mean,
     Largest,
+    Summed,
+    OverKeys,
+    OverRoot,
 }
 
 /// Where a head's answer goes.
@@ -162,6 +189,19 @@ pub(crate) enum Place {
     InTurns,
     LastLeftOut,
     FirstLeftOut,
+    EveryOther,
+    FirstAlone,
+    LastAlone,
+    FirstOfEachGroup,
+    /// Into the next head's place.
+    Next,
+    FirstAdded,
+    EverywhereAdded,
+    EverywhereAveraged,
+    AddedByGroup,
+    AveragedByGroup,
+    /// With what the heads before have found.
+    AddedUp,
     Added,
     Averaged,
     Stacked,
@@ -183,6 +223,11 @@ pub(crate) enum Maps {
     ScoresUnmasked,
     Unmasked,
     OneForEachGroup,
+    EveryOther,
+    FirstAlone,
+    LastAlone,
+    Sum,
+    OneMean,
     None,
 }
 
@@ -204,7 +249,7 @@ impl Headed {
             return None;
         }
         let heads: Vec<Head> =
-            (0..self.heads).map(|h| given.head(h, way)).collect::<Option<_>>()?;
+            (0..given.heads).map(|h| given.head(h, way)).collect::<Option<_>>()?;
         let weights = weights(&heads, way);
         let outputs: Vec<DMatrix<f32>> = heads
             .iter()
@@ -220,24 +265,30 @@ impl Headed {
         let Headed { q, k, v, .. } = self;
         let new = k.rows(k.nrows().saturating_sub(q.nrows()), q.nrows().min(k.nrows()));
         let new = new.into_owned();
+        if roles == Roles::KeysAsValuesThatFit && self.d_k() != self.d_v() {
+            return None;
+        }
         let [q, k, v] = match roles {
-            Roles::AsGiven => [q, k, v],
+            Roles::AsGiven | Roles::OneHead => [q, k, v],
             Roles::KeysAndValuesSwapped => [q, v, k],
             Roles::QueriesAndKeysSwapped => [k, q, v],
             Roles::ValuesAsKeys => [q, v, v],
-            Roles::KeysAsValues => [q, k, k],
+            Roles::KeysAsValues | Roles::KeysAsValuesThatFit => [q, k, k],
             Roles::QueriesAsKeys => [q, q, v],
             Roles::KeysAsQueries => [k, k, v],
             Roles::NewKeysAsQueries => [&new, k, v],
         };
+        let [heads, kv_heads] = match roles {
+            Roles::OneHead => [1, 1],
+            _ => [self.heads, self.kv_heads],
+        };
         let fits = |of: &DMatrix<f32>, heads: usize| of.ncols().is_multiple_of(heads);
-        let divided = fits(q, self.heads) && fits(k, self.kv_heads);
+        let divided = fits(q, heads) && fits(k, kv_heads);
         let [q, k, v] = [q.clone(), k.clone(), v.clone()];
-        let given = Headed { q, k, v, sees: self.sees.clone(), ..*self };
+        let given = Headed { q, k, v, heads, kv_heads, sees: self.sees.clone() };
         let pairs = given.k.nrows() == given.v.nrows()
             && given.sees.fits(given.q.nrows(), given.k.nrows());
-        (divided && pairs && given.d_k() == given.k.ncols() / self.kv_heads)
-            .then_some(given)
+        (divided && pairs && given.d_k() == given.k.ncols() / kv_heads).then_some(given)
     }
 
     fn d_k(&self) -> usize {
@@ -251,11 +302,13 @@ impl Headed {
     fn head(&self, h: usize, way: &Way) -> Option<Head> {
         let (heads, kv_heads) = (self.heads, self.kv_heads);
         let g = h / (heads / kv_heads);
+        let size = heads / kv_heads;
+        let (d_k, d_v) = (self.d_k(), self.d_v());
         let own =
-            |cut: Cut, own, all| Chosen { cut, own, all, h, g, size: heads / kv_heads };
-        let q = own(way.queries, h, heads).columns(&self.q)?;
-        let k = own(way.keys, g, kv_heads).columns(&self.k)?;
-        let values = own(way.values, g, kv_heads).columns(&self.v)?;
+            |cut: Cut, own, all, other| Chosen { cut, own, all, h, g, size, other };
+        let q = own(way.queries, h, heads, d_v).columns(&self.q)?;
+        let k = own(way.keys, g, kv_heads, d_v).columns(&self.k)?;
+        let values = own(way.values, g, kv_heads, d_k).columns(&self.v)?;
         let scores = q * self.factor(way.scale) * k.transpose();
         let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
             self.seen(way.seen, h, query, key)
@@ -283,6 +336,12 @@ impl Headed {
             Scale::OverRootOfValuesToo => over_root(self.d_v()) / root,
             Scale::OverRootRounded => 1.0 / root.floor(),
             Scale::Negative => -1.0 / root,
+            Scale::OverFourthRoot => 1.0 / root.sqrt(),
+            Scale::OverKeys => 1.0 / self.k.nrows() as f32,
+            Scale::OverHeadsToo => 1.0 / self.heads as f32 / root,
+            Scale::OverSizeToo => self.kv_heads as f32 / self.heads as f32 / root,
+            Scale::OverRootOfSizeToo => over_root(self.heads / self.kv_heads) / root,
+            Scale::OverRootOfKvHeads => over_root(self.k.ncols()),
         }
     }
 
@@ -298,9 +357,10 @@ impl Headed {
             Seen::Everything => true,
             Seen::Masked
             | Seen::AfterSoftmax
+            | Seen::InfinityAfterSoftmax
             | Seen::InTheAverageAlone
             | Seen::Zeros
-            | Seen::Finite
+            | Seen::Below(_)
             | Seen::NotNumbers => right,
             Seen::AlwaysCausal => key <= query,
             Seen::OffsetForgotten => moved(&|_| key <= query),
@@ -320,7 +380,20 @@ impl Headed {
             },
             Seen::TrueHides => right != allowed,
             Seen::Past => moved(&|offset| key >= query + offset),
+            Seen::FromTheEnd => {
+                moved(&|_| key + self.q.nrows() <= query + self.k.nrows())
+            }
+            Seen::OffsetSubtracted => moved(&|offset| key + offset <= query),
+            Seen::OwnKeyAlone => moved(&|offset| key == query + offset),
+            Seen::NoneIsCausal => match self.sees {
+                Sees::Everything => key <= query,
+                _ => right,
+            },
+            Seen::NotTheFirst => right && key > 0,
+            Seen::NotTheLast => right && key + 1 < self.k.nrows(),
+            Seen::AllowedAndCausal => right && (!allowed || key <= query),
             Seen::FirstHeadAlone => h > 0 || right,
+            Seen::LastHeadAlone => h + 1 < self.heads || right,
             Seen::FirstRowForAll => self.sees.sees(0, key),
             Seen::LastRowForAll => self.sees.sees(self.q.nrows() - 1, key),
         }
@@ -329,18 +402,8 @@ impl Headed {
     /// The heads' answers as one matrix.
     fn placed(&self, outputs: &[DMatrix<f32>], place: Place) -> Option<DMatrix<f32>> {
         let (heads, rows) = (outputs.len(), outputs[0].nrows());
-        let (d_k, d_v) = (self.d_k(), outputs[0].ncols());
+        let d_v = outputs[0].ncols();
         let sum = || outputs.iter().sum::<DMatrix<f32>>();
-        let start = |h: usize| match place {
-            Place::Reversed => Some((heads - 1 - h) * d_v),
-            Place::First => Some(0),
-            Place::ByGroup => Some(h / (heads / self.kv_heads) * d_v),
-            Place::OneColumnOn => Some(h),
-            Place::ByKeyWidth => Some(h * d_k),
-            Place::LastLeftOut if h + 1 == heads => None,
-            Place::FirstLeftOut if h == 0 => None,
-            _ => Some(h * d_v),
-        };
         match place {
             Place::Added => return Some(sum()),
             Place::Averaged => return Some(sum() / heads as f32),
@@ -354,13 +417,56 @@ impl Headed {
         }
         let mut context = DMatrix::zeros(rows, heads * d_v);
         for (h, output) in outputs.iter().enumerate() {
-            let Some(start) = start(h) else { continue };
-            if start + d_v > context.ncols() {
-                return None;
+            for (start, part) in self.starts(h, d_v, place) {
+                if start + d_v > context.ncols() {
+                    return None;
+                }
+                let mut there = context.columns_mut(start, d_v);
+                match part {
+                    None => there.copy_from(output),
+                    Some(part) => there += output * part,
+                }
             }
-            context.columns_mut(start, d_v).copy_from(output);
         }
         Some(context)
+    }
+
+    /// The columns at which a head's answer begins, and what part of it is added to what
+    /// is there, unless it takes its place.
+    fn starts(&self, h: usize, d_v: usize, place: Place) -> Vec<(usize, Option<f32>)> {
+        let (heads, size) = (self.heads, self.heads / self.kv_heads);
+        let all = |heads: Range<usize>, part: f32| {
+            heads.map(|h| (h * d_v, Some(part))).collect::<Vec<_>>()
+        };
+        let group = h / size * size..(h / size + 1) * size;
+        let left_out = match place {
+            Place::LastLeftOut => h + 1 == heads,
+            Place::FirstLeftOut => h == 0,
+            Place::EveryOther => !h.is_multiple_of(2),
+            Place::FirstAlone => h > 0,
+            Place::LastAlone => h + 1 < heads,
+            Place::FirstOfEachGroup => !h.is_multiple_of(size),
+            _ => false,
+        };
+        if left_out {
+            return Vec::new();
+        }
+        let start = match place {
+            Place::FirstAdded => return all(0..1, 1.0),
+            Place::EverywhereAdded => return all(0..heads, 1.0),
+            Place::EverywhereAveraged => return all(0..heads, 1.0 / heads as f32),
+            Place::AddedUp => return all(h..heads, 1.0),
+            Place::AddedByGroup => return all(group, 1.0),
+            Place::AveragedByGroup => return all(group, 1.0 / size as f32),
+            Place::Reversed => (heads - 1 - h) * d_v,
+            Place::First => 0,
+            Place::ByGroup => h / size * d_v,
+            Place::OneColumnOn => h,
+            Place::ByKeyWidth => h * self.d_k(),
+            Place::Next => (h + 1) % heads * d_v,
+            _ => h * d_v,
+        };
+        vec![(start, None)]
     }
 
     /// What is given back beside the answers.
@@ -396,6 +502,13 @@ impl Headed {
             Maps::OneForEachGroup => {
                 weights = weights.into_iter().step_by(count / self.kv_heads).collect();
             }
+            Maps::EveryOther => weights = weights.into_iter().step_by(2).collect(),
+            Maps::FirstAlone => weights.truncate(1),
+            Maps::LastAlone => drop(weights.drain(..count - 1)),
+            Maps::Sum => weights = vec![weights.iter().sum()],
+            Maps::OneMean => {
+                weights = vec![weights.iter().sum::<DMatrix<f32>>() / count as f32];
+            }
             Maps::None => weights.clear(),
         }
         weights
@@ -411,6 +524,8 @@ struct Chosen {
     h: usize,
     g: usize,
     size: usize,
+    /// How wide a head of the other matrix is.
+    other: usize,
 }
 
 impl Chosen {
@@ -428,6 +543,10 @@ impl Chosen {
             Cut::BySize => start(self.h % self.size),
             Cut::ByGroup => start(self.g),
             Cut::OneColumnOn => Some(self.own),
+            Cut::ByOtherWidth => {
+                let start = self.own * self.other;
+                (start + width <= of.ncols()).then_some(start)
+            }
             Cut::DealtOut => {
                 let columns = (0..width).map(|i| self.own + i * self.all);
                 return Some(of.select_columns(&columns.collect::<Vec<_>>()));
@@ -461,9 +580,16 @@ fn weights(heads: &[Head], way: &Way) -> Vec<DMatrix<f32>> {
             let weights = shares(&head.scores, way.shares);
             weights.zip_map(&head.seen, |w, seen| if seen { w } else { 0.0 })
         }
+        Seen::InfinityAfterSoftmax => {
+            let weights = shares(&head.scores, way.shares);
+            weights
+                .zip_map(&head.seen, |w, seen| if seen { w } else { f32::NEG_INFINITY })
+        }
         Seen::InTheAverageAlone => shares(&head.scores, way.shares),
         Seen::Zeros => shares(&head.hidden_with(0.0), way.shares),
-        Seen::Finite => shares(&head.hidden_with(-1e9), way.shares),
+        Seen::Below(number) => {
+            shares(&head.hidden_with(-f64::from(number) as f32), way.shares)
+        }
         Seen::NotNumbers => shares(&head.hidden_with(f32::NAN), Shares::Unguarded),
         _ => shares(&head.hidden(), way.shares),
     };
@@ -486,6 +612,12 @@ fn mixed(weights: &DMatrix<f32>, head: &Head, mix: Mix) -> Option<DMatrix<f32>> 
     };
     match mix {
         Mix::Weighted => Some(average()),
+        Mix::Summed => {
+            let sum = values.row_sum();
+            Some(DMatrix::from_fn(weights.nrows(), values.ncols(), |_, j| sum[j]))
+        }
+        Mix::OverKeys => Some(average() / values.nrows() as f32),
+        Mix::OverRoot => Some(average() / (values.ncols() as f32).sqrt()),
         Mix::Leaking => Some(weights * values),
         Mix::ByColumns => {
             (weights.nrows() == values.nrows()).then(|| weights.tr_mul(values))

@@ -27,8 +27,15 @@ pub fn judge(mine: &dyn Task, oracle: &dyn Task) -> Verdict {
 
 /// The same, with the case that is shown, if there is one.
 pub(crate) fn judged(mine: &dyn Task, oracle: &dyn Task) -> (Verdict, Option<Choices>) {
-    let oracle = Oracle::of(oracle);
-    let trial = Trial::of(mine, &oracle);
+    judged_by(mine, &Oracle::of(oracle))
+}
+
+/// The same, where the answers are known already.
+pub(crate) fn judged_by(
+    mine: &dyn Task,
+    oracle: &Oracle,
+) -> (Verdict, Option<Choices>) {
+    let trial = Trial::of(mine, oracle);
     let (finding, shown) = Judge { mine, trial: &trial }.finding();
     (Verdict { exercise: oracle.task.name().to_owned(), finding }, shown)
 }
@@ -53,15 +60,15 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn finding(&self) -> (Finding, Option<Choices>) {
         let Trial { oracle, answers, .. } = self.trial;
-        let cause = self.trial.cause();
-        if cause == Cause::Right {
+        let wrong: Vec<usize> = self.trial.wrong().collect();
+        if wrong.is_empty() {
             let (cases, predictions) = (oracle.cases.len(), Vec::new());
             return (Finding::Right { cases, predictions }, None);
         }
-        let wrong: Vec<usize> = self.trial.wrong().collect();
         if let Some(todo) = self.unwritten(&wrong) {
             return todo;
         }
+        let cause = self.trial.cause();
         let start = self.start(&cause, &wrong);
         let stops = answers[start].panic().is_some();
         let smallest = shrink(oracle.cases[start].clone(), |case| {
@@ -102,15 +109,15 @@ impl Judge<'_> {
         let panics = |case: &usize| answers[*case].panic().is_some();
         let (unrefused, others): (Vec<usize>, Vec<usize>) =
             wrong.iter().copied().partition(let_through);
-        let all = (0..right.len()).filter(|case| !let_through(case));
-        let of_answers = || self.of_answers(&others, &all.collect::<Vec<_>>());
+        let all: Vec<usize> =
+            (0..right.len()).filter(|case| !let_through(case)).collect();
         let mut named = match others.first() {
             None => Named::default(),
-            Some(_) => of_answers()
+            Some(_) => self
+                .of_answers(&others, &all)
                 .or_else(|| others.iter().all(strict).then(|| self.too_strict(&others)))
-                .or_else(|| {
-                    self.stops(&others).filter(|_| others.iter().all(panics))
-                })?,
+                .or_else(|| self.stops(&others).filter(|_| others.iter().all(panics)))
+                .or_else(|| self.beside_stops(&others, &all))?,
         };
         if !unrefused.is_empty() {
             named.add("check-missing", &self.check_missing(&unrefused));
@@ -118,17 +125,46 @@ impl Judge<'_> {
         Some(named)
     }
 
+    /// One cause of wrong numbers, where other cases stop, or are refused.
+    fn beside_stops(&self, wrong: &[usize], answered: &[usize]) -> Option<Named> {
+        let Trial { oracle, answers, .. } = self.trial;
+        let gives = |case: &usize| answers[*case].panic().is_none();
+        let refused = |case: &usize| {
+            gives(case)
+                && answers[*case].is_refused()
+                && !oracle.right[*case].is_refused()
+        };
+        let counts = |case: &usize| gives(case) && !refused(case);
+        let of = |cases: &[usize], is: &dyn Fn(&usize) -> bool| {
+            cases.iter().copied().filter(|case| is(case)).collect::<Vec<_>>()
+        };
+        let numbers = of(wrong, &counts);
+        if numbers.len() < ENOUGH || numbers.len() == wrong.len() {
+            return None;
+        }
+        let mut named = self.of_answers(&numbers, &of(answered, &counts))?;
+        let (stopped, refused) = (of(wrong, &|case| !gives(case)), of(wrong, &refused));
+        if !stopped.is_empty() {
+            named.add("panics", &self.stopped(&stopped));
+        }
+        if !refused.is_empty() {
+            let strict = self.too_strict(&refused);
+            for (name, says) in strict.says {
+                named.add(&name, &says);
+            }
+        }
+        Some(named)
+    }
+
     /// The one cause of wrong answers, where an answer is expected: a catalogued mistake,
     /// slips of attention, or what has become of the right numbers.
     fn of_answers(&self, wrong: &[usize], answered: &[usize]) -> Option<Named> {
-        let gives = &self.trial.gives;
-        let all = |one: &usize| answered.iter().all(|case| gives[*one][*case]);
-        if let Some(one) = (0..gives.len()).find(all) {
+        let all = |one: &usize| self.trial.gives_all(*one, answered.iter().copied());
+        if let Some(one) = self.trial.catalogued().find(all) {
             return Some(self.catalogued(&[one]));
         }
-        let slips =
-            || (1..=2).find_map(|at_once| self.trial.slips_made(at_once, false));
-        if let Some(ways) = slips() {
+        let slips = |at_once| self.trial.slips_made(at_once, answered.iter().copied());
+        if let Some(ways) = (1..=2).find_map(slips) {
             return Some(Named::slips(&ways));
         }
         self.sometimes(wrong).or_else(|| self.changed(wrong))
@@ -137,19 +173,20 @@ impl Judge<'_> {
     /// The mistake that gives the answer wherever it is wrong, and is not made elsewhere:
     /// if it is known where, or if it is made more often than not.
     fn sometimes(&self, wrong: &[usize]) -> Option<Named> {
-        let Trial { oracle, answers, right, gives } = self.trial;
+        let Trial { oracle, answers, right, .. } = self.trial;
         if wrong.len() < ENOUGH {
             return None;
         }
         let spared = |which: &usize| self.trial.spared_by(*which);
-        let all = |one: &usize| wrong.iter().all(|case| gives[*one][*case]);
-        let known = (0..gives.len()).filter(all).min_by_key(spared);
+        let all = |one: &usize| self.trial.gives_all(*one, wrong.iter().copied());
+        let known = self.trial.catalogued().filter(all).min_by_key(spared);
         let known = known.map(|one| (self.catalogued(&[one]), spared(&one)));
         let slip = || {
             let gives = |made: &Made, case: &usize| {
                 made.gives(oracle, &oracle.cases[*case], &answers[*case])
             };
             let made = Made::all(oracle, 1)
+                .into_iter()
                 .find(|made| wrong.iter().rev().all(|case| gives(made, case)))?;
             let spared = (0..right.len())
                 .filter(|case| right[*case] && !gives(&made, case))
@@ -172,12 +209,16 @@ impl Judge<'_> {
     /// What has become of the right numbers, if it is the same in every wrong case.
     fn changed(&self, wrong: &[usize]) -> Option<Named> {
         let Seen { told, whole } = self.seen(wrong);
-        let place = self.where_wrong(wrong).into_iter();
+        let place = self.where_so(wrong).into_iter();
         let mut named = Named::default();
         let says: Vec<String> = told.into_iter().chain(place).collect();
         let (some, all) = (wrong.len(), self.trial.right.len());
+        let of = match self.trial.wrong().count() {
+            every if every == some => format!("each of the {some}"),
+            every => format!("{some} of the {every}"),
+        };
         let says = format!(
-            "This holds in each of the {some} cases, of {all}, that are wrong: {}",
+            "This holds in {of} cases, of {all}, that are wrong: {}",
             says.join(" ")
         );
         named.add(whole?, &says);
@@ -191,7 +232,7 @@ impl Judge<'_> {
             all if all == cases.len() => "your function panics",
             _ => "your function panics, or gives an answer",
         };
-        let place = self.where_wrong(cases).unwrap_or_default();
+        let place = self.where_so(cases).unwrap_or_default();
         format!(
             "In {} cases an error is expected, and {what}: a check is missing, or it asks \
              for something else, or it comes too late. {place}",
@@ -201,18 +242,22 @@ impl Judge<'_> {
 
     /// Panics, where it can be said when: those of every case have another cause.
     fn stops(&self, cases: &[usize]) -> Option<Named> {
-        let place = self.where_wrong(cases)?;
-        let says = format!(
-            "In {} cases an answer is expected, and your function panics. {place}",
-            cases.len()
-        );
+        self.where_so(cases)?;
         let mut named = Named::default();
-        named.add("panics", &says);
+        named.add("panics", &self.stopped(cases));
         Some(named)
     }
 
+    fn stopped(&self, cases: &[usize]) -> String {
+        let place = self.where_so(cases).unwrap_or_default();
+        format!(
+            "In {} cases an answer is expected, and your function panics. {place}",
+            cases.len()
+        )
+    }
+
     fn too_strict(&self, cases: &[usize]) -> Named {
-        let place = self.where_wrong(cases).unwrap_or_default();
+        let place = self.where_so(cases).unwrap_or_default();
         let says = format!(
             "In {} cases an answer is expected, and your function gives an error. {place}",
             cases.len()
@@ -242,11 +287,11 @@ impl Judge<'_> {
         let mut cases = wrong.iter().copied();
         let found = match cause {
             Cause::Mistakes(made) => {
-                cases.find(|case| self.trial.gives[made[0]][*case])
+                cases.find(|case| self.trial.gives(made[0])[*case])
             }
             Cause::Partly(some) => {
                 let given =
-                    |case: &usize| some.iter().any(|one| self.trial.gives[*one][*case]);
+                    |case: &usize| some.iter().any(|one| self.trial.gives(*one)[*case]);
                 cases.find(|case| !given(case))
             }
             Cause::Slips(_) | Cause::Right => None,
@@ -272,13 +317,20 @@ impl Judge<'_> {
 
     /// Whether these mistakes give every wrong answer, and only spare others.
     fn all_given(&self, some: &[usize]) -> bool {
-        let given = |case: usize| some.iter().any(|one| self.trial.gives[*one][case]);
+        let given = |case: usize| some.iter().any(|one| self.trial.gives(*one)[case]);
         !some.is_empty() && self.trial.wrong().all(given)
     }
 
     fn features(&self) -> Vec<Features> {
         let Oracle { cases, task, .. } = self.trial.oracle;
         cases.iter().map(|case| Features::of(&task.given(case))).collect()
+    }
+
+    /// The same of cases among which there may be wrong ones that are told of apart.
+    fn where_so(&self, cases: &[usize]) -> Option<String> {
+        let all = cases.len() == self.trial.wrong().count();
+        let place = self.where_wrong(cases)?;
+        Some(if all { place } else { place.replace("It is wrong", "It is so") })
     }
 
     /// Where these cases are among all, if there is a word for it.
@@ -519,7 +571,7 @@ mod tests {
         // Squared where the first number is 4, which says little of the other cases.
         let found = finding(|x| {
             let y = x.transpose();
-            Answer::of("y", if x[0] == 4.0 { y.map(|y| y * y) } else { y })
+            Answer::of("y", if x[0] == 4.0 { y.map(|y| y * y * y) } else { y })
         });
         let Finding::Wrong { known, .. } = found else { panic!("{found:?}") };
         assert!(known.partly.iter().all(|partly| partly.spared > partly.gives));

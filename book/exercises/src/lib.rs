@@ -52,4 +52,4 @@ pub use mask::Sees;
 pub use panic::does_not_fit;
 pub use prove::{Proof, prove};
 pub use run::{check, oracle};
-pub use task::{Dial, Exercise, Exercises, Task, dial};
+pub use task::{Dial, Exercise, Exercises, Looks, Task, dial};

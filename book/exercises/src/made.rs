@@ -4,7 +4,7 @@ use crate::{
     heads::Way,
     oracle::Oracle,
     outcome::Outcome,
-    slips::{Slip, slips, way},
+    slips::{Slip, other_numbers, slips, way},
     task::{Dial, Slipped},
 };
 
@@ -22,16 +22,46 @@ pub(crate) struct Made {
 enum By {
     Attention(Box<Way>),
     Dials(Vec<usize>),
+    /// Where the exercise's own steps lie around attention.
+    Both(Box<Way>, Vec<usize>),
 }
 
 impl Made {
     /// All of which an exercise knows, so many at once.
-    pub(crate) fn all(oracle: &Oracle, at_once: usize) -> impl Iterator<Item = Made> {
+    pub(crate) fn all(oracle: &Oracle, at_once: usize) -> Vec<Made> {
         let heads = oracle.cases.iter().filter_map(|case| oracle.task.heads(case));
         let known = heads.max().map_or_else(Vec::new, |heads| slips(heads > 1));
+        let dials = oracle.task.dials();
+        let both = (at_once == 2 && oracle.task.is_around_attention())
+            .then(|| Made::one_of_each(&known, dials));
+        let numbers = other_numbers().filter(|_| at_once == 1 && !known.is_empty());
+        let numbers: Vec<&'static Slip> = numbers.collect();
         let attention = subsets(known, at_once).into_iter();
+        let attention = attention.chain(subsets(numbers, at_once));
         let attention = attention.map(|made| Made::in_attention(&made));
-        attention.chain(Made::dialed(oracle.task.dials(), at_once))
+        let dialed = Made::dialed(dials, at_once);
+        attention.chain(dialed).chain(both.into_iter().flatten()).collect()
+    }
+
+    /// A slip of attention, and one of the steps around it.
+    fn one_of_each(known: &[&'static Slip], dials: &'static [Dial]) -> Vec<Made> {
+        let dialed: Vec<Made> = Made::dialed(dials, 1).collect();
+        let beside = |slip: &&'static Slip| {
+            let attention = Made::in_attention(&[*slip]);
+            dialed.iter().map(move |step| step.amid(&attention)).collect::<Vec<_>>()
+        };
+        known.iter().flat_map(beside).collect()
+    }
+
+    /// Both: a slip of attention, and steps around it.
+    fn amid(&self, attention: &Made) -> Made {
+        let by = match (&attention.by, &self.by) {
+            (By::Attention(way), By::Dials(set)) => By::Both(way.clone(), set.clone()),
+            (_, by) => by.clone(),
+        };
+        let names = [&attention.names[..], &self.names].concat();
+        let says = [&attention.says[..], &self.says].concat();
+        Made { names, says, by }
     }
 
     /// Those of an exercise's own steps, so many at once.
@@ -89,7 +119,7 @@ impl Made {
     pub(crate) fn answer(&self, oracle: &Oracle, case: &[u32]) -> Outcome {
         match &self.by {
             By::Dials(set) => oracle.task.dialed(case, set),
-            By::Attention(_) => oracle.task.answer(case),
+            By::Attention(_) | By::Both(..) => oracle.task.answer(case),
         }
     }
 
@@ -100,16 +130,22 @@ impl Made {
         case: &[u32],
         answer: &Outcome,
     ) -> bool {
+        let attends =
+            |way: &Way, set: &[usize]| match oracle.task.slipped(case, way, set) {
+                Slipped::Untouched => oracle.agree(answer, &oracle.task.answer(case)),
+                Slipped::Misfit => answer.is_refused() || answer.panic().is_some(),
+                Slipped::Gave(given) => oracle.agree(answer, &given),
+            };
         match &self.by {
+            By::Dials(set) if oracle.task.is_around_attention() => {
+                attends(&Way::default(), set)
+            }
             By::Dials(set) => {
                 let read = oracle.task.read_dialed(answer);
                 oracle.agree(&read, &oracle.task.dialed(case, set))
             }
-            By::Attention(way) => match oracle.task.slipped(case, way) {
-                Slipped::Untouched => oracle.agree(answer, &oracle.task.answer(case)),
-                Slipped::Misfit => answer.is_refused() || answer.panic().is_some(),
-                Slipped::Gave(given) => oracle.agree(answer, &given),
-            },
+            By::Attention(way) => attends(way, &vec![0; oracle.task.dials().len()]),
+            By::Both(way, set) => attends(way, set),
         }
     }
 }

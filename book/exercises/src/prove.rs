@@ -8,7 +8,7 @@ use syllabus::{Chapter, Heading, Kind, verdict::Finding};
 use crate::{
     answer::{Answer, Tolerance, Value},
     draw::Choices,
-    judge::judge,
+    judge::judged_by,
     made::Made,
     oracle::Oracle,
     outcome::{Outcome, agree, outcome},
@@ -174,8 +174,8 @@ impl Subject<'_> {
 
     fn starter_fails(&self) -> Vec<String> {
         let starter = Instead { task: self.task, answer: &|_| outcome(|| todo!()) };
-        let failed =
-            matches!(judge(&starter, self.task).finding, Finding::Unwritten { .. });
+        let (verdict, _) = judged_by(&starter, self.oracle);
+        let failed = matches!(verdict.finding, Finding::Unwritten { .. });
         let passed = !failed;
         passed.then(|| "a `todo!()` is not seen".to_owned()).into_iter().collect()
     }
@@ -235,9 +235,8 @@ impl Subject<'_> {
         let Some(told) = self.exercise.mistake(name) else {
             return Some("is not in course.toml".to_owned());
         };
-        let answer = |case: &[u32]| self.task.mistaken(which, case);
-        let mistaken = Instead { task: self.task, answer: &answer };
-        match Trial::of(&mistaken, self.oracle).cause() {
+        let answers = self.oracle.mistaken[which].clone();
+        match Trial::with(answers, self.oracle).cause() {
             Cause::Mistakes(named) if named == [which] => {}
             Cause::Right => return Some("passes".to_owned()),
             Cause::Mistakes(named) => {

@@ -9,6 +9,7 @@ use crate::{
     answer::Value,
     features::{Features, Given},
     outcome::Outcome,
+    shares::{Shares, shares},
 };
 
 /// A case that is wrong.
@@ -194,6 +195,7 @@ fn of_part(name: &str, parts: &[&Part]) -> (Vec<String>, Option<&'static str>) {
     let whole = rearranged(name, &told)
         .or_else(|| shifted(name, &told))
         .or_else(|| multiplied(name, &told))
+        .or_else(|| added(name, &told))
         .or_else(|| reordered(name, &told))
         .or_else(|| not_written(name, &told))
         .or_else(|| left_as_given(name, &told));
@@ -337,11 +339,34 @@ fn rearranged(name: &str, parts: &[&Part]) -> Option<Said> {
         |m| DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(m.nrows() - 1 - i, j)]);
     let reversed_columns: Arrange =
         |m| DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(i, m.ncols() - 1 - j)]);
-    let ways: [(Arrange, &str); 4] = [
+    let first_row: Arrange =
+        |m| DMatrix::from_fn(m.nrows(), m.ncols(), |_, j| m[(0, j)]);
+    let last_row: Arrange =
+        |m| DMatrix::from_fn(m.nrows(), m.ncols(), |_, j| m[(m.nrows() - 1, j)]);
+    let softmax: Arrange = |m| shares(m, Shares::ByRows);
+    let over_sums: Arrange = |m| {
+        let sums = m.column_sum();
+        DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(i, j)] / sums[i])
+    };
+    let ways: [(Arrange, &str); 18] = [
         (|m| m * 0.0, "all zeros"),
         (|m| -m, "the right one with the other sign"),
         (reversed_rows, "the right one with its rows in the opposite order"),
         (reversed_columns, "the right one with its columns in the opposite order"),
+        (first_row, "the first row of the right one, in every row"),
+        (last_row, "the last row of the right one, in every row"),
+        (softmax, "what softmax makes of the right one"),
+        (over_sums, "the right one with each row divided by its sum"),
+        (DMatrix::abs, "the right one without its signs"),
+        (|m| m.map(|x| x * x), "the square of the right one"),
+        (|m| m.map(f32::sqrt), "the root of the right one"),
+        (|m| m.map(f32::recip), "1 over the right one"),
+        (|m| m.map(|x| 1.0 - x), "1 minus the right one"),
+        (|m| m.map(f32::exp), "e to the power of the right one"),
+        (|m| m.map(f32::ln), "the logarithm of the right one"),
+        (|m| m.map(f32::floor), "the right one rounded down"),
+        (|m| m.map(f32::ceil), "the right one rounded up"),
+        (|m| m.map(f32::round), "the right one rounded to whole numbers"),
     ];
     let holds =
         |arrange: Arrange| parts.iter().all(|p| same(p.mine, &arrange(p.right)));
@@ -375,6 +400,30 @@ fn shifted(name: &str, parts: &[&Part]) -> Option<Said> {
     let words = fitted(&by)?;
     let says = format!("To every number of your `{name}` {words} was added.");
     Some(Said::of("shifted", says))
+}
+
+/// Something that was given on top, as a residual connection adds it.
+fn added(name: &str, parts: &[&Part]) -> Option<Said> {
+    let signs =
+        [(1.0, 1.0, "plus"), (1.0, -1.0, "minus"), (-1.0, 1.0, "subtracted from")];
+    let holds = |part: &Part, given: &str, (right, came): (f32, f32)| {
+        part.case.given.iter().any(|(other, value)| match value {
+            Value::Numbers(m) if other == given && m.shape() == part.right.shape() => {
+                same(part.mine, &(part.right * right + m * came))
+            }
+            _ => false,
+        })
+    };
+    let mut names = parts.first()?.case.given.iter().map(|(given, _)| given);
+    names.find_map(|given| {
+        let (.., how) = signs.into_iter().find(|(right, came, _)| {
+            parts.iter().all(|part| holds(part, given, (*right, *came)))
+        })?;
+        Some(Said::of(
+            "added",
+            format!("Your `{name}` is the right one {how} `{given}`."),
+        ))
+    })
 }
 
 /// A factor that a case has throughout.
@@ -653,6 +702,14 @@ mod tests {
             (|x| Value::from(x * -2.0), "with the other sign"),
             (|x| Value::from(x.transpose() * 2.0), "transposed"),
             (|x| Value::from(x * 6.0), "times 3"),
+            (|x| Value::from(x.map(|x| 4.0 * x * x)), "the square of the right one"),
+            (
+                |x| {
+                    let (rows, columns) = x.shape();
+                    Value::from(DMatrix::from_fn(rows, columns, |_, j| 2.0 * x[(0, j)]))
+                },
+                "the first row of the right one, in every row",
+            ),
             (|x| Value::from((x * 2.0).add_scalar(1.0)), "too large by 1"),
             (
                 |x| Value::from(x * 2.0 * (x.ncols() as f32).sqrt()),
@@ -681,6 +738,35 @@ mod tests {
             let told = told("y", wrong);
             assert!(told.contains(words), "{words:?} is not in {told:?}");
         }
+    }
+
+    #[test]
+    fn what_was_given_and_is_added_is_told() {
+        let same_shape = |rows: usize| -> (DMatrix<f32>, DMatrix<f32>) {
+            let number = |i: usize, j: usize| ((3 * i + 5 * j + rows) % 7) as f32 - 3.0;
+            let matrix = |start| DMatrix::from_fn(rows, 2, |i, j| number(i + start, j));
+            (matrix(0), matrix(3))
+        };
+        let given: Vec<Vec<(String, Value)>> = (1..6)
+            .map(|rows| vec![("x".to_owned(), Value::from(same_shape(rows).0))])
+            .collect();
+        let features: Vec<Features> = given.iter().map(|g| Features::of(g)).collect();
+        let answers = |plus: f32| -> Vec<Outcome> {
+            let one = |rows: usize| {
+                let (x, y) = same_shape(rows);
+                outcome(|| Answer::of("y", y + x * plus))
+            };
+            (1..6).map(one).collect()
+        };
+        let (mine, right) = (answers(-1.0), answers(0.0));
+        let cases = (0..5).map(|at| WrongCase {
+            given: &given[at],
+            features: &features[at],
+            mine: &mine[at],
+            right: &right[at],
+        });
+        let told = seen(&cases.collect::<Vec<_>>()).told;
+        assert_eq!(told, ["Your `y` is the right one minus `x`."]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) enum Shares {
     LargestIsOne,
     OverKeys,
     ColumnsToo,
+    Equal,
 }
 
 /// The weights that `how` makes of scores (queries, keys).
@@ -64,6 +65,10 @@ pub(crate) fn shares(scores: &DMatrix<f32>, how: Shares) -> DMatrix<f32> {
                 row.iter_mut().for_each(|e| *e = f32::from(u8::from(*e == 1.0)));
             }
             exps
+        }
+        Shares::Equal => {
+            let seen = |s: f32| if s == f32::NEG_INFINITY { s } else { 0.0 };
+            shares(&scores.map(seen), Shares::ByRows)
         }
         Shares::OverKeys => exps(scores) / scores.ncols() as f32,
         Shares::ColumnsToo => {

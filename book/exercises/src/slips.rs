@@ -20,6 +20,21 @@ const fn slip(name: &'static str, make: fn(&mut Way), says: &'static str) -> Sli
     Slip { name, says, make }
 }
 
+const A_NUMBER: &str = "Hidden scores are a number below zero, where -inf is wanted: a \
+    query with every key hidden looks at all of them equally, and where other scores lie \
+    lower still, hidden keys take weight.";
+
+/// Other numbers in its place: they are as wrong, and tried by themselves.
+const OTHER_NUMBERS: &[Slip] = &[
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(10), A_NUMBER),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(20), A_NUMBER),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(30), A_NUMBER),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(50), A_NUMBER),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(100), A_NUMBER),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(1_000), A_NUMBER),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(10_000), A_NUMBER),
+];
+
 /// Of all heads alike: also where there is one head.
 const OF_ATTENTION: &[Slip] = &[
     slip(
@@ -98,6 +113,18 @@ const OF_ATTENTION: &[Slip] = &[
          sign.",
     ),
     slip(
+        "over-fourth-root",
+        |way| way.scale = Scale::OverFourthRoot,
+        "Your rows are too sharp: the scores are divided by the fourth root of d_k, the \
+         root of its root.",
+    ),
+    slip(
+        "over-keys",
+        |way| way.scale = Scale::OverKeys,
+        "Your scores are divided by the number of keys, and not by the root of their \
+         width.",
+    ),
+    slip(
         "no-mask",
         |way| way.seen = Seen::Everything,
         "Your queries see everything: the mask is left out, or its offset is so large \
@@ -162,6 +189,16 @@ const OF_ATTENTION: &[Slip] = &[
          offset + 1: the query's own index is missing.",
     ),
     slip(
+        "first-key-missing",
+        |way| way.seen = Seen::NotTheFirst,
+        "Your queries do not see the first key.",
+    ),
+    slip(
+        "last-key-missing",
+        |way| way.seen = Seen::NotTheLast,
+        "Your queries do not see the last key.",
+    ),
+    slip(
         "mask-turned",
         |way| way.seen = Seen::Turned,
         "Your mask is turned over: the query and the key have changed places in it.",
@@ -206,11 +243,39 @@ const OF_ATTENTION: &[Slip] = &[
         "Hidden scores are 0, and exp(0) is 1, so that hidden keys still take weight: \
          hide with -inf.",
     ),
+    slip("hidden-with-a-number", |way| way.seen = Seen::Below(1_000_000_000), A_NUMBER),
     slip(
-        "hidden-with-a-number",
-        |way| way.seen = Seen::Finite,
-        "A query with every key hidden looks at all of them equally: hidden scores are \
-         numbers far below zero, where -inf is wanted.",
+        "hidden-with-inf-after-softmax",
+        |way| way.seen = Seen::InfinityAfterSoftmax,
+        "Hidden weights are -inf: the mask comes after softmax, and belongs before it, on \
+         the scores.",
+    ),
+    slip(
+        "from-the-end",
+        |way| way.seen = Seen::FromTheEnd,
+        "Under a causal mask, your last query sees all keys, and so on back from there: \
+         the offset that is given does not count.",
+    ),
+    slip(
+        "offset-subtracted",
+        |way| way.seen = Seen::OffsetSubtracted,
+        "Where the offset of a causal mask is not 0, your queries see too few keys: it is \
+         subtracted, and should be added.",
+    ),
+    slip(
+        "own-key-alone",
+        |way| way.seen = Seen::OwnKeyAlone,
+        "Under a causal mask, each of your queries sees its own key alone.",
+    ),
+    slip(
+        "none-is-causal",
+        |way| way.seen = Seen::NoneIsCausal,
+        "Without a mask, your queries attend under a causal one.",
+    ),
+    slip(
+        "allowed-and-causal",
+        |way| way.seen = Seen::AllowedAndCausal,
+        "Under `Allowed`, the future is hidden as well.",
     ),
     slip(
         "hidden-with-nan",
@@ -293,6 +358,11 @@ const OF_ATTENTION: &[Slip] = &[
          are taken in place of powers of e.",
     ),
     slip(
+        "equal-weights",
+        |way| way.shares = Shares::Equal,
+        "Each query looks at all keys that it sees equally: the scores do not count.",
+    ),
+    slip(
         "largest-alone",
         |way| way.shares = Shares::LargestIsOne,
         "Each query looks at its best key alone, with a weight of 1: softmax shares the \
@@ -331,6 +401,23 @@ const OF_ATTENTION: &[Slip] = &[
         |way| way.mix = Mix::Largest,
         "Your output is the value with the largest weight, and not the weighted mean of \
          all.",
+    ),
+    slip(
+        "plain-sum",
+        |way| way.mix = Mix::Summed,
+        "Your output is the plain sum of the values: the weights are not used.",
+    ),
+    slip(
+        "averaged-again",
+        |way| way.mix = Mix::OverKeys,
+        "Your weights are right, and the average of the values is divided by the number \
+         of keys: weights sum to one already.",
+    ),
+    slip(
+        "output-over-root",
+        |way| way.mix = Mix::OverRoot,
+        "Your weights are right, and the average of the values is divided by the root of \
+         a value's width: only scores are scaled.",
     ),
     slip(
         "keys-and-values-swapped",
@@ -395,149 +482,133 @@ const OF_ATTENTION: &[Slip] = &[
     ),
 ];
 
+/// The heads of one matrix taken from other columns than their own.
+macro_rules! cuts {
+    ($field:ident, $part:literal, $matrix:literal, $other:literal) => {
+        [
+            slip(
+                concat!($part, "-of-the-first-head"),
+                |way| way.$field = Cut::First,
+                concat!(
+                    "All of your heads take the first head's ",
+                    $part,
+                    ": the columns of ",
+                    $matrix,
+                    " do not move on from head to head."
+                ),
+            ),
+            slip(
+                concat!($part, "-of-the-last-head"),
+                |way| way.$field = Cut::Last,
+                concat!("All of your heads take the last head's ", $part, "."),
+            ),
+            slip(
+                concat!($part, "-reversed"),
+                |way| way.$field = Cut::Reversed,
+                concat!(
+                    "Your first head takes the last head's ",
+                    $part,
+                    ", and so on: the heads of ",
+                    $matrix,
+                    " are counted from the end."
+                ),
+            ),
+            slip(
+                concat!($part, "-of-the-next-head"),
+                |way| way.$field = Cut::Next,
+                concat!("Each of your heads takes the ", $part, " of the next one."),
+            ),
+            slip(
+                concat!($part, "-one-column-on"),
+                |way| way.$field = Cut::OneColumnOn,
+                concat!(
+                    "The ",
+                    $part,
+                    " of each head begin one column after those of the head before: head \
+                     h begins at column h times the width of a head."
+                ),
+            ),
+            slip(
+                concat!($part, "-dealt-out"),
+                |way| way.$field = Cut::DealtOut,
+                concat!(
+                    "The columns of ",
+                    $matrix,
+                    " are dealt out to the heads in turn: a head has a run of columns one \
+                     after the other."
+                ),
+            ),
+            slip(
+                concat!($part, "-by-another-width"),
+                |way| way.$field = Cut::ByOtherWidth,
+                concat!(
+                    "The ",
+                    $part,
+                    " of a head begin at its number times the width of a ",
+                    $other,
+                    ": they have a width of their own."
+                ),
+            ),
+        ]
+    };
+}
+
+/// Of heads of keys and values, of which there are fewer.
+macro_rules! groups {
+    ($field:ident, $part:literal, $others:literal) => {
+        [
+            slip(
+                concat!($part, "-by-head"),
+                |way| way.$field = Cut::ByHead,
+                concat!(
+                    "Your ",
+                    $part,
+                    " are taken by the number of the query head, and there are not as \
+                     many heads of them."
+                ),
+            ),
+            slip(
+                concat!($part, "-in-turns"),
+                |way| way.$field = Cut::InTurns,
+                concat!(
+                    "The ",
+                    $others,
+                    " are the group's, and the ",
+                    $part,
+                    " are dealt out in turns, h % kv_heads: both come from kv head \
+                     h / (heads / kv_heads)."
+                ),
+            ),
+            slip(
+                concat!($part, "-by-size"),
+                |way| way.$field = Cut::BySize,
+                concat!(
+                    "The ",
+                    $part,
+                    " come from kv head h % size, where size is the number of heads in a \
+                     group: it is h / size."
+                ),
+            ),
+        ]
+    };
+}
+
+/// Of one matrix's heads.
+const OF_CUTS: [&[Slip]; 5] = [
+    &cuts!(queries, "queries", "Q", "value"),
+    &cuts!(keys, "keys", "K", "value"),
+    &cuts!(values, "values", "V", "key"),
+    &groups!(keys, "keys", "values"),
+    &groups!(values, "values", "keys"),
+];
+
 /// Of heads among each other.
 const OF_HEADS: &[Slip] = &[
-    slip(
-        "queries-of-the-first-head",
-        |way| way.queries = Cut::First,
-        "All of your heads ask with the first head's queries: the columns of Q do not \
-         move on from head to head.",
-    ),
-    slip(
-        "queries-of-the-last-head",
-        |way| way.queries = Cut::Last,
-        "All of your heads ask with the last head's queries.",
-    ),
-    slip(
-        "queries-reversed",
-        |way| way.queries = Cut::Reversed,
-        "Your first head asks with the last head's queries, and so on: the heads of Q \
-         are counted from the end.",
-    ),
-    slip(
-        "queries-of-the-next-head",
-        |way| way.queries = Cut::Next,
-        "Each of your heads asks with the queries of the next one.",
-    ),
     slip(
         "queries-by-group",
         |way| way.queries = Cut::ByGroup,
         "Your heads ask by the number of their group: each query head has columns of its \
          own in Q.",
-    ),
-    slip(
-        "queries-one-column-on",
-        |way| way.queries = Cut::OneColumnOn,
-        "The queries of each head begin one column after those of the head before: head \
-         h begins at column h times the width of a head.",
-    ),
-    slip(
-        "queries-dealt-out",
-        |way| way.queries = Cut::DealtOut,
-        "The columns of Q are dealt out to the heads in turn: a head has a run of \
-         columns one after the other.",
-    ),
-    slip(
-        "keys-of-the-first-head",
-        |way| way.keys = Cut::First,
-        "All of your heads look at the first head's keys: the columns of K do not move \
-         on.",
-    ),
-    slip(
-        "keys-of-the-last-head",
-        |way| way.keys = Cut::Last,
-        "All of your heads look at the last head's keys.",
-    ),
-    slip(
-        "keys-reversed",
-        |way| way.keys = Cut::Reversed,
-        "The heads of K are counted from the end, and those of V are not.",
-    ),
-    slip(
-        "keys-of-the-next-head",
-        |way| way.keys = Cut::Next,
-        "Each of your heads looks at the keys of the next one.",
-    ),
-    slip(
-        "keys-by-head",
-        |way| way.keys = Cut::ByHead,
-        "Your keys are taken by the number of the query head, and there are not as many \
-         heads of keys.",
-    ),
-    slip(
-        "keys-in-turns",
-        |way| way.keys = Cut::InTurns,
-        "The values are the group's, and the keys are dealt out in turns, \
-         h % kv_heads: both come from kv head h / (heads / kv_heads).",
-    ),
-    slip(
-        "keys-by-size",
-        |way| way.keys = Cut::BySize,
-        "The keys come from kv head h % size, where size is the number of heads in a \
-         group: it is h / size.",
-    ),
-    slip(
-        "keys-one-column-on",
-        |way| way.keys = Cut::OneColumnOn,
-        "The keys of each head begin one column after those of the head before: head g \
-         begins at column g times the width of a key.",
-    ),
-    slip(
-        "keys-dealt-out",
-        |way| way.keys = Cut::DealtOut,
-        "The columns of K are dealt out to the heads in turn: a head has a run of \
-         columns one after the other.",
-    ),
-    slip(
-        "values-of-the-first-head",
-        |way| way.values = Cut::First,
-        "All of your heads take the first head's values: the columns of V do not move \
-         on.",
-    ),
-    slip(
-        "values-of-the-last-head",
-        |way| way.values = Cut::Last,
-        "All of your heads take the last head's values.",
-    ),
-    slip(
-        "values-reversed",
-        |way| way.values = Cut::Reversed,
-        "The heads of V are counted from the end, and those of K are not.",
-    ),
-    slip(
-        "values-of-the-next-head",
-        |way| way.values = Cut::Next,
-        "Each of your heads takes the values of the next one.",
-    ),
-    slip(
-        "values-by-head",
-        |way| way.values = Cut::ByHead,
-        "Your values are taken by the number of the query head, and there are not as \
-         many heads of values.",
-    ),
-    slip(
-        "values-in-turns",
-        |way| way.values = Cut::InTurns,
-        "The keys are the group's, and the values are dealt out in turns, \
-         h % kv_heads: both come from kv head h / (heads / kv_heads).",
-    ),
-    slip(
-        "values-by-size",
-        |way| way.values = Cut::BySize,
-        "The values come from kv head h % size, where size is the number of heads in a \
-         group: it is h / size.",
-    ),
-    slip(
-        "values-one-column-on",
-        |way| way.values = Cut::OneColumnOn,
-        "The values of each head begin one column after those of the head before: head g \
-         begins at column g times the width of a value.",
-    ),
-    slip(
-        "values-dealt-out",
-        |way| way.values = Cut::DealtOut,
-        "The columns of V are dealt out to the heads in turn: a head has a run of \
-         columns one after the other.",
     ),
     slip(
         "first-kv-head",
@@ -638,6 +709,41 @@ const OF_HEADS: &[Slip] = &[
          width, and not by that of one head.",
     ),
     slip(
+        "keys-for-values",
+        |way| way.roles = Roles::KeysAsValuesThatFit,
+        "Your weights are right, and what they average is keys: K stands where V \
+         belongs. Where the widths differ, nothing fits.",
+    ),
+    slip(
+        "heads-as-one",
+        |way| way.roles = Roles::OneHead,
+        "All heads are one: the columns are not cut, and there is one map of weights.",
+    ),
+    slip(
+        "over-heads-too",
+        |way| way.scale = Scale::OverHeadsToo,
+        "Your rows are too flat: the scores are divided by √d_k, and by the number of \
+         heads as well.",
+    ),
+    slip(
+        "over-group-too",
+        |way| way.scale = Scale::OverSizeToo,
+        "Your rows are too flat: the scores are divided by √d_k, and by the number of \
+         heads in a group as well.",
+    ),
+    slip(
+        "over-root-of-group-too",
+        |way| way.scale = Scale::OverRootOfSizeToo,
+        "Your rows are too flat: the scores are divided by √d_k, and by the root of the \
+         number of heads in a group as well.",
+    ),
+    slip(
+        "over-root-of-kv-heads",
+        |way| way.scale = Scale::OverRootOfKvHeads,
+        "Your rows are too flat: the scores are divided by the root of the width of all \
+         kv heads together, and not by that of one head.",
+    ),
+    slip(
         "over-root-of-heads",
         |way| way.scale = Scale::OverRootOfHeads,
         "Your scores are divided by the root of the number of heads, and not by that of \
@@ -647,6 +753,11 @@ const OF_HEADS: &[Slip] = &[
         "first-head-masked-alone",
         |way| way.seen = Seen::FirstHeadAlone,
         "Your first head obeys the mask, and the others see everything.",
+    ),
+    slip(
+        "last-head-masked-alone",
+        |way| way.seen = Seen::LastHeadAlone,
+        "Your last head obeys the mask, and the others see everything.",
     ),
     slip(
         "one-softmax-for-all-heads",
@@ -700,6 +811,81 @@ const OF_HEADS: &[Slip] = &[
         "The columns of the first head are 0: the loop begins one head too late.",
     ),
     slip(
+        "one-head-too-few",
+        |way| (way.place, way.maps) = (Place::LastLeftOut, Maps::LastMissing),
+        "The last head is missing, in the output and in the list of weights: the loop \
+         ends one head too early.",
+    ),
+    slip(
+        "one-head-too-late",
+        |way| (way.place, way.maps) = (Place::FirstLeftOut, Maps::FirstMissing),
+        "The first head is missing, in the output and in the list of weights: the loop \
+         begins one head too late.",
+    ),
+    slip(
+        "every-second-head",
+        |way| (way.place, way.maps) = (Place::EveryOther, Maps::EveryOther),
+        "Every second head is missing, in the output and in the list of weights: the \
+         loop takes heads 0, 2 and so on.",
+    ),
+    slip(
+        "first-head-alone",
+        |way| (way.place, way.maps) = (Place::FirstAlone, Maps::FirstAlone),
+        "Only the first head is there, in the output and in the list of weights.",
+    ),
+    slip(
+        "last-head-alone",
+        |way| (way.place, way.maps) = (Place::LastAlone, Maps::LastAlone),
+        "Only the last head is there, in the output and in the list of weights.",
+    ),
+    slip(
+        "first-head-of-each-group",
+        |way| (way.place, way.maps) = (Place::FirstOfEachGroup, Maps::OneForEachGroup),
+        "Only the first head of each group is there, in the output and in the list of \
+         weights: every query head looks for itself.",
+    ),
+    slip(
+        "places-of-the-next-head",
+        |way| way.place = Place::Next,
+        "What each head found lies in the place of the next one.",
+    ),
+    slip(
+        "added-in-the-first-place",
+        |way| way.place = Place::FirstAdded,
+        "What the heads found is added up in the first head's columns, and the others \
+         are 0: it belongs side by side.",
+    ),
+    slip(
+        "added-in-every-place",
+        |way| way.place = Place::EverywhereAdded,
+        "Every head's columns hold the sum of what all heads found: each belongs in its \
+         own.",
+    ),
+    slip(
+        "averaged-in-every-place",
+        |way| way.place = Place::EverywhereAveraged,
+        "Every head's columns hold the mean of what all heads found: each belongs in its \
+         own.",
+    ),
+    slip(
+        "added-up",
+        |way| way.place = Place::AddedUp,
+        "The columns of each head hold what it found and what the heads before it found, \
+         added up: the sum is not begun anew.",
+    ),
+    slip(
+        "added-by-group",
+        |way| way.place = Place::AddedByGroup,
+        "The columns of each head hold the sum of what the heads of its group found: \
+         each belongs in its own.",
+    ),
+    slip(
+        "averaged-by-group",
+        |way| way.place = Place::AveragedByGroup,
+        "The columns of each head hold the mean of what the heads of its group found: \
+         each belongs in its own.",
+    ),
+    slip(
         "heads-added",
         |way| way.place = Place::Added,
         "What the heads found is added up: it belongs side by side.",
@@ -747,6 +933,21 @@ const OF_HEADS: &[Slip] = &[
          time.",
     ),
     slip(
+        "one-map-the-sum",
+        |way| way.maps = Maps::Sum,
+        "The output is right, and the list has one map, the sum of all heads' weights.",
+    ),
+    slip(
+        "one-map-the-mean",
+        |way| way.maps = Maps::OneMean,
+        "The output is right, and the list has one map, the mean of all heads' weights.",
+    ),
+    slip(
+        "one-map-the-first",
+        |way| way.maps = Maps::FirstAlone,
+        "The output is right, and the list has one map, that of the first head.",
+    ),
+    slip(
         "one-map-for-each-group",
         |way| way.maps = Maps::OneForEachGroup,
         "The output is right, and the list has one map for each group: every query head \
@@ -759,10 +960,18 @@ const OF_HEADS: &[Slip] = &[
     ),
 ];
 
+/// What is told of in [`slips`], with other numbers.
+pub(crate) fn other_numbers() -> impl Iterator<Item = &'static Slip> {
+    OTHER_NUMBERS.iter()
+}
+
 /// All of them, those of heads only where there is more than one.
 pub(crate) fn slips(many_heads: bool) -> Vec<&'static Slip> {
-    let heads = if many_heads { OF_HEADS } else { &[] };
-    OF_ATTENTION.iter().chain(heads).collect()
+    if !many_heads {
+        return OF_ATTENTION.iter().collect();
+    }
+    let of_cuts = OF_CUTS.into_iter().flatten();
+    OF_ATTENTION.iter().chain(OF_HEADS).chain(of_cuts).collect()
 }
 
 /// How attention goes with these slips.

@@ -1,5 +1,7 @@
 //! An exercise: cases, what the crate under test answers, and what people answer instead.
 
+use std::borrow::Cow;
+
 use syllabus::Kind;
 
 use crate::{
@@ -7,6 +9,7 @@ use crate::{
     draw::{Choices, Draw},
     heads::{Found, Headed, Way},
     outcome::{Outcome, outcome},
+    panic::does_not_fit,
 };
 
 /// The rounding of some dozen sums and products of numbers up to 4.
@@ -54,10 +57,29 @@ pub struct Exercise<P> {
     tolerance: f32,
 }
 
-/// Attention inside an exercise: what is looked at, and the answer that follows.
+/// Attention inside an exercise: what is looked at, and the answer that follows. The steps
+/// before and after it may be dials.
 struct Heads<P> {
-    given: fn(&P) -> Option<Vec<Headed>>,
-    answer: fn(&P, &[Found]) -> Answer,
+    looks: Box<LooksBy<P>>,
+    answer: Box<AnswerBy<P>>,
+    dials: &'static [Dial],
+}
+
+/// What is looked at, by the settings of the dials.
+type LooksBy<P> = dyn Fn(&P, &[usize]) -> Looks;
+
+/// What follows from what was found, by the settings of the dials.
+type AnswerBy<P> = dyn Fn(&P, &[Found], &[usize]) -> Answer;
+
+/// What heads look at in a case.
+#[derive(Debug, Clone)]
+pub enum Looks {
+    /// At these, one after the other.
+    At(Vec<Headed>),
+    /// At nothing: the case is refused, as it should be.
+    Nothing,
+    /// At what does not fit together: an error or a panic.
+    Misfit,
 }
 
 /// One step of an answer, and the ways to take it: the right one first.
@@ -181,8 +203,33 @@ impl<P> Exercise<P> {
         mut self,
         given: fn(&P) -> Option<Vec<Headed>>,
         answer: fn(&P, &[Found]) -> Answer,
-    ) -> Self {
-        self.heads = Some(Heads { given, answer });
+    ) -> Self
+    where
+        P: 'static,
+    {
+        let looks =
+            move |p: &P, _: &[usize]| given(p).map_or(Looks::Nothing, Looks::At);
+        let answer = move |p: &P, found: &[Found], _: &[usize]| answer(p, found);
+        let (looks, answer) = (Box::new(looks), Box::new(answer));
+        self.heads = Some(Heads { looks, answer, dials: &[] });
+        self
+    }
+
+    /// The same where the steps before and after attention may be taken wrongly: what the
+    /// heads look at and what answer follows, by the settings of dials. A slip of attention
+    /// and one of these steps are known at once.
+    #[must_use]
+    pub fn around(
+        mut self,
+        dials: &'static [Dial],
+        looks: fn(&P, &[usize]) -> Looks,
+        answer: fn(&P, &[Found], &[usize]) -> Answer,
+    ) -> Self
+    where
+        P: 'static,
+    {
+        let (looks, answer) = (Box::new(looks), Box::new(answer));
+        self.heads = Some(Heads { looks, answer, dials });
         self
     }
 
@@ -265,24 +312,29 @@ pub trait Task {
         self.answer(case)
     }
     /// An answer as a mistake reads it.
-    fn read(&self, _which: usize, answer: &Outcome) -> Outcome {
-        answer.clone()
+    fn read<'a>(&self, _which: usize, answer: &'a Outcome) -> Cow<'a, Outcome> {
+        Cow::Borrowed(answer)
     }
     /// How many heads there are at most in this case, if attention is part of it.
     fn heads(&self, _case: &[u32]) -> Option<usize> {
         None
     }
-    /// What becomes of the answer if attention goes that way.
-    fn slipped(&self, _case: &[u32], _way: &Way) -> Slipped {
+    /// What becomes of the answer if attention goes that way, and the steps around it as
+    /// the dials are set.
+    fn slipped(&self, _case: &[u32], _way: &Way, _settings: &[usize]) -> Slipped {
         Slipped::Untouched
+    }
+    /// Whether the dials are steps around attention.
+    fn is_around_attention(&self) -> bool {
+        false
     }
     /// The steps that may be taken wrongly.
     fn dials(&self) -> &'static [Dial] {
         &[]
     }
     /// An answer as the dials read it.
-    fn read_dialed(&self, answer: &Outcome) -> Outcome {
-        answer.clone()
+    fn read_dialed<'a>(&self, answer: &'a Outcome) -> Cow<'a, Outcome> {
+        Cow::Borrowed(answer)
     }
     /// What comes of the settings of the dials.
     fn dialed(&self, case: &[u32], _settings: &[usize]) -> Outcome {
@@ -340,45 +392,49 @@ impl<P> Task for Exercise<P> {
         outcome(|| answer(&(self.draw)(&mut Draw::again(case))))
     }
 
-    fn read(&self, which: usize, answer: &Outcome) -> Outcome {
-        match (self.mistakes[which].reading, answer.clone()) {
-            (Some(reading), Outcome::Gave(answer)) => Outcome::Gave(reading(answer)),
-            (_, answer) => answer,
-        }
+    fn read<'a>(&self, which: usize, answer: &'a Outcome) -> Cow<'a, Outcome> {
+        read_by(self.mistakes[which].reading, answer)
     }
 
     fn heads(&self, case: &[u32]) -> Option<usize> {
         let heads = self.heads.as_ref()?;
-        let given = (heads.given)(&(self.draw)(&mut Draw::again(case)));
-        let most = given.iter().flatten().map(|given| given.heads).max();
-        Some(most.unwrap_or(0))
+        let right = vec![0; heads.dials.len()];
+        let looks = (heads.looks)(&(self.draw)(&mut Draw::again(case)), &right);
+        let Looks::At(given) = looks else { return Some(0) };
+        Some(given.iter().map(|given| given.heads).max().unwrap_or(0))
     }
 
-    fn slipped(&self, case: &[u32], way: &Way) -> Slipped {
+    fn slipped(&self, case: &[u32], way: &Way, settings: &[usize]) -> Slipped {
         let case = (self.draw)(&mut Draw::again(case));
-        let Some(Heads { given, answer }) = &self.heads else {
+        let Some(Heads { looks, answer, .. }) = &self.heads else {
             return Slipped::Untouched;
         };
-        let Some(given) = given(&case) else { return Slipped::Untouched };
+        let given = match looks(&case, settings) {
+            Looks::At(given) => given,
+            Looks::Nothing => return Slipped::Untouched,
+            Looks::Misfit => return Slipped::Misfit,
+        };
         let found = given.iter().map(|given| given.found(way));
         match found.collect::<Option<Vec<_>>>() {
-            Some(found) => Slipped::Gave(outcome(|| answer(&case, &found))),
+            Some(found) => Slipped::Gave(outcome(|| answer(&case, &found, settings))),
             None => Slipped::Misfit,
         }
     }
 
-    fn dials(&self) -> &'static [Dial] {
-        self.dialed.as_ref().map_or(&[], |dialed| dialed.dials)
+    fn is_around_attention(&self) -> bool {
+        self.heads.as_ref().is_some_and(|heads| !heads.dials.is_empty())
     }
 
-    fn read_dialed(&self, answer: &Outcome) -> Outcome {
-        let reading = self.dialed.as_ref().and_then(|dialed| dialed.reading);
-        match (reading, answer) {
-            (Some(reading), Outcome::Gave(answer)) => {
-                Outcome::Gave(reading(answer.clone()))
-            }
-            _ => answer.clone(),
+    fn dials(&self) -> &'static [Dial] {
+        match (&self.dialed, &self.heads) {
+            (Some(dialed), _) => dialed.dials,
+            (None, Some(heads)) => heads.dials,
+            (None, None) => &[],
         }
+    }
+
+    fn read_dialed<'a>(&self, answer: &'a Outcome) -> Cow<'a, Outcome> {
+        read_by(self.dialed.as_ref().and_then(|dialed| dialed.reading), answer)
     }
 
     fn dialed(&self, case: &[u32], settings: &[usize]) -> Outcome {
@@ -386,7 +442,11 @@ impl<P> Task for Exercise<P> {
             Some(Dialed { answer, .. }) => {
                 outcome(|| answer(&(self.draw)(&mut Draw::again(case)), settings))
             }
-            None => self.answer(case),
+            None => match self.slipped(case, &Way::default(), settings) {
+                Slipped::Gave(given) => given,
+                Slipped::Untouched => self.answer(case),
+                Slipped::Misfit => outcome(|| does_not_fit()),
+            },
         }
     }
 
@@ -394,5 +454,18 @@ impl<P> Task for Exercise<P> {
         let Mistake { answer, hidden_by, .. } = &self.mistakes[which];
         let case = (*hidden_by)?();
         Some([self.answer, *answer].map(|answer| outcome(|| answer(&case))))
+    }
+}
+
+/// An answer as a reading turns it, if there is one.
+fn read_by(
+    reading: Option<fn(Answer) -> Answer>,
+    answer: &Outcome,
+) -> Cow<'_, Outcome> {
+    match (reading, answer) {
+        (Some(reading), Outcome::Gave(answer)) => {
+            Cow::Owned(Outcome::Gave(reading(answer.clone())))
+        }
+        _ => Cow::Borrowed(answer),
     }
 }

@@ -1,5 +1,7 @@
 //! A reader's answers to every case, and what they are made of.
 
+use std::cell::OnceCell;
+
 use crate::{made::Made, oracle::Oracle, outcome::Outcome, task::Task};
 
 /// An answer to every case, beside the right ones.
@@ -9,8 +11,8 @@ pub(crate) struct Trial<'a> {
     pub answers: Vec<Outcome>,
     /// Whether it is right.
     pub right: Vec<bool>,
-    /// Of each mistake: whether it gives the same, case by case.
-    pub gives: Vec<Vec<bool>>,
+    /// Of each mistake: whether it gives the same, case by case, once that was asked.
+    gives: Vec<OnceCell<Vec<bool>>>,
 }
 
 /// Which catalogued mistakes an answer is made of.
@@ -40,16 +42,41 @@ const ALONE: usize = 3;
 impl<'a> Trial<'a> {
     /// What `mine` answers to the cases of the oracle.
     pub(crate) fn of(mine: &dyn Task, oracle: &'a Oracle<'a>) -> Trial<'a> {
-        let answers: Vec<_> =
-            oracle.cases.iter().map(|case| mine.answer(case)).collect();
+        Trial::with(oracle.cases.iter().map(|case| mine.answer(case)).collect(), oracle)
+    }
+
+    /// These answers to the cases of the oracle.
+    pub(crate) fn with(answers: Vec<Outcome>, oracle: &'a Oracle<'a>) -> Trial<'a> {
         let pairs = answers.iter().zip(&oracle.right);
         let right = pairs.map(|(answer, right)| oracle.agree(answer, right)).collect();
-        let gives = oracle.mistaken.iter().enumerate().map(|(which, given)| {
-            let pairs = answers.iter().zip(given);
-            pairs.map(|(answer, given)| oracle.gives(which, answer, given)).collect()
-        });
-        let gives = gives.collect();
+        let gives = vec![OnceCell::new(); oracle.mistaken.len()];
         Trial { oracle, answers, right, gives }
+    }
+
+    /// Of a mistake: whether it gives the same, case by case.
+    pub(crate) fn gives(&self, which: usize) -> &[bool] {
+        let all = || (0..self.answers.len()).map(|case| self.is_given(which, case));
+        self.gives[which].get_or_init(|| all().collect())
+    }
+
+    /// Whether a mistake gives the same in these cases: the last are the largest, and
+    /// differ first.
+    pub(crate) fn gives_all(
+        &self,
+        which: usize,
+        cases: impl DoubleEndedIterator<Item = usize>,
+    ) -> bool {
+        cases.rev().all(|case| self.is_given(which, case))
+    }
+
+    fn is_given(&self, which: usize, case: usize) -> bool {
+        let Trial { oracle, answers, .. } = self;
+        oracle.gives(which, &answers[case], &oracle.mistaken[which][case])
+    }
+
+    /// How many mistakes are catalogued.
+    pub(crate) fn catalogued(&self) -> std::ops::Range<usize> {
+        0..self.oracle.mistaken.len()
     }
 
     /// Cases that are wrong.
@@ -59,7 +86,8 @@ impl<'a> Trial<'a> {
 
     /// Wrong cases in which the mistake gives what was answered.
     pub(crate) fn given_by(&self, which: usize) -> usize {
-        self.wrong().filter(|case| self.gives[which][*case]).count()
+        let gives = self.gives(which);
+        self.wrong().filter(|case| gives[*case]).count()
     }
 
     /// Cases that the mistake gets wrong and the answer does not. A mistake that would do
@@ -77,13 +105,13 @@ impl<'a> Trial<'a> {
         if wrong == 0 {
             return Cause::Right;
         }
-        let all = 0..self.oracle.mistaken.len();
-        if let Some(one) =
-            all.clone().find(|one| self.gives[*one].iter().all(|gives| *gives))
-        {
+        let all = self.catalogued();
+        let everywhere = |one: &usize| self.gives_all(*one, 0..self.answers.len());
+        if let Some(one) = all.clone().find(everywhere) {
             return Cause::Mistakes(vec![one]);
         }
-        if let Some(ways) = self.slips_made(1, true) {
+        let cases = 0..self.answers.len();
+        if let Some(ways) = self.slips_made(1, cases.clone()) {
             return Cause::Slips(ways);
         }
         let made: Vec<usize> = all.filter(|one| self.given_by(*one) >= ALONE).collect();
@@ -97,7 +125,7 @@ impl<'a> Trial<'a> {
                 _ => {}
             }
         }
-        if let Some(ways) = self.slips_made(2, true) {
+        if let Some(ways) = self.slips_made(2, cases) {
             return Cause::Slips(ways);
         }
         if let Some(two) = open {
@@ -122,27 +150,36 @@ impl<'a> Trial<'a> {
         self.oracle.right[case].is_refused() && !self.answers[case].is_refused()
     }
 
-    /// The slips, so many at once, that give the answer in every case, or only in those in
-    /// which nothing is let through: all ways to the same numbers.
+    /// The slips, so many at once, that give the answer in each of these cases: all ways
+    /// to the same numbers.
     pub(crate) fn slips_made(
         &self,
         at_once: usize,
-        everywhere: bool,
+        counted: impl DoubleEndedIterator<Item = usize> + Clone,
     ) -> Option<Vec<Made>> {
         let cases = &self.oracle.cases;
-        let counts = |case: &usize| everywhere || !self.is_let_through(*case);
         // The last cases are the largest, and wrong ones tell more than right ones.
-        let wrong: Vec<usize> = self.wrong().filter(counts).collect();
-        let right = (0..cases.len()).filter(|case| self.right[*case]);
-        let order: Vec<usize> = wrong.iter().rev().copied().chain(right).collect();
+        let wrong = counted.clone().filter(|case| !self.right[*case]);
+        let wrong: Vec<usize> = wrong.rev().collect();
+        let right = counted.filter(|case| self.right[*case]);
+        let order: Vec<usize> = wrong.iter().copied().chain(right).collect();
         let gives = |made: &Made| {
             order.iter().all(|case| {
                 made.gives(self.oracle, &cases[*case], &self.answers[*case])
             })
         };
-        let all = Made::all(self.oracle, at_once);
-        let ways: Vec<Made> = all.filter(gives).take(WAYS).collect();
-        (!wrong.is_empty() && !ways.is_empty()).then_some(ways)
+        if wrong.is_empty() {
+            return None;
+        }
+        let mut ways: Vec<Made> = Vec::new();
+        for made in Made::all(self.oracle, at_once) {
+            // Another reading of a slip that was found tells nothing new.
+            let told = ways.iter().any(|way| way.names == made.names);
+            if ways.len() < WAYS && !told && gives(&made) {
+                ways.push(made);
+            }
+        }
+        (!ways.is_empty()).then_some(ways)
     }
 
     fn together(&self, several: &[usize]) -> Fit {
@@ -152,7 +189,7 @@ impl<'a> Trial<'a> {
             let errs: Vec<usize> = (0..several.len())
                 .filter(|at| self.oracle.errs[several[*at]][case])
                 .collect();
-            let given = errs.iter().any(|at| self.gives[several[*at]][case]);
+            let given = errs.iter().any(|at| self.gives(several[*at])[case]);
             match errs[..] {
                 [] if *is_right => {}
                 [one] if given => alone[one] += 1,

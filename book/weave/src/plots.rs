@@ -62,8 +62,8 @@ fn chapters(crates: &[&Crate]) -> Result<Figure> {
         title: "No chapter needs a later one".into(),
         caption: "The reading order is the dependency graph. An arrow leads from a crate to \
                   one that builds on it, as their manifests say; where it can be reached by \
-                  way of another, the direct arrow is left out, as is the course, on which \
-                  nothing here stands."
+                  way of another, the direct arrow is left out, and so is the course, since \
+                  no crate here depends on it."
             .into(),
         alt: format!("The crates of the workspace and what they build on: {}.", told.join("; ")),
     };

@@ -236,8 +236,8 @@ pub fn temperature_of(real: &Real, query: usize, temperature: f32) -> Result<Fig
         caption: format!(
             "Multiplying the scores moves a row between a plain average and a choice. The \
              row of `{looking}` from the map above, its scores multiplied by a factor: at \
-             1/16 `{found}` has {:.2} and every token nearly the same; at 1 stands the model \
-             with {:.2}; at 16 `{found}` has {:.2}. The inverse of the factor is called \
+             1/16 `{found}` has {:.2} and every token nearly the same; at 1, the model as it is, \
+             {:.2}; at 16 `{found}` has {:.2}. The inverse of the factor is called \
              temperature.{chosen}",
             most[0].1, most[16].1, most[32].1,
         ),
@@ -463,8 +463,8 @@ pub fn cost() -> Result<Figure> {
     let words = Words {
         title: "Twice the tokens, four times the work".into(),
         caption: format!(
-            "Work and memory grow with the square of the length, and time at least so. \
-             Above, one `attend` with a head of 64, recorded by the chapter's benchmark on \
+            "Work and memory grow with the square of the length, and from some hundreds of \
+             tokens on time does, or faster. Above, one `attend` with a head of 64, recorded by the chapter's benchmark on \
              two cores; the dotted line is n² through the time at 512. At {} tokens \
              it takes {slowest:.0} ms, {over:.1} times what the line says. Below, the size \
              of its weights, four bytes for each query and key.",

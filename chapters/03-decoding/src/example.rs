@@ -197,7 +197,7 @@ fn beside(title: &str, chunks: &[usize], wrong: Decode) -> Result<String> {
 }
 
 fn rows(title: &str, right: &DMatrix<f32>, wrong: &DMatrix<f32>) -> String {
-    let mut text = format!("{title}\n              right      mistake\n");
+    let mut text = format!("{title}\n            correct      mistake\n");
     for (i, (right, wrong)) in right.row_iter().zip(wrong.row_iter()).enumerate() {
         let mark = if (right - wrong).amax() < 0.005 { "" } else { "  <" };
         text += &format!(

@@ -120,7 +120,7 @@ pub fn staircase() -> Result<Figure> {
             .range(0.0, 1.0))
     };
     let (right, wrong) =
-        (map(&format!("right: offset {start}"), start)?, map("wrong: offset 0", 0)?);
+        (map(&format!("correct: offset {start}"), start)?, map("wrong: offset 0", 0)?);
     let it = &layer.tokens[start];
     let words = Words {
         title: "The offset moves the staircase".into(),

@@ -120,7 +120,7 @@ pub fn interleaved() -> Result<String> {
     // What is found for `moon` is an exercise.
     let names = [TOY[0], TOY[2]];
     let shown = |found: &DMatrix<f32>| found.select_rows(&[0, 2]);
-    let mut text = table("heads side by side, right", &names, &shown(&right), 2);
+    let mut text = table("heads side by side, correct", &names, &shown(&right), 2);
     text += "\n";
     text += &table("heads side by side, h % 2", &names, &shown(&wrong), 2);
     Ok(text)
@@ -237,12 +237,12 @@ pub fn keys_or_values() -> Result<String> {
     Ok(text)
 }
 
-/// The errors of two mistaken conversions of layer 5 beside the right one.
+/// The errors of two mistaken conversions of layer 5 beside the correct one.
 ///
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn mispooled() -> Result<String> {
-    let mut text = String::from("kv heads   right   q too   turns\n");
+    let mut text = String::from("kv heads correct   q too   turns\n");
     for kv_heads in KV_HEADS {
         let right = experiments::conversion_error(5, kv_heads, Pooling::Mean)?;
         let [queries, turns] = experiments::mispooled(kv_heads)?;

@@ -163,7 +163,7 @@ pub fn product() -> Result<String> {
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn mixed() -> Result<String> {
-    let mut text = String::from("q at  k at   right  mixed permuted\n");
+    let mut text = String::from("q at  k at correct  mixed permuted\n");
     for (query, key) in [(0, 0), (7, 7), (1, 0), (8, 7), (3, 0), (10, 7)] {
         let scores = experiments::mixed_up(query, key)?;
         let experiments::MixedUp { right, mixed, permuted } = scores;
@@ -181,7 +181,7 @@ pub fn mixed() -> Result<String> {
 /// None that can happen: the shapes are fixed.
 pub fn offset() -> Result<String> {
     let [right, forgotten] = experiments::offset_forgotten(8, 4)?;
-    let mut text = String::from("token chunk  at   right  forgotten\n");
+    let mut text = String::from("token chunk  at correct  forgotten\n");
     for (token, (right, wrong)) in right.iter().zip(forgotten).enumerate() {
         let (chunk, position) = (token / 4, token % 4);
         writeln!(
@@ -200,7 +200,7 @@ pub fn signs() -> Result<String> {
     let mut text = String::new();
     for pair in [(1.0, 2.0), (1.0, 0.0)] {
         writeln!(text, "q = k = ({}, {})", pair.0, pair.1)?;
-        text += "q at k at  right no minus key back\n";
+        text += "q at k at correct no minus key back\n";
         for (query, key) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3)] {
             let score = |of_query: Turn, of_key: Turn| {
                 experiments::score_of_pair(pair, (of_query, query), (of_key, key))
@@ -210,7 +210,7 @@ pub fn signs() -> Result<String> {
             let back = score(turn, turn_back);
             writeln!(
                 text,
-                "{query:>4} {key:>4} {right:>6.2} {minus:>8.2} {back:>8.2}"
+                "{query:>4} {key:>4} {right:>7.2} {minus:>8.2} {back:>8.2}"
             )?;
         }
         text.push('\n');

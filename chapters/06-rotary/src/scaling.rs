@@ -7,7 +7,7 @@ use std::f64::consts::TAU;
 /// slowed down by `factor`; in between, one passes into the other.
 ///
 /// This is NTK by parts (Peng et al. 2023, *`YaRN`*, §3.2) with α = `low_freq_factor` and
-/// β = `high_freq_factor`, without the temperature that `YaRN` adds (§3.4).
+/// β = `high_freq_factor`, without the temperature that `YaRN` adds (§3.4 in its version 2).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Llama3Scaling {
     /// How much slower the slow pairs turn.

@@ -1,4 +1,4 @@
-//! What a check says to a reader's own code: one build of the first chapter, many edits.
+//! What a check says to a reader's own code: one build of the first chapter, many answers.
 
 use std::{
     fs,
@@ -15,18 +15,110 @@ const LIB: &str = "01-attention/src/lib.rs";
 const SHEET: &str = "01-attention/answers/by-hand.toml";
 /// A build of the chapter from nothing, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(5);
-const TODO: &str = "todo!(\"write `scores`\")";
 
-/// What a check of `scores` says to this body.
-fn told(reader: &Reader, body: &str) -> String {
-    let before = reader.read(LIB);
-    reader.replace(LIB, TODO, body);
-    let output = reader.command().args(["check", "scores"]).output().unwrap();
-    reader.write(LIB, &before);
+const CHECK: &str = "expect_shape(\"k\", k.shape(), (k.nrows(), q.ncols()), \"\")?;";
+
+/// Answers to `scores`, by name. Compiling one takes longer than checking it, so that all
+/// are compiled at once, and the environment says which is given.
+const SCORES: [(&str, &str); 10] = [
+    ("unscaled", "CHECK Ok(q * k.transpose())"),
+    ("unscaled and unchecked", "Ok(q * k.transpose())"),
+    (
+        "sevens",
+        "CHECK let sevens = nalgebra::DMatrix::repeat(q.nrows(), k.nrows(), 7.0);
+         Ok(q * k.transpose() * 0.0 + sevens)",
+    ),
+    (
+        "sometimes unscaled",
+        "CHECK let d = if q.nrows() > 1 { 1.0 } else { q.ncols() as f32 };
+         Ok(q * k.transpose() / d.sqrt())",
+    ),
+    ("panic", "panic!(\"what now\")"),
+    (
+        "not transposed",
+        "CHECK
+    let product = q * k;
+    Ok(product / (q.ncols() as f32).sqrt())",
+    ),
+    (
+        "printed",
+        "CHECK println!(\"first {}\", q.len()); dbg!(k.len()); print!(\"last\");
+         Ok(q * k.transpose())",
+    ),
+    ("exit", "std::process::exit(0)"),
+    ("memory", "let all = vec![0_f32; 1 << 44]; Ok(q * all[k.len()])"),
+    ("right", "CHECK Ok(q * k.transpose() / (q.ncols() as f32).sqrt())"),
+];
+
+/// Answers to `attend`.
+const ATTEND: [(&str, &str); 3] = [
+    (
+        "scores alone",
+        "let s = scores(q, k)?; Ok(Attended { output: s.clone(), weights: s })",
+    ),
+    (
+        "right",
+        "expect_shape(\"v\", v.shape(), (k.nrows(), v.ncols()), \"\")?;
+         let mut scores = scores(q, k)?; mask.hide(&mut scores)?;
+         let weights = softmax(scores);
+         let output = average(weights.as_view(), v, |query, key| mask.sees(query, key));
+         Ok(Attended { output, weights })",
+    ),
+    (
+        "without mask",
+        "expect_shape(\"v\", v.shape(), (k.nrows(), v.ncols()), \"\")?;
+         let scores = scores(q, k)?; let weights = softmax(scores);
+         let output = average(weights.as_view(), v, |query, key| mask.sees(query, key));
+         Ok(Attended { output, weights })",
+    ),
+];
+
+/// A body that gives the answer that a variable names, and none if it names none.
+fn body(function: &str, answers: &[(&str, &str)]) -> String {
+    let arm = |(name, body): &(&str, &str)| {
+        format!("Ok({name:?}) => {{ {} }}\n", body.replace("CHECK", CHECK))
+    };
+    let arms: String = answers.iter().map(arm).collect();
+    let variable = variable(function);
+    format!(
+        "match std::env::var({variable:?}).as_deref() {{ {arms} _ => {} }}",
+        todo(function)
+    )
+}
+
+fn variable(function: &str) -> String {
+    format!("ANSWER_TO_{}", function.to_uppercase())
+}
+
+fn todo(function: &str) -> String {
+    format!("todo!(\"write `{function}`\")")
+}
+
+/// A reader who has written `Mask::hide`, and everything for `scores` and `attend`.
+fn who_has_tried_everything(reader: &Reader) {
+    let answers = [("scores", &SCORES[..]), ("attend", &ATTEND)];
+    for (function, answers) in answers {
+        reader.replace(LIB, &todo(function), &body(function, answers));
+    }
+    let book = common::book().join("chapters/01-attention/src/lib.rs");
+    let book = fs::read_to_string(book).unwrap();
+    let hides = book.split_once("pub fn hide(").unwrap().1.split_once("{\n").unwrap().1;
+    let hides = hides.split_once("\n    }\n").unwrap().0;
+    reader.replace(LIB, &todo("Mask::hide"), hides);
+}
+
+/// What a check says to these answers to `scores` and `attend`.
+fn told_of(reader: &Reader, exercise: &str, scores: &str, attend: &str) -> String {
+    let mut command = reader.command();
+    command.env(variable("scores"), scores).env(variable("attend"), attend);
+    let output = command.args(["check", exercise]).output().unwrap();
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
-const CHECK: &str = "expect_shape(\"k\", k.shape(), (k.nrows(), q.ncols()), \"\")?;";
+/// What a check of `scores` says to this answer.
+fn told(reader: &Reader, answer: &str) -> String {
+    told_of(reader, "scores", answer, "")
+}
 
 #[test]
 fn a_check_says_what_it_is() {
@@ -35,7 +127,8 @@ fn a_check_says_what_it_is() {
     let said = reader.refuses(&["check", "scores"]);
     assert!(said.contains("`scores` is not written yet. It waits in"), "{said}");
 
-    let said = told(&reader, &format!("{CHECK} Ok(q * k.transpose())"));
+    who_has_tried_everything(&reader);
+    let said = told(&reader, "unscaled");
     assert!(said.contains("Your scores are too large by √d_k"), "{said}");
     assert!(said.contains("Read again: \"Scaling keeps softmax awake"), "{said}");
     assert!(!said.contains("no mistake that is known"), "{said}");
@@ -46,64 +139,65 @@ fn a_check_says_what_it_is() {
     assert!(said.contains("q kᵀ") && said.contains("expected"), "{said}");
 
     // Two mistakes at once that explain every case: both.
-    let said = told(&reader, "Ok(q * k.transpose())");
+    let said = told(&reader, "unscaled and unchecked");
     assert!(said.contains("Several things at once"), "{said}");
     assert!(said.contains("1. Your scores are too large by √d_k"), "{said}");
     assert!(said.contains("2. Your numbers are right, but keys"), "{said}");
 
     // Nobody's mistake: what holds of all cases, and the smallest, side by side.
-    let sevens = format!(
-        "{CHECK} Ok(q * k.transpose() * 0.0 + nalgebra::DMatrix::repeat(q.nrows(), k.nrows(), 7.0))"
-    );
-    let said = told(&reader, &sevens);
+    let said = told(&reader, "sevens");
     assert!(said.contains("Your answer differs in"), "{said}");
     assert!(said.contains("no mistake that is known here"), "{said}");
     assert!(said.contains("expected   got\n      0          7"), "{said}");
 
     // A mistake that is made in some cases only is said to be.
-    let sometimes = format!(
-        "{CHECK} let d = if q.nrows() > 1 {{ 1.0 }} else {{ q.ncols() as f32 }}; Ok(q * k.transpose() / d.sqrt())"
-    );
-    let said = told(&reader, &sometimes);
+    let said = told(&reader, "sometimes unscaled");
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("Your scores are too large by √d_k"), "{said}");
     assert!(said.contains("It is made only sometimes"), "{said}");
     assert!(said.contains("rows of `q` is more than"), "{said}");
 
-    a_compiler_or_a_panic_is_passed_on(&reader);
+    a_panic_is_passed_on(&reader);
     what_code_prints_and_how_it_ends_is_told(&reader);
 
-    let right = format!("{CHECK} Ok(q * k.transpose() / (q.ncols() as f32).sqrt())");
-    let said = told(&reader, &right);
+    let said = told(&reader, "right");
     assert!(said.contains("✓ attention/scores"), "{said}");
     assert!(reader.says(&["list"]).contains("✓ attention/scores"));
 
     a_function_that_calls_others_is_told_whose_fault_it_is(&reader);
-    names_and_signatures_that_changed_are_told(&reader);
 
     // The whole chapter, a line for each.
     let said = reader.refuses(&["check", "attention"]);
     assert!(said.contains("attention/softmax                to be written"), "{said}");
     assert!(said.contains("1 of 6 pass"), "{said}");
+
+    a_compiler_is_passed_on(&reader);
+    names_and_signatures_that_changed_are_told(&reader);
+    a_sheet_is_read_as_a_reader_writes_it(&reader);
+    watching_checks_on_every_save(&reader);
 }
 
 // What follows shares the build of the test above, which takes a while.
 
-fn a_compiler_or_a_panic_is_passed_on(reader: &Reader) {
+fn a_compiler_is_passed_on(reader: &Reader) {
     // A compiler's words come as they are, with whose they are.
-    let said = told(reader, "q * k");
+    let before = reader.read(LIB);
+    reader.replace(LIB, &body("scores", &SCORES), "q * k");
+    let said = told(reader, "");
     assert!(said.contains("error[E0308]: mismatched types"), "{said}");
     assert!(said.contains("This belongs to attention/scores."), "{said}");
+    reader.write(LIB, &before);
+}
 
-    let said = told(reader, "panic!(\"what now\")");
+fn a_panic_is_passed_on(reader: &Reader) {
+    let said = told(reader, "panic");
     assert!(
         said.contains("`scores` panics in line") && said.contains("what now"),
         "{said}"
     );
 
     // The line is the reader's own, though the panic is nalgebra's.
-    let product = "let product = q * k;\n    Ok(product / (q.ncols() as f32).sqrt())";
-    let said = told(reader, &format!("{CHECK}\n    {product}"));
+    let said = told(reader, "not transposed");
     assert!(said.contains("K has to be transposed"), "{said}");
     assert!(said.contains("`scores` panics in line"), "{said}");
     assert!(said.contains("      let product = q * k;"), "{said}");
@@ -112,61 +206,33 @@ fn a_compiler_or_a_panic_is_passed_on(reader: &Reader) {
 fn what_code_prints_and_how_it_ends_is_told(reader: &Reader) {
     // What the code prints is shown for the case that is shown, on both streams and in
     // order, and does not confuse the check.
-    let said = told(
-        reader,
-        &format!(
-            "{CHECK} println!(\"first {{}}\", q.len()); dbg!(k.len()); print!(\"last\"); Ok(q * k.transpose())"
-        ),
-    );
+    let said = told(reader, "printed");
     assert!(said.contains("your code printed for it\n      first 2\n"), "{said}");
     assert!(said.contains("k.len() = 2\n      last\n"), "{said}");
     assert!(said.contains("Your scores are too large by √d_k"), "{said}");
 
     // Whatever ends the program has a name.
-    let said = told(reader, "std::process::exit(0)");
+    let said = told(reader, "exit");
     assert!(said.contains("Your code ended the program (exit code 0)"), "{said}");
     assert!(
         said.contains("It happened on this case:") && said.contains("    q"),
         "{said}"
     );
-    let said = told(reader, "let all = vec![0_f32; 1 << 44]; Ok(q * all[k.len()])");
+    let said = told(reader, "memory");
     assert!(said.contains("asked for more memory than there is"), "{said}");
 }
 
 fn a_function_that_calls_others_is_told_whose_fault_it_is(reader: &Reader) {
     // A function that calls an unwritten one is told to wait.
-    reader.replace(
-        LIB,
-        "todo!(\"write `attend`\")",
-        "let s = scores(q, k)?; Ok(Attended { output: s.clone(), weights: s })",
-    );
-    let said = reader.refuses(&["check", "attend"]);
+    let said = told_of(reader, "attend", "", "scores alone");
     assert!(said.contains("which is not written yet: do attention/scores"), "{said}");
 
     // One that is right is not blamed for one that it calls and that is not.
-    reader.replace(
-        LIB,
-        "let s = scores(q, k)?; Ok(Attended { output: s.clone(), weights: s })",
-        "expect_shape(\"v\", v.shape(), (k.nrows(), v.ncols()), \"\")?;
-         let mut scores = scores(q, k)?; mask.hide(&mut scores)?;
-         let weights = softmax(scores);
-         let output = average(weights.as_view(), v, |query, key| mask.sees(query, key));
-         Ok(Attended { output, weights })",
-    );
-    let unscaled = format!("{CHECK} Ok(q * k.transpose())");
-    reader.replace(LIB, TODO, &unscaled);
-    let hides =
-        fs::read_to_string(common::book().join("chapters/01-attention/src/lib.rs"));
-    let hides = hides.unwrap();
-    let body = hides.split_once("pub fn hide(").unwrap().1.split_once("{\n").unwrap().1;
-    let body = body.split_once("\n    }\n").unwrap().0;
-    reader.replace(LIB, "todo!(\"write `Mask::hide`\")", body);
-    let said = reader.refuses(&["check", "attend"]);
+    let said = told_of(reader, "attend", "unscaled", "right");
     assert!(said.contains("Yours is right by itself"), "{said}");
     assert!(said.contains("attention/scores, which it calls"), "{said}");
     // And one that is wrong as well is told what is its own.
-    reader.replace(LIB, "mask.hide(&mut scores)?;\n", "");
-    let said = reader.refuses(&["check", "attend"]);
+    let said = told_of(reader, "attend", "unscaled", "without mask");
     assert!(said.contains("attention/attend calls attention/scores"), "{said}");
     assert!(said.contains("Your queries see what the mask hides"), "{said}");
 }
@@ -180,7 +246,7 @@ fn names_and_signatures_that_changed_are_told(reader: &Reader) {
     assert!(said.contains("cargo course reset attention/softmax"), "{said}");
     assert!(!said.contains("error["), "{said}");
     reader.says(&["reset", "softmax"]);
-    assert!(reader.refuses(&["check", "scores"]).contains("too large by √d_k"));
+    assert!(told(reader, "unscaled").contains("too large by √d_k"));
     reader.write(LIB, &before);
     reader.replace(
         LIB,
@@ -192,9 +258,7 @@ fn names_and_signatures_that_changed_are_told(reader: &Reader) {
     reader.write(LIB, &before);
 }
 
-#[test]
-fn a_sheet_is_read_as_a_reader_writes_it() {
-    let reader = Reader::of_attention();
+fn a_sheet_is_read_as_a_reader_writes_it(reader: &Reader) {
     let told = |scores: &str, weights: &str, output: &str| {
         let sheet =
             format!("scores = {scores}\nweights = {weights}\noutput = {output}\n");
@@ -242,9 +306,8 @@ impl Drop for Running {
     }
 }
 
-#[test]
-fn watching_checks_on_every_save() {
-    let reader = Reader::of_attention();
+fn watching_checks_on_every_save(reader: &Reader) {
+    reader.says(&["reset", "attention/by-hand"]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_course"));
     command.arg("--my").arg(reader.my()).args(["watch", "attention/by-hand"]);
     let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());

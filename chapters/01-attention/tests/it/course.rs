@@ -131,6 +131,16 @@ const OF_SCORES: &[Dial] = &[
             "over-root-of-both",
             "Your divisor is the root of queries · d_k: only the width belongs there.",
         ),
+        ("fourth-root", "Your divisor is the root of the root of d_k."),
+        ("over-keys", "Your divisor is the number of keys, where √d_k is wanted."),
+        (
+            "over-queries",
+            "Your divisor is the number of queries, where √d_k is wanted.",
+        ),
+        (
+            "over-root-of-keys-too",
+            "Your divisor is the root of keys · d_k: only the width belongs there.",
+        ),
     ]),
     dial(&[
         (
@@ -144,6 +154,12 @@ const OF_SCORES: &[Dial] = &[
              only √d_k belongs there.",
         ),
         ("cosines-and-scale", "The vectors were divided by their lengths, too."),
+        (
+            "distances",
+            "Your scores are squared distances with a minus, and not dot products.",
+        ),
+        ("largest-product", "The largest product of a pair is taken, not their sum."),
+        ("absolutes", "The products are added up without their signs."),
     ]),
 ];
 
@@ -158,7 +174,10 @@ fn dot_by(q: &[f32], k: &[f32], how: usize, divisor: f32) -> f32 {
         1 => dot(&q[1..], &k[1..]) / divisor,
         2 => dot(&q[..last], &k[..last]) / divisor,
         3 => cosine,
-        _ => cosine / divisor,
+        4 => cosine / divisor,
+        5 => (2.0 * dot(q, k) - dot(q, q) - dot(k, k)) / divisor,
+        6 => q.iter().zip(k).map(|(a, b)| a * b).fold(f32::MIN, f32::max) / divisor,
+        _ => q.iter().zip(k).map(|(a, b)| (a * b).abs()).sum::<f32>() / divisor,
     }
 }
 
@@ -189,6 +208,10 @@ fn scores_by(p: &QueriesAndKeys, set: &[usize]) -> Answer {
         d_k.sqrt() / 2.0,
         -d_k.sqrt(),
         (queries * d_k).sqrt(),
+        d_k.sqrt().sqrt(),
+        keys,
+        queries,
+        (keys * d_k).sqrt(),
     ];
     let row =
         |m: &DMatrix<f32>, row: usize| m.row(row).iter().copied().collect::<Vec<_>>();
@@ -329,6 +352,17 @@ const OF_SOFTMAX: &[Dial] = &[
             "The largest score of all rows so far is subtracted: the search does not \
              begin anew in each row.",
         ),
+        (
+            "first-rows-maximum-for-all",
+            "The first row's largest score is subtracted from all rows.",
+        ),
+        ("maximum-added", "A row's largest score is added, not subtracted."),
+        (
+            "capped",
+            "Nothing is subtracted, and e to a score above 0 counts as 1: \
+             `exp_nonpositive` expects that the maximum was subtracted.",
+        ),
+        ("columns-maximum", "The largest score of the column is subtracted."),
     ]),
     dial(&[
         ("powers-of-two", "Powers of 2 are taken in place of powers of e."),
@@ -338,6 +372,11 @@ const OF_SOFTMAX: &[Dial] = &[
         ("powers-of-ten", "Powers of 10 are taken in place of powers of e."),
         ("half-exponent", "The exponent is halved: rows are too flat."),
         ("twice-the-exponent", "The exponent is doubled: rows are too sharp."),
+        (
+            "over-root-of-keys",
+            "The exponent is divided by the root of the number of keys.",
+        ),
+        ("over-keys-in-the-exponent", "The exponent is divided by the number of keys."),
     ]),
     dial(&[(
         "not-clamped",
@@ -434,26 +473,37 @@ fn exps_by(s: &DMatrix<f32>, set: &[usize]) -> DMatrix<f32> {
     };
     let top = |row: usize| match set[0] {
         0 => fold(row, f32::MIN, f32::max).min(f32::MAX),
-        1 => 0.0,
         2 => s.iter().copied().fold(f32::MIN, f32::max).min(f32::MAX),
         3 => s[(row, 0)],
         4 => s[(row, s.ncols() - 1)],
         5 => fold(row, f32::MAX, f32::min),
         6 => s.row(row).mean(),
         7 => fold(row, 0.0, f32::max).min(f32::MAX),
-        _ => {
+        8 => {
             fold(row, 0.0, |max, s| if s.is_finite() { max.max(s.abs()) } else { max })
         }
+        9 => s.rows(0, row + 1).iter().copied().fold(f32::MIN, f32::max).min(f32::MAX),
+        10 => fold(0, f32::MIN, f32::max).min(f32::MAX),
+        11 => -fold(row, f32::MIN, f32::max).min(f32::MAX),
+        _ => 0.0,
     };
+    let top = |row: usize, column: usize| match set[0] {
+        13 => s.column(column).iter().copied().fold(f32::MIN, f32::max).min(f32::MAX),
+        _ => top(row),
+    };
+    let keys = s.ncols() as f32;
     DMatrix::from_fn(s.nrows(), s.ncols(), |row, column| {
         let off = s[(row, column)]
             - if set[2] == 1 && set[0] == 0 {
                 fold(row, f32::MIN, f32::max)
             } else {
-                top(row)
+                top(row, column)
             };
-        let off =
-            if set[2] == 1 || set[0] != 0 { off } else { off.clamp(f32::MIN, 0.0) };
+        let off = match set[0] {
+            12 => off.min(0.0),
+            0 if set[2] == 0 => off.clamp(f32::MIN, 0.0),
+            _ => off,
+        };
         match set[1] {
             0 => off.exp(),
             1 => off.exp2(),
@@ -462,7 +512,9 @@ fn exps_by(s: &DMatrix<f32>, set: &[usize]) -> DMatrix<f32> {
             4 => s[(row, column)].powi(2),
             5 => 10.0_f32.powf(off),
             6 => (off / 2.0).exp(),
-            _ => (off * 2.0).exp(),
+            7 => (off * 2.0).exp(),
+            8 => (off / keys.sqrt()).exp(),
+            _ => (off / keys).exp(),
         }
     })
 }
@@ -767,6 +819,11 @@ const OF_MASK: &[Dial] = &[
             "Under `Causal`, keys before the offset are hidden by how far they lie \
              before it: a difference below zero is none (`saturating_sub`).",
         ),
+        (
+            "aligned-at-the-end",
+            "Under `Causal`, the last query sees all keys, and so on back from there: \
+             the offset that is given does not count.",
+        ),
     ]),
     dial(&[
         ("causal-with-zero", "What `Causal` hides has the score 0: hide with -inf."),
@@ -787,6 +844,12 @@ const OF_MASK: &[Dial] = &[
         ),
         ("everything-hidden", "`Allowed` hides everything."),
         ("allowed-and-causal", "`Allowed` hides the future, too."),
+        (
+            "allowed-first-column",
+            "`Allowed` is asked about its first column for every key.",
+        ),
+        ("allowed-last-row", "`Allowed` is asked about its last row for every query."),
+        ("allowed-turned", "In `Allowed`, the query and the key have changed places."),
     ]),
     dial(&[
         ("allowed-with-zero", "What `Allowed` hides has the score 0: hide with -inf."),
@@ -802,11 +865,20 @@ const OF_MASK: &[Dial] = &[
         ("none-hides-everything", "`None` hides everything, and should hide nothing."),
         ("none-is-causal", "`None` hides the future, and should hide nothing."),
     ]),
+    dial(&[
+        ("zero", "What is hidden has the score 0: hide with -inf."),
+        (
+            "a-number",
+            "What is hidden has a score far below zero, where -inf is wanted.",
+        ),
+        ("not-a-number", "What is hidden is NaN: hide with -inf."),
+        ("plus-infinity", "What is hidden is +inf: hide with -inf."),
+    ]),
 ];
 
-/// Any number far below zero is as wrong as another.
+/// Any number below all that is drawn is as wrong as another.
 fn as_one_number(answer: Answer) -> Answer {
-    answer.map(|s| if s < -1e3 && s.is_finite() { -1e9 } else { s })
+    answer.map(|s| if s < -4.0 && s.is_finite() { -1e9 } else { s })
 }
 
 fn mask_by(p: &Masked, set: &[usize]) -> Answer {
@@ -828,7 +900,8 @@ fn mask_by(p: &Masked, set: &[usize]) -> Answer {
         13 => key != query + offset,
         14 => true,
         15 => key <= query + offset,
-        _ => key.abs_diff(offset) > query,
+        16 => key.abs_diff(offset) > query,
+        _ => key + rows > query + p.scores.ncols(),
     };
     let allowed = |query: usize, key: usize| match set[2] {
         0 => !p.allowed[(query, key)],
@@ -836,14 +909,18 @@ fn mask_by(p: &Masked, set: &[usize]) -> Answer {
         2 => p.allowed[(query, key)],
         3 => !p.allowed[(0, key)],
         4 => true,
-        _ => !p.allowed[(query, key)] || key > query,
+        5 => !p.allowed[(query, key)] || key > query,
+        6 => !p.allowed[(query, 0)],
+        7 => !p.allowed[(rows - 1, key)],
+        _ => !p.allowed.get((key, query)).copied().unwrap_or_else(|| does_not_fit()),
     };
     let fills = [f32::NEG_INFINITY, 0.0, -1e9, f32::NAN, f32::INFINITY, 1.0];
+    let fill = |own: usize| fills[if own == 0 { set[5] } else { own }];
     let mut scores = p.scores.clone();
     match p.hides {
         Hides::TheWrongShape => return p.answer(),
-        Hides::TheFuture => fill_where(&mut scores, causal, fills[set[1]]),
-        Hides::WhatIsNotAllowed => fill_where(&mut scores, allowed, fills[set[3]]),
+        Hides::TheFuture => fill_where(&mut scores, causal, fill(set[1])),
+        Hides::WhatIsNotAllowed => fill_where(&mut scores, allowed, fill(set[3])),
         Hides::Nothing => match set[4] {
             1 => scores.fill(f32::NEG_INFINITY),
             2 => fill_where(&mut scores, |query, key| key > query, f32::NEG_INFINITY),
@@ -890,9 +967,7 @@ fn mask() -> Exercise<Masked> {
         .hidden_by(everything_allowed)
         .mistake("finite", |p| p.hidden_has(-1e9))
         .hidden_by(everything_allowed)
-        .reading(|answer| {
-            answer.map(|s| if s < -1e3 && s.is_finite() { -1e9 } else { s })
-        })
+        .reading(as_one_number)
         .mistake("not-a-number", |p| p.hidden_has(f32::NAN))
         .hidden_by(everything_allowed)
         .mistake("plus-infinity", |p| p.hidden_has(f32::INFINITY))

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use attention::{Linear, Mask, attend, scores, softmax};
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Looks, Sees, Value, dial,
     does_not_fit, side_by_side, under_one_another,
 };
 use multi_head::experiments::{self, Real, averaged};
@@ -192,6 +192,19 @@ const OF_CHECK: &[Dial] = &[
             "You ask for a width that is no less than the heads: the heads have to \
              divide it.",
         ),
+        (
+            "even-heads",
+            "You ask for an even number of heads: the heads have to divide the width.",
+        ),
+        (
+            "powers-of-two",
+            "You let only 1, 2, 4 and so on heads through: any number that divides the \
+             width is allowed.",
+        ),
+        (
+            "fewer-heads-than-columns",
+            "You ask for fewer heads than columns: as many are allowed.",
+        ),
     ]),
     dial(&[("no-width", "A width of 0 is refused: heads of width 0 are allowed.")]),
 ];
@@ -205,7 +218,10 @@ fn check_by(p: &Shared, set: &[usize]) -> Answer {
         2 => heads.is_multiple_of(width),
         3 => !width.is_multiple_of(heads),
         4 => width.is_multiple_of(2),
-        _ => width >= heads,
+        5 => width >= heads,
+        6 => width.is_multiple_of(heads) && heads.is_multiple_of(2),
+        7 => width.is_multiple_of(heads) && heads.is_power_of_two(),
+        _ => width.is_multiple_of(heads) && heads < width,
     };
     let some_heads = match set[1] {
         0 => heads > 0,
@@ -696,21 +712,73 @@ impl Run {
         self.context.ncols() == self.weights[1].nrows()
     }
 
-    fn heads(&self) -> Option<Vec<Headed>> {
-        let [q, k, v, _] = &self.weights;
+    /// What the heads look at, as the dials are set.
+    fn looks(&self, set: &[usize]) -> Looks {
+        if set[..4].iter().all(|set| *set == 0) && !self.fits() {
+            return Looks::Nothing;
+        }
+        let (x, context) = (&self.x, &self.context);
+        let mut from = match set[3] {
+            0 => [x, context, context],
+            1 => [context, x, x],
+            2 => [x, x, x],
+            _ => [context; 3],
+        };
+        let others = [context, x, x];
+        for part in 0..3 {
+            if set[part] == 1 {
+                from[part] = others[part];
+            }
+        }
+        let made = |part: usize| {
+            let (from, weight) = (from[part], &self.weights[part]);
+            (from.ncols() == weight.nrows()).then(|| from * weight)
+        };
         let (heads, kv_heads, sees) = (self.heads, self.heads, sees_of(&self.mask));
-        self.fits().then(|| {
-            let (q, k, v) = (&self.x * q, &self.context * k, &self.context * v);
-            vec![Headed { q, k, v, heads, kv_heads, sees }]
-        })
+        match [made(0), made(1), made(2)] {
+            [Some(q), Some(k), Some(v)] => {
+                Looks::At(vec![Headed { q, k, v, heads, kv_heads, sees }])
+            }
+            _ => Looks::Misfit,
+        }
     }
 
-    fn looked(&self, found: &[Found]) -> Answer {
+    /// What the output projection makes of what the heads found.
+    fn looked(&self, found: &[Found], set: &[usize]) -> Answer {
         let [Found { context, weights }] = found else { return self.answer() };
-        let (context, weights) = (context.clone(), weights.clone());
-        let output = self.layer().o_proj().forward(&context);
-        let attended = output.map(|output| MultiHeadAttended { output, weights });
-        Run::parts(attended.map_err(LayerError::from))
+        let weight = &self.weights[3];
+        let bias = |mut output: DMatrix<f32>| {
+            let times = [1.0, 0.0, self.heads as f32, 2.0, -1.0][set[5]];
+            for mut row in output.row_iter_mut() {
+                row += self.biases().unwrap_or_else(|| row.map(|_| 0.0)) * times;
+            }
+            output
+        };
+        let through = |of: &DMatrix<f32>, weight: &DMatrix<f32>| {
+            (of.ncols() == weight.nrows()).then(|| of * weight)
+        };
+        let mixed = match set[4] {
+            0 => through(context, weight).map(bias),
+            1 => Some(context.clone()),
+            2 => through(context, weight)
+                .and_then(|once| through(&bias(once), weight).map(bias)),
+            _ if context.ncols() != weight.ncols() => does_not_fit(),
+            _ if self.bias.is_some() && weight.nrows() != weight.ncols() => {
+                does_not_fit()
+            }
+            _ => Some(bias(context * weight.transpose())),
+        };
+        let Some(output) = mixed else {
+            return Answer::of("refused", Value::Refused("it does not fit".to_owned()));
+        };
+        let output = match set[6] {
+            0 => output,
+            1 => output / self.heads as f32,
+            2 => output * self.heads as f32,
+            _ if output.shape() != self.x.shape() => does_not_fit(),
+            _ => output + &self.x,
+        };
+        Run::parts(Ok(MultiHeadAttended { output, weights: weights.clone() }))
     }
 
     /// As if the mask were another one.
@@ -765,13 +833,60 @@ impl Run {
     }
 }
 
+/// What queries, keys and values are made from, how what the heads found is mixed, what is
+/// added to it, and what becomes of it.
+const OF_FORWARD: &[Dial] = &[
+    dial(&[(
+        "queries-from-the-context",
+        "Your queries are made from the context: they are made from x.",
+    )]),
+    dial(&[(
+        "keys-from-x",
+        "Your keys are made from x: they are made from the context.",
+    )]),
+    dial(&[(
+        "values-from-x",
+        "Your values are made from x: they are made from the context.",
+    )]),
+    dial(&[
+        ("x-and-context-swapped", "x and the context have changed places."),
+        (
+            "x-alone",
+            "x looks at itself: keys and values are made from x, and not from the context.",
+        ),
+        ("context-alone", "The context looks at itself: x is not used."),
+    ]),
+    dial(&[
+        ("not-mixed", "What the heads found is not mixed: `o_proj` is missing."),
+        ("mixed-twice", "What the heads found goes through `o_proj` twice."),
+        ("mixed-transposed", "The weight of `o_proj` is transposed."),
+    ]),
+    dial(&[
+        ("bias-forgotten", "The bias of `o_proj` is missing."),
+        (
+            "bias-once-a-head",
+            "The bias of `o_proj` is added once for each head: it is added once.",
+        ),
+        ("bias-twice", "The bias of `o_proj` is added twice."),
+        ("bias-subtracted", "The bias of `o_proj` is subtracted."),
+    ]),
+    dial(&[
+        ("over-the-heads", "The output is divided by the number of heads."),
+        ("times-the-heads", "The output is multiplied by the number of heads."),
+        (
+            "x-added",
+            "x is added to the output: that comes later, where the layer is used.",
+        ),
+    ]),
+];
+
 fn forward() -> Exercise<Run> {
     Exercise::implement("forward", Run::draw, Run::answer)
         .step("what the heads found", |p| {
             let found = p.fits().then(|| p.found(&p.mask).context);
             found.ok_or("the context does not fit").into()
         })
-        .attending(Run::heads, Run::looked)
+        .around(OF_FORWARD, Run::looks, Run::looked)
         .mistake("not-mixed", |p| p.mixed(DMatrix::clone))
         .hidden_by(identity_after)
         .mistake("bias-forgotten", |p| p.mixed(|found| found * &p.weights[3]))

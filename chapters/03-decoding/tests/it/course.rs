@@ -206,6 +206,24 @@ const OF_APPEND: &[Dial] = &[
              into what is left.",
         ),
         ("room-for-one", "You ask for room for one token, not for all of the chunk."),
+        (
+            "room-by-width",
+            "You ask for room for as many rows as a key has features, not for the tokens.",
+        ),
+        (
+            "room-by-length",
+            "A chunk is compared with the tokens that are in the cache, and not with the \
+             rows that are left.",
+        ),
+        (
+            "empty-chunk-refused",
+            "A chunk without tokens is refused: there is room for it, and nothing to do.",
+        ),
+        ("one-token-at-most", "A chunk of several tokens is refused, though it fits."),
+        (
+            "room-by-width-of-values",
+            "The room is what a value is wide, and not the capacity.",
+        ),
     ]),
     dial(&[
         ("keys-in-row-0", "Keys go into the first rows each time."),
@@ -226,11 +244,23 @@ const OF_APPEND: &[Dial] = &[
         ("values-one-row-late", "Values begin one row late: a row is left empty."),
         ("values-at-the-end", "Values go into the last rows of the cache."),
         ("values-not-kept", "Values are not copied."),
+        (
+            "values-behind-the-chunk",
+            "Values begin where the chunk should end: the length was counted before.",
+        ),
     ]),
     dial(&[
         ("keys-as-values", "The keys are copied into the values' place as well."),
         ("values-as-keys", "The values are copied into the keys' place as well."),
         ("keys-and-values-swapped", "Keys go where values belong, and the reverse."),
+        ("chunk-reversed", "The rows of a chunk are written in the opposite order."),
+        ("first-row-alone", "Of a chunk, only the first row is written."),
+        (
+            "last-row-alone",
+            "Of a chunk, only the last row is written, in the first place.",
+        ),
+        ("first-row-for-all", "All rows of a chunk are written as its first one."),
+        ("last-row-for-all", "All rows of a chunk are written as its last one."),
     ]),
     dial(&[
         ("not-counted", "The length stays as it was."),
@@ -242,6 +272,7 @@ const OF_APPEND: &[Dial] = &[
         ("counted-twice", "The length grows by twice the chunk."),
         ("counted-along-features", "The length grows by the width of the keys."),
         ("counted-as-full", "The length becomes the capacity."),
+        ("counted-along-values", "The length grows by the width of the values."),
         ("one-too-few", "The length grows by one less than the chunk."),
         ("one-too-many", "The length grows by one more than the chunk."),
     ]),
@@ -292,6 +323,7 @@ fn start_by(setting: usize, cache: &Open, tokens: usize) -> Option<usize> {
         2 => Some(cache.len.saturating_sub(1)),
         3 => Some(cache.len + 1),
         4 => Some(cache.keys.nrows() - tokens),
+        6 => Some(cache.len + tokens),
         _ => None,
     }
 }
@@ -307,7 +339,8 @@ fn counted_by(setting: usize, cache: &Open, keys: &DMatrix<f32>) -> usize {
         4 => len + 2 * tokens,
         5 => len + keys.ncols(),
         6 => cache.keys.nrows(),
-        7 => len + tokens.saturating_sub(1),
+        7 => len + cache.values.ncols(),
+        8 => len + tokens.saturating_sub(1),
         _ => len + tokens + 1,
     }
 }
@@ -328,8 +361,8 @@ fn shapes_fit(set: &[usize], cache: &Open, k: &DMatrix<f32>, v: &DMatrix<f32>) -
     }
 }
 
-fn has_room(setting: usize, cache: &Open, tokens: usize) -> bool {
-    let (capacity, len) = (cache.keys.nrows(), cache.len);
+fn has_room(setting: usize, cache: &Open, keys: &DMatrix<f32>) -> bool {
+    let (capacity, len, tokens) = (cache.keys.nrows(), cache.len, keys.nrows());
     match setting {
         0 => len + tokens <= capacity,
         1 => true,
@@ -337,7 +370,28 @@ fn has_room(setting: usize, cache: &Open, tokens: usize) -> bool {
         3 => len + tokens < capacity,
         4 => len + tokens <= capacity + 1,
         5 => len < capacity,
+        7 => len + keys.ncols() <= capacity,
+        8 => tokens <= len,
+        9 => len + tokens <= capacity && tokens > 0,
+        10 => len + tokens <= capacity && tokens <= 1,
+        11 => len + tokens <= cache.values.ncols(),
         _ => len < capacity || tokens == 0,
+    }
+}
+
+/// The rows of a chunk that are written, for a setting.
+fn rows_by(setting: usize, of: &DMatrix<f32>) -> DMatrix<f32> {
+    let last = of.nrows().saturating_sub(1);
+    let picked = |from: &dyn Fn(usize) -> usize| {
+        DMatrix::from_fn(of.nrows(), of.ncols(), |i, j| of[(from(i), j)])
+    };
+    match setting {
+        4 => picked(&|i| last - i),
+        5 => of.rows(0, of.nrows().min(1)).into_owned(),
+        6 => of.rows(last, of.nrows() - last).into_owned(),
+        7 => picked(&|_| 0),
+        8 => picked(&|_| last),
+        _ => of.clone(),
     }
 }
 
@@ -350,19 +404,20 @@ fn write_by(
     from: usize,
 ) {
     let [keys, values] = match set[5] {
-        0 => [k, v],
         1 => [k, k],
         2 => [v, v],
-        _ => [v, k],
+        3 => [v, k],
+        _ => [k, v],
     };
-    let tokens = k.nrows();
+    let [keys, values] = [keys, values].map(|of| rows_by(set[5], of));
+    let (tokens, written) = (k.nrows(), keys.nrows());
     let open =
         Open { len: from, keys: cache.keys.clone(), values: cache.values.clone() };
     if let Some(at) = start_by(set[3], &open, tokens) {
-        cache.keys.rows_mut(at, tokens).copy_from(keys);
+        cache.keys.rows_mut(at, written).copy_from(&keys);
     }
     if let Some(at) = start_by(set[4], &open, tokens) {
-        cache.values.rows_mut(at, tokens).copy_from(values);
+        cache.values.rows_mut(at, values.nrows()).copy_from(&values);
     }
 }
 
@@ -389,10 +444,14 @@ fn append_by(
     }
     let looked =
         Open { len: before, keys: cache.keys.clone(), values: cache.values.clone() };
-    if !has_room(set[2], &looked, k.nrows()) {
+    if !has_room(set[2], &looked, k) {
         return no_room(set, cache, k, v);
     }
     let from = if set[7] == 4 { after } else { before };
+    if set[4] == 6 {
+        // The keys are there and counted when the values go astray.
+        cache.len = after;
+    }
     write_by(set, cache, k, v, from);
     cache.len = after;
     true
@@ -884,6 +943,16 @@ const OF_CACHED: &[Dial] = &[
     dial(&[
         ("appended-twice", "Each chunk is appended twice."),
         ("cleared-first", "The cache is emptied before each chunk."),
+        ("not-kept", "What arrives is looked at, and not kept."),
+        ("appended-twice-or-refused", "Each chunk is appended twice."),
+    ]),
+    dial(&[
+        ("not-mixed", "What the heads found is not mixed: `o_proj` is missing."),
+        (
+            "x-added",
+            "x is added to the output: that comes later, where the layer is used.",
+        ),
+        ("heads-as-one", "All heads are one: the columns are not cut."),
     ]),
     dial(&[
         (
@@ -904,6 +973,11 @@ const OF_CACHED: &[Dial] = &[
         (
             "one-key-short",
             "The offset of your mask is smaller by one than it should be.",
+        ),
+        (
+            "offset-of-the-last-token",
+            "The offset of your mask is the position of the chunk's last token: it is \
+             that of the first.",
         ),
     ]),
 ];
@@ -928,14 +1002,48 @@ fn cached_by(
         0,
         len + 1,
         len.saturating_sub(1),
-    ][set[3]];
+        (len + x.nrows()).saturating_sub(1),
+    ][set[4]];
     let (keys, values) = ([&k, &q, &v][set[0]], [&v, &k, &q][set[1]]);
+    let before = cache.clone();
     cache.append(keys, values)?;
+    if set[2] == 4 {
+        cache.append(keys, values)?;
+    }
     if set[2] == 1 {
         // What does not fit a second time is left.
         let _full = cache.append(keys, values);
     }
-    Ok(look(layer, &q, cache, &causal(offset)))
+    let mask = causal(offset);
+    let found = match set[3] {
+        0 | 2 => look(layer, &q, cache, &mask),
+        3 => unmixed(&q, cache, &mask, 1),
+        _ => unmixed(&q, cache, &mask, layer.heads()),
+    };
+    if set[2] == 3 {
+        *cache = before;
+    }
+    Ok(match set[3] {
+        2 if found.output.shape() != x.shape() => does_not_fit(),
+        2 => MultiHeadAttended { output: found.output + x, ..found },
+        3 => MultiHeadAttended {
+            output: layer.o_proj().forward(&found.output)?,
+            ..found
+        },
+        _ => found,
+    })
+}
+
+/// What so many heads find, before it is mixed.
+fn unmixed(
+    q: &DMatrix<f32>,
+    cache: &KvCache,
+    mask: &Mask,
+    heads: usize,
+) -> MultiHeadAttended {
+    let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
+    let Heads { context, weights } = attend_heads(q, &k, &v, heads, mask).unwrap();
+    MultiHeadAttended { output: context, weights }
 }
 
 /// The same for one token, which sees all that is there.
@@ -946,7 +1054,7 @@ fn cached_token_by(
     cache: &mut KvCache,
 ) -> Result<MultiHeadAttended, CacheError> {
     one_token_only(x)?;
-    let behind = [set[0], set[1], set[2], 2];
+    let behind = [set[0], set[1], set[2], set[3], 2];
     cached_by(&behind, layer, x, cache)
 }
 
@@ -1014,7 +1122,7 @@ fn prefill_exercise() -> Exercise<Arriving> {
 fn decode_exercise() -> Exercise<Arriving> {
     Exercise::implement("decode", Arriving::one_by_one, |p| p.run(decode))
         .attending(|p| Some(p.heads(true)), |p, found| p.found(found, true))
-        .dials(OF_CACHED.split_at(3).0, |p, set| {
+        .dials(OF_CACHED.split_at(4).0, |p, set| {
             p.run_by(|layer, x, cache| cached_token_by(set, layer, x, cache))
         })
         .mistake("top-left", |p| {

@@ -4,7 +4,7 @@
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
 use decoding::{Columns, KvCache, attend_columns};
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Looks, Sees, Value, dial,
     does_not_fit, under_one_another,
 };
 use minilm::Layer;
@@ -436,28 +436,53 @@ impl Decoded {
         }
     }
 
-    /// The token's queries, and all keys and values.
-    fn heads(&self) -> Option<Vec<Headed>> {
+    /// The token's queries, and the keys and values that it sees, as the dials are set.
+    fn looks(&self, set: &[usize]) -> Looks {
         if self.x.nrows() != 1 || self.room == 0 {
-            return None;
+            return Looks::Nothing;
         }
-        let all = under_one_another([&self.past, &self.x]);
+        let seen = match set[0] {
+            3 if self.room < 2 => return Looks::Misfit,
+            0 => under_one_another([&self.past, &self.x]),
+            1 => self.past.clone(),
+            2 => self.x.clone(),
+            _ => under_one_another([&self.past, &self.x, &self.x]),
+        };
         let [q, k, v, _] = &self.weights;
-        let (q, k, v) = (&self.x * q, &all * k, &all * v);
+        let (q, k, v) = (&self.x * q, &seen * k, &seen * v);
         let (heads, sees) = (self.heads, Sees::Everything);
-        Some(vec![Headed { q, k, v, heads, kv_heads: 1, sees }])
+        Looks::At(vec![Headed { q, k, v, heads, kv_heads: 1, sees }])
     }
 
-    fn looked(&self, found: &[Found]) -> Answer {
+    fn looked(&self, found: &[Found], set: &[usize]) -> Answer {
         let [Found { context, weights }] = found else { return self.answer() };
-        let (context, weights) = (context.clone(), weights.clone());
+        let (d_v, all) = (self.d_v, context.ncols());
+        let laid = match set[1] {
+            0 => context.clone(),
+            // Head by head in columns, read row by row.
+            _ if all != self.heads * d_v => does_not_fit(),
+            _ => DMatrix::from_fn(1, all, |_, j| {
+                context[j % self.heads * d_v + j / self.heads]
+            }),
+        };
         let [.., o] = &self.weights;
-        if context.ncols() != o.nrows() {
+        let o = match set[2] {
+            1 => DMatrix::identity(all, all),
+            2 => o.transpose(),
+            _ => o.clone(),
+        };
+        if laid.ncols() != o.nrows() {
             does_not_fit();
         }
-        let output = context * o;
-        let decoded = MultiHeadAttended { output, weights };
-        Decoded::parts(&decoded, self.past.nrows() + 1)
+        let output = laid * o;
+        let output = match set[3] {
+            0 => output,
+            _ if output.shape() != self.x.shape() => does_not_fit(),
+            _ => output + &self.x,
+        };
+        let decoded = MultiHeadAttended { output, weights: weights.clone() };
+        let kept = if set[0] == 3 { 2 } else { [1, 0][set[4]] };
+        Decoded::parts(&decoded, self.past.nrows() + kept)
     }
 
     fn parts(decoded: &MultiHeadAttended, kept: usize) -> Answer {
@@ -616,6 +641,32 @@ fn kept((key, value): (usize, usize)) -> Answer {
 
 // Implement: one token, all heads at once.
 
+/// What the token sees, how the heads' answers are laid out, what mixes them, and what
+/// stays in the cache.
+const OF_STACK: &[Dial] = &[
+    dial(&[
+        (
+            "appended-late",
+            "The token does not see itself: it is appended after it has looked.",
+        ),
+        ("itself-alone", "The token sees itself alone, and not what is in the cache."),
+        ("itself-twice", "The token sees itself twice: it is appended twice."),
+    ]),
+    dial(&[(
+        "not-transposed-back",
+        "What the heads found is read by columns: each head's answer is a column.",
+    )]),
+    dial(&[
+        ("not-mixed", "What the heads found is not mixed: `o_proj` is missing."),
+        ("mixed-transposed", "The weight of `o_proj` is transposed."),
+    ]),
+    dial(&[(
+        "x-added",
+        "x is added to the output: that comes later, where the layer is used.",
+    )]),
+    dial(&[("not-kept", "The token is not kept in the cache.")]),
+];
+
 fn stack() -> Exercise<Decoded> {
     Exercise::implement("stack", Decoded::draw, Decoded::answer)
         .step("q, k and v of the token", |p| {
@@ -627,7 +678,7 @@ fn stack() -> Exercise<Decoded> {
             };
             Value::from(projected.map(beside))
         })
-        .attending(Decoded::heads, Decoded::looked)
+        .around(OF_STACK, Decoded::looks, Decoded::looked)
         .mistake("appended-late", |p| p.by(|q| p.rows(q), true, side_by_side))
         .mistake("heads-in-columns", |p| {
             let filled = |q: &DMatrix<f32>| {
@@ -769,6 +820,8 @@ const OF_MEAN: &[Dial] = &[
              before.",
         ),
         ("first-head-twice", "The first head is in the sum twice."),
+        ("last-head-twice", "The last head is in the sum twice."),
+        ("every-second-head", "Every second head is missing from the sum."),
     ]),
     dial(&[
         ("largest", "The largest of the heads' numbers is taken, not their mean."),
@@ -781,6 +834,15 @@ const OF_MEAN: &[Dial] = &[
              ones count most.",
         ),
         ("alternating", "Heads are subtracted, not added."),
+        ("root-of-squares", "The root of the mean of squares is taken, not the mean."),
+        (
+            "median",
+            "The number in the middle is taken, not the mean of the heads' numbers.",
+        ),
+    ]),
+    dial(&[
+        ("rows-averaged", "Every row is the mean of all rows: tokens keep apart."),
+        ("first-row-for-all", "Every row is made from the first token's."),
     ]),
     dial(&[
         ("not-divided", "The sum is not divided by the number of heads."),
@@ -814,6 +876,8 @@ fn mean_by(p: &Many, set: &[usize]) -> Answer {
         _ => h * width,
     };
     let of: Vec<usize> = match set[1] {
+        6 => (0..heads).chain([heads - 1]).collect(),
+        7 => (0..heads).step_by(2).collect(),
         0 => (0..heads).collect(),
         1 => (0..heads - 1).collect(),
         2 => (1..heads).collect(),
@@ -833,20 +897,32 @@ fn mean_by(p: &Many, set: &[usize]) -> Answer {
         2.0,
         heads as f32,
     ];
-    let over = divisors[set[3]];
+    let over = divisors[set[4]];
     let mean = DMatrix::from_fn(p.all.nrows(), width, |row, c| {
+        let row = if set[3] == 2 { 0 } else { row };
         let numbers = of.iter().map(|h| p.all[(row, column(*h, c))]);
         match set[2] {
-            0 if set[3] == 9 => numbers.fold(0.0, |sum, x| (sum + x) / over),
+            0 if set[4] == 9 => numbers.fold(0.0, |sum, x| (sum + x) / over),
             0 => numbers.sum::<f32>() / over,
             1 => numbers.fold(f32::MIN, f32::max),
             2 => numbers.fold(f32::MAX, f32::min),
             3 => numbers.product::<f32>() / over,
             4 => numbers.map(f32::abs).sum::<f32>() / over,
             5 => numbers.reduce(f32::midpoint).unwrap_or(0.0),
-            _ => numbers.fold(0.0, |sum, x| sum - x) / over,
+            6 => numbers.fold(0.0, |sum, x| sum - x) / over,
+            7 => (numbers.map(|x| x * x).sum::<f32>() / over).sqrt(),
+            _ => {
+                let mut sorted: Vec<f32> = numbers.collect();
+                sorted.sort_by(f32::total_cmp);
+                sorted[sorted.len() / 2]
+            }
         }
     });
+    let rows = mean.row_mean();
+    let mean = match set[3] {
+        1 => DMatrix::from_fn(mean.nrows(), width, |_, c| rows[c]),
+        _ => mean,
+    };
     Answer::of("mean", mean)
 }
 

@@ -199,11 +199,21 @@ const OF_KV_HEAD: &[Dial] = &[
         ),
         ("over-one-more", "The head is divided by one more than the size of a group."),
         ("over-one-less", "The head is divided by one less than the size of a group."),
+        (
+            "itself-capped",
+            "Head h has kv head h, and the last ones share the last: all groups are of \
+             one size.",
+        ),
+        ("rounded", "The quotient is rounded, and not cut."),
     ]),
     dial(&[
         ("one-head-on", "Your heads are counted from 1: head 0 is the first."),
         ("one-head-back", "The head before is asked about."),
         ("heads-reversed", "Your heads are counted from the last."),
+        (
+            "heads-reversed-from-one",
+            "Your heads are counted from the last, which is 1: it would be 0.",
+        ),
     ]),
     dial(&[
         ("one-kv-head-on", "Your kv heads are larger by one: they are counted from 0."),
@@ -232,14 +242,17 @@ fn kv_head_by(g: &Groups, set: &[usize]) -> Answer {
         10 => head / 2,
         11 => head * size % kv_heads,
         12 => head / (size + 1),
-        _ => head / (size - 1),
+        13 => head / (size - 1),
+        14 => head.min(kv_heads - 1),
+        _ => (head + size / 2) / size,
     };
     of_each_head(*g, |head| {
         let head = match set[1] {
             0 => head,
             1 => head + 1,
             2 => head.saturating_sub(1),
-            _ => heads - 1 - head,
+            3 => heads - 1 - head,
+            _ => heads - head,
         };
         match set[2] {
             0 => of(head),
@@ -639,6 +652,7 @@ const OF_MEAN: &[Dial] = &[
             "Your steps are as long as there are heads in the group: a step is one \
              block.",
         ),
+        ("one-number-on", "You begin one number too late."),
     ]),
     dial(&[
         ("last-head-left-out", "The last head of each group is missing."),
@@ -663,6 +677,9 @@ const OF_MEAN: &[Dial] = &[
             "Each head is averaged with the mean of those before, so that the last \
              ones count most.",
         ),
+        ("alternating", "Every second head is subtracted, not added."),
+        ("by-number", "Heads are multiplied by their number, counted from 1."),
+        ("product", "The heads' numbers are multiplied, not averaged."),
     ]),
     dial(&[
         ("sum", "The sum is not divided by the number of heads."),
@@ -693,10 +710,13 @@ fn mean_of_entry(group: &[f32], block: usize, i: usize, set: &[usize]) -> f32 {
         3 => (i, (block - 1).max(1)),
         4 => (0, block),
         5 => (block - 1 - i, block),
-        _ => (i, size),
+        6 => (i, size),
+        _ => (i + 1, block),
     };
-    let all: Vec<f32> =
-        group[start..].iter().step_by(step).take(size).copied().collect();
+    // Behind the end, the group begins anew.
+    let number = |at: usize| group[(start + at * step) % group.len()];
+    let fit = if set[0] == 7 { size } else { (group.len() - start).div_ceil(step) };
+    let all: Vec<f32> = (0..size.min(fit)).map(number).collect();
     let last = all.len() - 1;
     let of: Vec<f32> = match set[1] {
         0 => all,
@@ -737,7 +757,16 @@ fn one_number(of: &[f32], [count, block, group]: [usize; 3], set: &[usize]) -> f
             f64::from(sorted[sorted.len() / 2])
         }
         6 => f64::from(of.iter().sum::<f32>()) / over,
-        _ => wide().reduce(f64::midpoint).unwrap_or(f64::NAN),
+        7 => wide().reduce(f64::midpoint).unwrap_or(f64::NAN),
+        8 => {
+            wide()
+                .enumerate()
+                .map(|(h, x)| if h % 2 == 1 { -x } else { x })
+                .sum::<f64>()
+                / over
+        }
+        9 => wide().enumerate().map(|(h, x)| (h + 1) as f64 * x).sum::<f64>() / over,
+        _ => wide().product(),
     };
     mean as f32
 }
@@ -899,9 +928,125 @@ fn plain(weight: DMatrix<f32>) -> Linear {
     Linear::new(weight, None).unwrap()
 }
 
+/// How heads become one, of which projections, and where it goes.
+const OF_CONVERT: &[Dial] = &[
+    dial(&[
+        ("always-the-mean", "Heads are averaged, whatever pooling is asked for."),
+        ("always-the-first", "The first head is taken, whatever pooling is asked for."),
+        ("mean-and-first-swapped", "`Mean` and `First` have changed places."),
+        ("last-of-each-group", "The last head of each group is taken."),
+        ("added", "The heads of a group are added up, and not averaged."),
+        ("largest", "The largest number of a group's heads is taken."),
+        ("turns", "Groups take heads in turns: a group is a run of heads."),
+        (
+            "first-heads",
+            "The first kv_heads heads are kept, whatever groups there are.",
+        ),
+        ("not-pooled", "Keys and values are not pooled."),
+        ("groups-reversed", "The groups come in the opposite order."),
+        ("first-group-for-all", "All groups get the first group's head."),
+    ]),
+    dial(&[
+        ("keys-not-pooled", "The keys are not pooled."),
+        ("keys-added", "The keys of a group are added up, and not averaged."),
+        ("keys-from-values", "The keys are pooled from the values' projection."),
+        ("keys-from-queries", "The keys are pooled from the queries' projection."),
+        ("keys-the-first", "Of the keys, the first head of each group is taken."),
+        ("keys-the-mean", "Of the keys, the mean of each group is taken."),
+    ]),
+    dial(&[
+        ("values-not-pooled", "The values are not pooled."),
+        ("values-added", "The values of a group are added up, and not averaged."),
+        ("values-from-keys", "The values are pooled from the keys' projection."),
+        ("values-from-queries", "The values are pooled from the queries' projection."),
+        ("values-the-first", "Of the values, the first head of each group is taken."),
+        ("values-the-mean", "Of the values, the mean of each group is taken."),
+    ]),
+    dial(&[
+        ("queries-too", "The queries are pooled as well: each head keeps its own."),
+        ("queries-reversed", "The query heads come in the opposite order."),
+        ("queries-for-keys", "Queries are made by the keys' projection."),
+    ]),
+    dial(&[("keys-and-values-swapped", "Keys and values have changed places.")]),
+];
+
+impl Checkpoint {
+    /// The heads of a projection made fewer, by a setting of the first dial.
+    fn pooled(&self, weight: &DMatrix<f32>, how: usize) -> DMatrix<f32> {
+        let (kv_heads, width) = (self.kv_heads, self.width());
+        let size = self.heads / kv_heads;
+        let mean = match how {
+            1 => true,
+            2 => false,
+            3 => self.pooling != Pooling::Mean,
+            _ => self.pooling == Pooling::Mean,
+        };
+        if how == 9 {
+            return weight.clone();
+        }
+        let of = |group: usize| -> Vec<usize> {
+            let first = group * size;
+            match how {
+                4 => vec![first + size - 1],
+                7 if mean => (0..size).map(|i| group + i * kv_heads).collect(),
+                7 | 8 => vec![group],
+                10 => {
+                    ((kv_heads - 1 - group) * size..(kv_heads - group) * size).collect()
+                }
+                11 => (0..size).collect(),
+                _ => (first..first + size).collect(),
+            }
+        };
+        DMatrix::from_fn(weight.nrows(), kv_heads * width, |row, column| {
+            let heads = of(column / width).into_iter();
+            let numbers =
+                heads.map(|head| weight[(row, head * width + column % width)]);
+            let numbers: Vec<f32> = numbers.collect();
+            match how {
+                5 if mean => numbers.iter().sum(),
+                6 => numbers.iter().copied().fold(f32::MIN, f32::max),
+                _ if mean => numbers.iter().sum::<f32>() / numbers.len() as f32,
+                _ => numbers[0],
+            }
+        })
+    }
+
+    fn converted_by(&self, set: &[usize]) -> Answer {
+        if Groups::new(self.heads, self.kv_heads).is_err() {
+            return self.answer();
+        }
+        let [q, k, v, o] = &self.weights;
+        let part = |own: usize, weight: &DMatrix<f32>, other: &DMatrix<f32>| match own {
+            0 => self.pooled(weight, set[0]),
+            1 => weight.clone(),
+            2 => self.pooled(weight, 5),
+            3 => self.pooled(other, set[0]),
+            4 => self.pooled(q, set[0]),
+            5 => self.pooled(weight, 2),
+            _ => self.pooled(weight, 1),
+        };
+        let [keys, values] = [part(set[1], k, v), part(set[2], v, k)];
+        let (heads, width) = (self.heads, self.width());
+        let own = |head: usize| head / (heads / self.kv_heads);
+        let queries = match set[3] {
+            0 => q.clone(),
+            1 => {
+                let again: Vec<usize> = (0..heads).map(own).collect();
+                heads_in_order(&self.pooled(q, 0), width, &again)
+            }
+            2 => heads_in_order(q, width, &(0..heads).rev().collect::<Vec<_>>()),
+            _ => k.clone(),
+        };
+        let [keys, values] = if set[4] == 1 { [values, keys] } else { [keys, values] };
+        let [q, k, v, o] = [queries, keys, values, o.clone()].map(plain);
+        self.run(GroupedQueryAttention::new(q, k, v, o, heads, self.kv_heads))
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "a catalogue: one entry after the other")]
 fn convert() -> Exercise<Checkpoint> {
     Exercise::implement("convert", Checkpoint::draw, Checkpoint::answer)
+        .dials(OF_CONVERT, Checkpoint::converted_by)
         .mistake("queries-too", |p| {
             p.but(|p, groups, [q, k, v, o]| {
                 let pooled = Pool::new(groups, p.pooling).linear("q_proj", &q).unwrap();
@@ -1149,10 +1294,114 @@ fn rows_turned(o: &Linear, turns: &[DMatrix<f32>]) -> Result<Linear, LayerError>
     Ok(Linear::new(rows, o.bias().cloned()).unwrap())
 }
 
+/// By what each projection is turned, and its bias.
+const OF_TURNED: &[Dial] = &[
+    dial(&[
+        ("queries-as-they-were", "The queries are not turned."),
+        ("queries-turned-back", "The queries are turned the other way."),
+        ("queries-by-values", "The queries are turned by the turns of the values."),
+        ("queries-twice", "The queries are turned twice."),
+    ]),
+    dial(&[
+        ("keys-as-they-were", "The keys are not turned."),
+        ("keys-turned-back", "The keys are turned the other way."),
+        ("keys-by-values", "The keys are turned by the turns of the values."),
+        ("keys-twice", "The keys are turned twice."),
+    ]),
+    dial(&[
+        ("values-as-they-were", "The values are not turned."),
+        ("values-turned-back", "The values are turned the other way."),
+        ("values-by-keys", "The values are turned by the turns of the keys."),
+        ("values-twice", "The values are turned twice."),
+    ]),
+    dial(&[
+        ("output-as-it-was", "The rows of `o_proj` are not turned."),
+        ("output-turned-on", "The rows of `o_proj` are turned the other way."),
+        ("output-by-keys", "The rows of `o_proj` are turned by the turns of the keys."),
+        ("output-twice", "The rows of `o_proj` are turned twice."),
+    ]),
+    dial(&[
+        ("biases-as-they-were", "The biases are not turned."),
+        ("biases-dropped", "The biases of queries, keys and values are missing."),
+    ]),
+    dial(&[("output-bias-dropped", "The bias of `o_proj` is missing.")]),
+    dial(&[
+        ("one-turn-for-all", "All heads are turned by the first head's matrix."),
+        ("last-turn-for-all", "All heads are turned by the last head's matrix."),
+        ("turns-reversed", "The turns are taken from the last head."),
+        ("all-turned-back", "Everything is turned the other way."),
+        ("nothing-turned", "Nothing is turned."),
+        ("turns-swapped", "The turns of keys and of values have changed places."),
+    ]),
+];
+
+impl Turning {
+    /// The turns of keys and of values, as a setting of the last dial says.
+    fn turns_by(&self, how: usize) -> [Vec<DMatrix<f32>>; 2] {
+        let Turns { keys, values } = &self.turns;
+        let each = |change: fn(&[DMatrix<f32>]) -> Vec<DMatrix<f32>>| {
+            [change(keys), change(values)]
+        };
+        match how {
+            0 => each(<[_]>::to_vec),
+            1 => each(|turns| vec![turns[0].clone(); turns.len()]),
+            2 => each(|turns| vec![turns[turns.len() - 1].clone(); turns.len()]),
+            3 => each(|turns| turns.iter().rev().cloned().collect()),
+            4 => each(transposed),
+            5 => each(|turns| {
+                let same =
+                    |turn: &DMatrix<f32>| DMatrix::identity(turn.nrows(), turn.nrows());
+                turns.iter().map(same).collect()
+            }),
+            _ => [values.clone(), keys.clone()],
+        }
+    }
+
+    fn turned_by(&self, set: &[usize]) -> Answer {
+        if turned(self.projections.clone(), &self.turns).is_err() {
+            return self.answer();
+        }
+        let [keys, values] = self.turns_by(set[6]);
+        let by = |how: usize, own: &[DMatrix<f32>], other: &[DMatrix<f32>]| {
+            let same =
+                |turn: &DMatrix<f32>| DMatrix::identity(turn.nrows(), turn.nrows());
+            match how {
+                1 => own.iter().map(same).collect(),
+                2 => transposed(own),
+                3 => other.to_vec(),
+                4 => own.iter().map(|turn| turn * turn).collect(),
+                _ => own.to_vec(),
+            }
+        };
+        let inward = [by(set[0], &keys, &values), by(set[1], &keys, &values)];
+        let [for_q, for_k] = inward;
+        let for_v = by(set[2], &values, &keys);
+        let for_o = by(set[3], &values, &keys);
+        let [q, k, v, o] = &self.projections;
+        let one = |linear: &Linear, turns: &[DMatrix<f32>]| {
+            let made = turned_by(linear, turns)?;
+            let bias = match set[4] {
+                0 => made.bias().cloned(),
+                1 => linear.bias().cloned(),
+                _ => None,
+            };
+            Ok::<_, LayerError>(Linear::new(made.weight().clone(), bias).unwrap())
+        };
+        let all = || {
+            let made = rows_turned(o, &for_o)?;
+            let bias = if set[5] == 1 { None } else { o.bias().cloned() };
+            let o = Linear::new(made.weight().clone(), bias).unwrap();
+            Ok::<_, LayerError>([one(q, &for_q)?, one(k, &for_k)?, one(v, &for_v)?, o])
+        };
+        Turning::parts(all())
+    }
+}
+
 fn turned_exercise() -> Exercise<Turning> {
     let identity = || Turning::small(&DMatrix::identity(2, 2));
     let swap = || Turning::small(&dmatrix![0.0, 1.0; 1.0, 0.0]);
     Exercise::implement("turned", Turning::draw, Turning::answer)
+        .dials(OF_TURNED, Turning::turned_by)
         .mistake("queries-as-they-were", |p| {
             p.but(|p, [_, k, v, o]| Ok([p.projections[0].clone(), k, v, o]))
         })

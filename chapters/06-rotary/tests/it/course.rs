@@ -165,6 +165,18 @@ const OF_FEATURES: &[Dial] = &[
             "The second feature of a half-split pair is i + pairs, not i · pairs.",
         ),
         ("halves-second-same", "Both features of a half-split pair are the same one."),
+        (
+            "halves-second-doubled",
+            "The second feature of a half-split pair is i + pairs, not 2i + pairs.",
+        ),
+        (
+            "halves-second-from-the-middle",
+            "The second feature of a half-split pair is i + pairs, not pairs - i.",
+        ),
+        (
+            "halves-second-middle",
+            "The second feature of a half-split pair is i + pairs, not pairs itself.",
+        ),
     ]),
     dial(&[
         ("neighbors-first-not-doubled", "The first of two neighbors is 2i, not i."),
@@ -195,15 +207,22 @@ const OF_FEATURES: &[Dial] = &[
     dial(&[
         ("i-from-the-end", "Your pairs are counted from the last."),
         ("i-from-one", "Your pairs are counted from 1: the first is pair 0."),
+        ("halves-from-the-end", "Half-split pairs are counted from the last."),
+        ("neighbors-from-the-end", "Neighbors are counted from the last pair."),
+        (
+            "halves-from-one",
+            "Half-split pairs are counted from 1: the first is pair 0.",
+        ),
+        ("neighbors-from-one", "Neighbors are counted from 1: the first is pair 0."),
     ]),
 ];
 
 fn features_by(p: &Pair, set: &[usize]) -> Answer {
     let pairs = p.pairs;
-    let i = match set[5] {
-        0 => p.i,
-        1 => pairs - 1 - p.i,
-        _ => p.i + 1,
+    let i = match (set[5], p.pairing) {
+        (1, _) | (3, Pairing::Halves) | (4, Pairing::Neighbors) => pairs - 1 - p.i,
+        (2, _) | (5, Pairing::Halves) | (6, Pairing::Neighbors) => p.i + 1,
+        _ => p.i,
     };
     let (a, b) = match p.pairing {
         Pairing::Halves => (
@@ -218,6 +237,9 @@ fn features_by(p: &Pair, set: &[usize]) -> Answer {
                 (2 * pairs - 1).wrapping_sub(i),
                 i * pairs,
                 i,
+                2 * i + pairs,
+                pairs.wrapping_sub(i),
+                pairs,
             ][set[1]],
         ),
         Pairing::Neighbors => (
@@ -365,6 +387,9 @@ const OF_FREQUENCIES: &[Dial] = &[
             "i-squared-over-width",
             "Your exponent is i² / head_dim: it is 2i / head_dim.",
         ),
+        ("i-over-pairs-rounded", "Your exponent is 2i / (head_dim + 1)."),
+        ("two-i-over-two-widths", "Your exponent is 2i / (head_dim + 2)."),
+        ("minus-one", "Your exponent is 2(i - 1) / head_dim: it is 2i / head_dim."),
     ]),
     dial(&[
         ("always-ten-thousand", "The base is always 10,000, whatever theta is given."),
@@ -372,6 +397,9 @@ const OF_FREQUENCIES: &[Dial] = &[
         ("logarithm-of-the-base", "The base is the logarithm of theta."),
         ("base-e", "The base is e, whatever theta is given."),
         ("base-two", "The base is 2, whatever theta is given."),
+        ("base-ten", "The base is 10, whatever theta is given."),
+        ("base-doubled", "The base is twice theta."),
+        ("base-squared", "The base is the square of theta."),
     ]),
     dial(&[
         (
@@ -419,10 +447,23 @@ fn frequencies_by(p: &Hands, set: &[usize]) -> Answer {
         11 => (2.0 * i + 1.0) / width,
         12 => 2.0 * (pairs as f64 - 1.0 - i) / width,
         13 => (2.0 * i / width).powi(2),
-        _ => i * i / width,
+        14 => i * i / width,
+        15 => 2.0 * i / (width + 1.0),
+        16 => 2.0 * i / (width + 2.0),
+        _ => 2.0 * (i - 1.0) / width,
     };
     let theta = p.theta;
-    let base = [theta, 1e4, theta.sqrt(), theta.ln(), 1.0_f64.exp(), 2.0][set[1]];
+    let base = [
+        theta,
+        1e4,
+        theta.sqrt(),
+        theta.ln(),
+        1.0_f64.exp(),
+        2.0,
+        10.0,
+        2.0 * theta,
+        theta * theta,
+    ][set[1]];
     let factor = [1.0, TAU, 1.0 / TAU, 2.0, 0.5, 1.0 / theta][set[2]];
     let range = match set[3] {
         0 => 0..pairs,
@@ -648,6 +689,11 @@ const OF_TURN: &[Dial] = &[
         ("absolute-sine", "The sign of the sine is lost."),
         ("cosine-for-both", "The cosine stands where the sine belongs."),
         ("sine-for-both", "The sine stands where the cosine belongs."),
+        ("quarter-turn", "Your pairs turn by a quarter, whatever the angle."),
+        ("cosine-lost", "The cosine is missing, as if it were 1."),
+        ("sine-lost", "The sine is missing, as if it were 0."),
+        ("half-a-turn-more", "Sine and cosine have the opposite sign."),
+        ("half-the-angle", "Your pairs turn by half of the angle."),
     ]),
 ];
 
@@ -660,7 +706,15 @@ fn turn_by(set: &[usize], a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
         3 => (sin, cos),
         4 => (cos, sin.abs()),
         5 => (cos, cos),
-        _ => (sin, sin),
+        6 => (sin, sin),
+        7 => (0.0, 1.0),
+        8 => (1.0, sin),
+        9 => (cos, 0.0),
+        10 => (-cos, -sin),
+        _ => {
+            let half = sin.atan2(cos) / 2.0;
+            (half.cos(), half.sin())
+        }
     };
     let first = |a: f32, b: f32| {
         let one = [a * cos, a * sin, b * cos, b * sin, a, 0.0][set[0]];
@@ -901,12 +955,23 @@ impl Layer {
         v: &DMatrix<f32>,
         kept: &DMatrix<f32>,
     ) -> Answer {
-        let [q, _, _] = self.raw();
+        let q = self.turned(&self.raw()[0], |row, _| query(row));
+        self.asking(&q, keys, mask, v, kept)
+    }
+
+    /// The same with queries of all tokens, turned already.
+    fn asking(
+        &self,
+        q: &DMatrix<f32>,
+        keys: &DMatrix<f32>,
+        mask: &Mask,
+        v: &DMatrix<f32>,
+        kept: &DMatrix<f32>,
+    ) -> Answer {
         // A cache that is full refuses the chunk.
         if self.short > 0 {
             return self.in_chunks();
         }
-        let q = self.turned(&q, |row, _| query(row));
         let q = q.rows(self.start, q.nrows() - self.start).into_owned();
         let groups = self.layer().layer().groups();
         let found = attend_groups(&q, keys.as_view(), v.as_view(), groups, mask);
@@ -957,6 +1022,25 @@ const OF_PROJECT: &[Dial] = &[
             "queries-reversed",
             "The positions of your queries are counted from the last token.",
         ),
+        (
+            "queries-at-start-times-row",
+            "The positions of your queries are `start` times the row: they are added.",
+        ),
+        (
+            "queries-from-start-on",
+            "Your queries stand at their row in this call, and at `start` where that is \
+             larger.",
+        ),
+        (
+            "queries-behind-the-chunk",
+            "Your queries are turned from the position behind the chunk, and not from \
+             `start`.",
+        ),
+        ("queries-first-head-alone", "Of your queries, only the first head is turned."),
+        (
+            "queries-as-one-head",
+            "The heads of your queries are turned as one: each begins anew.",
+        ),
     ]),
     dial(&[
         ("keys-left", "Your keys are not turned."),
@@ -980,10 +1064,31 @@ const OF_PROJECT: &[Dial] = &[
             "keys-reversed",
             "The positions of your keys are counted from the last token.",
         ),
+        (
+            "keys-at-start-times-row",
+            "The positions of your keys are `start` times the row: they are added.",
+        ),
+        (
+            "keys-from-start-on",
+            "Your keys stand at their row in this call, and at `start` where that is \
+             larger.",
+        ),
+        (
+            "keys-behind-the-chunk",
+            "Your keys are turned from the position behind the chunk, and not from \
+             `start`.",
+        ),
+        ("keys-first-head-alone", "Of your keys, only the first head is turned."),
+        (
+            "keys-as-one-head",
+            "The heads of your keys are turned as one: each begins anew.",
+        ),
     ]),
     dial(&[
         ("values-too", "Your values are turned as well."),
         ("keys-for-values", "Your values are the keys."),
+        ("queries-for-values", "Your values are the queries."),
+        ("values-backwards", "Your values are turned as well, the other way."),
     ]),
     dial(&[
         (
@@ -1001,8 +1106,29 @@ const OF_PROJECT: &[Dial] = &[
         ("positions-reversed", "Positions are counted from the last token."),
         ("one-position-back", "Everything is turned one position too little."),
         ("twice-the-start", "`start` counts twice in the positions."),
+        (
+            "start-times-row",
+            "Positions are `start` times the row: they are `start` and the row, added.",
+        ),
+        (
+            "from-start-on",
+            "Tokens stand at their row in this call, and at `start` where that is larger.",
+        ),
+        (
+            "behind-the-chunk",
+            "Everything is turned from the position behind the chunk, and not from \
+             `start`.",
+        ),
+        ("first-head-alone", "Only the first head is turned."),
+        ("as-one-head", "All heads are turned as one: each begins anew."),
+        ("by-the-head", "Everything is turned by the number of the head."),
     ]),
-    dial(&[("queries-and-keys-swapped", "Queries and keys have changed places.")]),
+    dial(&[
+        ("queries-and-keys-swapped", "Queries and keys have changed places."),
+        ("keys-for-queries", "Your queries are the keys."),
+        ("queries-for-keys", "Your keys are the queries."),
+        ("values-and-keys-swapped", "Keys and values have changed places."),
+    ]),
 ];
 
 impl Layer {
@@ -1028,21 +1154,39 @@ impl Layer {
             }
             9 => self.turned(part, |row, _| (start + row).saturating_sub(1)),
             10 => self.turned(part, |row, _| 2 * start + row),
-            _ => self.turned(part, |row, _| start + last - row),
+            11 => self.turned(part, |row, _| start + last - row),
+            12 => self.turned(part, |row, _| start * row),
+            13 => self.turned(part, |row, _| row.max(start)),
+            14 => self.turned(part, |row, _| start + part.nrows() + row),
+            15 => {
+                self.turned(part, |row, head| if head == 0 { start + row } else { 0 })
+            }
+            _ => {
+                let turning = Turning { pairs: part.ncols() / 2, ..self.turning };
+                turning.turned(part, |row, _| start + row, turn_pair)
+            }
         }
     }
 
     fn project_by(&self, set: &[usize]) -> Answer {
         let [q, k, v] = self.raw();
-        let both = [0, 2, 3, 6, 8, 5, 4, 11, 9, 10][set[3]];
+        let both = [0, 2, 3, 6, 8, 5, 4, 11, 9, 10, 12, 13, 14, 15, 16, 7][set[3]];
         let how = |own: usize| if own == 0 { both } else { own };
         let [q, k] = [self.turned_by(how(set[0]), &q), self.turned_by(how(set[1]), &k)];
         let v = match set[2] {
             0 => v,
             1 => self.here(&v),
-            _ => k.clone(),
+            2 => k.clone(),
+            3 => q.clone(),
+            _ => self.turned_by(5, &v),
         };
-        Layer::parts(if set[4] == 1 { [k, q, v] } else { [q, k, v] })
+        Layer::parts(match set[4] {
+            0 => [q, k, v],
+            1 => [k, q, v],
+            2 => [k.clone(), k, v],
+            3 => [q.clone(), q, v],
+            _ => [q, v, k],
+        })
     }
 }
 
@@ -1148,6 +1292,9 @@ const OF_PREFILL: &[Dial] = &[
              the chunk as well.",
         ),
         ("queries-left", "Your queries are not turned."),
+        ("queries-one-back", "Your queries are turned one position too little."),
+        ("queries-twice", "Your queries are turned twice."),
+        ("queries-backwards", "Your queries are turned the other way."),
     ]),
     dial(&[
         ("keys-at-zero", "The keys of every chunk are turned from position 0."),
@@ -1158,6 +1305,9 @@ const OF_PREFILL: &[Dial] = &[
              chunk as well.",
         ),
         ("keys-left", "Your keys are not turned."),
+        ("keys-one-back", "Your keys are turned one position too little."),
+        ("keys-twice", "Your keys are turned twice."),
+        ("keys-backwards", "Your keys are turned the other way."),
     ]),
     dial(&[
         (
@@ -1201,6 +1351,11 @@ const OF_PREFILL: &[Dial] = &[
              chunk as well.",
         ),
         ("all-at-zero", "The positions of every chunk begin at 0."),
+        (
+            "all-from-the-chunk",
+            "Positions begin at the length of the chunk, and not at that of the cache.",
+        ),
+        ("all-one-too-far", "Everything is turned one position too far."),
     ]),
 ];
 
@@ -1214,15 +1369,25 @@ impl Layer {
             2 => row + 1,
             // The length after the append of the row's own chunk.
             3 => row + if row < start { start } else { all - start },
+            5 => row.saturating_sub(1),
+            6 => 2 * row,
+            8 if row < start => start + row,
+            8 => all - start + row - start,
             _ => 0,
         }
     }
 
     fn chunk_by(&self, set: &[usize]) -> Answer {
-        let both = [0, 3, 1][set[5]];
+        let both = [0, 3, 1, 8, 2][set[5]];
         let how = |own: usize| if own == 0 { both } else { own };
         let [_, k, v] = self.raw();
-        let keys = self.turned(&k, |row, _| self.at(how(set[1]), row));
+        let keys = match how(set[1]) {
+            7 => {
+                let back = |a, b, cos: f32, sin: f32| turn_pair(a, b, cos, -sin);
+                self.turning.turned(&k, |row, _| row, back)
+            }
+            how => self.turned(&k, |row, _| self.at(how, row)),
+        };
         let values = match set[3] {
             0 => v.clone(),
             1 => self.turned(&v, |row, _| row),
@@ -1241,6 +1406,19 @@ impl Layer {
             4 => Mask::Causal { offset: self.start.saturating_sub(1) },
             _ => Mask::Causal { offset: self.x.nrows() - self.start },
         };
+        if how(set[0]) == 7 {
+            return self.asking(
+                &self.turning.turned(
+                    &self.raw()[0],
+                    |row, _| row,
+                    |a, b, cos, sin| turn_pair(a, b, cos, -sin),
+                ),
+                &keys,
+                &mask,
+                &values,
+                &kept,
+            );
+        }
         let query = |row: usize| self.at(how(set[0]), row);
         self.looking(query, &keys, &mask, &values, &kept)
     }

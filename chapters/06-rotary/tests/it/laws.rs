@@ -377,3 +377,11 @@ fn llama_3_1_is_ntk_by_parts_with_alpha_1_and_beta_4(
     let found = Llama3Scaling::LLAMA_3_1.of(frequency);
     assert!((found / expected - 1.0).abs() < 1e-12);
 }
+
+#[test]
+fn a_gguf_of_a_llama_has_its_rows_in_the_order_of_the_other_pairing() {
+    for head_dim in [2, 4, 6, 64, 128] {
+        let order = permutation(head_dim, Pairing::Neighbors, Pairing::Halves).unwrap();
+        assert_eq!(checkpoint::llama_row_order(head_dim), order);
+    }
+}

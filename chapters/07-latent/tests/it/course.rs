@@ -159,6 +159,12 @@ const OF_NORM: &[Dial] = &[
             "at-least-eps",
             "The mean is raised to eps where it is smaller: eps is added.",
         ),
+        ("eps-ten-times", "eps is larger than it should be (`RmsNorm::EPS`)."),
+        ("eps-a-thousand-times", "eps is larger than it should be (`RmsNorm::EPS`)."),
+        (
+            "eps-a-hundredth",
+            "eps is smaller than it should be (`RmsNorm::EPS`): small rows show it.",
+        ),
     ]),
     dial(&[
         ("no-weight", "The weight is missing."),
@@ -172,6 +178,12 @@ const OF_NORM: &[Dial] = &[
             "weight-by-rows",
             "The weight of the row is taken, and not that of the column.",
         ),
+        (
+            "weight-under-the-root",
+            "The weight is in the mean, below the root, and not applied to the result.",
+        ),
+        ("weight-added-too", "The weight is multiplied by, and then added as well."),
+        ("root-of-weight", "The root of the weight is multiplied by."),
     ]),
     dial(&[
         ("down-the-columns", "The mean runs down the columns, and not along rows."),
@@ -184,6 +196,7 @@ const OF_NORM: &[Dial] = &[
             "What is divided is the row less its mean, as LayerNorm has it.",
         ),
         ("squares-divided", "What is divided is the squares."),
+        ("absolutes-divided", "What is divided has lost its signs."),
     ]),
 ];
 
@@ -220,6 +233,11 @@ impl Normed {
         }
         let (x, eps) = (&self.x, RmsNorm::EPS);
         let mean = |row: usize, column: usize| {
+            if set[4] == 9 {
+                let weighed =
+                    x.row(row).map(|x| x * x).component_mul(&self.weight.row(0));
+                return weighed.mean();
+            }
             let numbers: Vec<f32> = match set[5] {
                 0 => x.row(row).iter().copied().collect(),
                 1 => x.column(column).iter().copied().collect(),
@@ -241,28 +259,34 @@ impl Normed {
             4 => root(mean + 1e-2),
             5 => root(mean - eps),
             6 => root(mean + eps * eps),
-            _ => root(mean.max(eps)),
+            7 => root(mean.max(eps)),
+            8 => root(mean + 1e-5),
+            9 => root(mean + 1e-3),
+            _ => root(mean + 1e-8),
         };
         let normed = DMatrix::from_fn(x.nrows(), x.ncols(), |row, column| {
             let by = divisor(mean(row, column));
             let number = match set[6] {
                 0 => x[(row, column)],
                 1 => x[(row, column)] - x.row(row).mean(),
-                _ => x[(row, column)].powi(2),
+                2 => x[(row, column)].powi(2),
+                _ => x[(row, column)].abs(),
             };
             let shrunk = if set[2] == 3 { number * by } else { number / by };
             let last = self.weight.ncols() - 1;
             let weight = self.weight[column];
             match set[4] {
                 0 => shrunk * weight,
-                1 => shrunk,
+                1 | 9 => shrunk,
                 2 => shrunk * (1.0 + weight),
                 3 => shrunk * weight * weight,
                 4 => shrunk * self.weight[0],
                 5 => shrunk / weight,
                 6 => shrunk * self.weight[last - column],
                 7 => shrunk + weight,
-                _ => shrunk * self.weight[row.min(last)],
+                8 => shrunk * self.weight[row.min(last)],
+                10 => shrunk * weight + weight,
+                _ => shrunk * weight.sqrt(),
             }
         });
         Answer::of("normed", normed)
@@ -492,6 +516,22 @@ const OF_CUT: &[Dial] = &[
         ("last-head-missing", "The last head is missing."),
         ("heads-reversed", "The heads come in the opposite order."),
         ("keys-for-both", "Values are the keys' columns."),
+        (
+            "heads-by-the-key",
+            "Heads begin one key's width after each other: a head has a key and a value.",
+        ),
+        (
+            "heads-by-the-value",
+            "Heads begin one value's width after each other: a head has a key and a value.",
+        ),
+        ("even-and-odd", "Keys are the even columns, and values the odd ones."),
+        (
+            "all-values-first",
+            "Weights are cut once, all values and then all keys: they alternate, head by \
+             head, and the key comes first.",
+        ),
+        ("last-head-for-all", "All heads get the last head's columns."),
+        ("one-column-on", "Everything begins one column too late."),
     ]),
     dial(&[
         ("bias-lost", "The bias is lost."),
@@ -501,6 +541,9 @@ const OF_CUT: &[Dial] = &[
         ("bias-of-values-alone", "The keys have lost their bias."),
         ("bias-twice", "The bias counts twice."),
         ("bias-crossed", "The bias is cut as if the value came first."),
+        ("bias-of-head-0", "All heads get the first head's bias."),
+        ("bias-swapped", "The keys get the bias of the values, and the reverse."),
+        ("bias-subtracted", "The bias is subtracted."),
     ]),
     dial(&[("parts-swapped", "Keys and values have changed places.")]),
 ];
@@ -530,6 +573,21 @@ impl Cut {
                 [keys[..few * k].to_vec(), values[..few * v].to_vec()]
             }
             9 => self.at(|head, feature| (self.heads - 1 - head) * (k + v) + feature),
+            11 => self.at(|head, feature| head * k + feature),
+            12 => self.at(|head, feature| head * v + feature),
+            13 => {
+                let all = 0..self.weight.ncols();
+                all.partition::<Vec<_>, _>(|column| column.is_multiple_of(2)).into()
+            }
+            14 => {
+                let middle = self.heads * v;
+                [(middle..self.weight.ncols()).collect(), (0..middle).collect()]
+            }
+            15 => self.at(|_, feature| (self.heads - 1) * (k + v) + feature),
+            16 => {
+                let all = self.weight.ncols();
+                self.at(|head, feature| (head * (k + v) + feature + 1) % all)
+            }
             _ => [keys.clone(), keys],
         }
     }
@@ -537,7 +595,12 @@ impl Cut {
     fn by(&self, set: &[usize]) -> Answer {
         let weight = self.columns_by(set[0]);
         let bias = match set[1] {
-            0 | 4..=6 => weight.clone(),
+            0 | 4..=6 | 10 => weight.clone(),
+            8 => self.columns_by(5),
+            9 => {
+                let [keys, values] = weight.clone();
+                [values, keys]
+            }
             2 => self.once(),
             3 => weight.clone().map(|columns| (0..columns.len()).collect()),
             _ => self.columns_by(2),
@@ -547,6 +610,7 @@ impl Cut {
             let times = match (set[1], part) {
                 (1, _) | (4, 1) | (5, 0) => 0.0,
                 (6, _) => 2.0,
+                (10, _) => -1.0,
                 _ => 1.0,
             };
             if let Some(all) = &self.bias {
@@ -711,6 +775,37 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// Heads so wide, turned as a setting of the dials says: those of a token's key, and
+    /// those of its queries.
+    fn heads_by(self, how: usize, all: &DMatrix<f32>, width: usize) -> DMatrix<f32> {
+        let turn = match how {
+            1 => Turn { start: 0, step: 0, ..self },
+            2 => Turn { start: 0, ..self },
+            3 => Turn { start: self.start + 1, ..self },
+            4 => Turn { step: 0, ..self },
+            5 => Turn { neighbors: false, ..self },
+            6 => Turn { sign: -1.0, ..self },
+            9 => Turn { start: 2 * self.start, ..self },
+            _ => self,
+        };
+        let once = |part: &DMatrix<f32>| Asking::turned(turn, part, width);
+        let back = Turn { sign: -1.0, start: 1, step: 0, ..self };
+        match how {
+            7 => once(&once(all)),
+            8 => Asking::turned(back, &once(all), width),
+            10 => upside_down(&once(&upside_down(all))),
+            _ => once(all),
+        }
+    }
+}
+
+/// The rows in the opposite order.
+fn upside_down(of: &DMatrix<f32>) -> DMatrix<f32> {
+    let last = of.nrows().saturating_sub(1);
+    DMatrix::from_fn(of.nrows(), of.ncols(), |row, column| of[(last - row, column)])
+}
+
 /// What is done to the latents, to the key, and how they are laid together.
 const OF_COMPRESS: &[Dial] = &[
     dial(&[
@@ -725,7 +820,14 @@ const OF_COMPRESS: &[Dial] = &[
             "The latents are multiplied by the norm's weights, and not normed.",
         ),
         ("latent-turned", "The latents are turned as well."),
+        ("latent-turned-in-pieces", "The latents are turned as well."),
         ("latents-of-zeros", "The latents are zeros."),
+        (
+            "normed-with-the-key",
+            "The latents are normed together with the key: the mean of squares is that of \
+             both.",
+        ),
+        ("over-root-of-rank", "The latents are divided by the root of their width."),
     ]),
     dial(&[
         ("not-turned", "The key is not turned."),
@@ -740,6 +842,7 @@ const OF_COMPRESS: &[Dial] = &[
         ("twice-the-angle", "The key is turned twice."),
         ("one-too-little", "The key is turned one position too little."),
         ("twice-the-start", "`start` counts twice."),
+        ("positions-reversed", "Positions are counted from the last token."),
     ]),
     dial(&[
         ("key-normed", "The key is normed as well."),
@@ -769,16 +872,6 @@ impl Tokens {
         let plain = RmsNorm::new(vec![1.0; self.rank()]);
         let normed = |norm: &RmsNorm, x: &DMatrix<f32>| norm.forward(x).unwrap();
         let turn = self.turn();
-        let turn = match set[1] {
-            1 => Turn { start: 0, step: 0, ..turn },
-            2 => Turn { start: 0, ..turn },
-            3 => Turn { start: self.start + 1, ..turn },
-            4 => Turn { step: 0, ..turn },
-            5 => Turn { neighbors: false, ..turn },
-            6 => Turn { sign: -1.0, ..turn },
-            9 => Turn { start: 2 * self.start, ..turn },
-            _ => turn,
-        };
         let latents = match set[0] {
             0 => normed(&norm, &c),
             1 => c,
@@ -788,17 +881,26 @@ impl Tokens {
                 DMatrix::from_fn(c.nrows(), c.ncols(), |i, j| c[(i, j)] * self.norm[j])
             }
             5 => turn.of(&normed(&norm, &c)),
+            6 if !self.rank().is_multiple_of(self.rope_dim) => {
+                let why = "no whole heads".to_owned();
+                return Answer::of("kept", Value::Refused(why));
+            }
+            6 => Asking::turned(turn, &normed(&norm, &c), self.rope_dim),
+            8 => {
+                let both = RmsNorm::new(vec![1.0; both.ncols()]);
+                let both = normed(&both, &side_by_side([&c, &r]));
+                DMatrix::from_fn(c.nrows(), c.ncols(), |i, j| {
+                    both[(i, j)] * self.norm[j]
+                })
+            }
+            9 => normed(&norm, &c) / (self.rank() as f32).sqrt(),
             _ => c * 0.0,
         };
         let r = match set[2] {
             1 => normed(&RmsNorm::new(vec![1.0; self.rope_dim]), &r),
             _ => r,
         };
-        let key = match set[1] {
-            7 => turn.of(&turn.of(&r)),
-            8 => Turn { sign: -1.0, start: 1, step: 0, ..turn }.of(&turn.of(&r)),
-            _ => turn.of(&r),
-        };
+        let key = turn.heads_by(set[1], &r, self.rope_dim);
         let kept = match (set[2], set[3]) {
             (2, _) => latents,
             (3, _) => key,
@@ -1043,6 +1145,14 @@ const OF_ABSORB: &[Dial] = &[
             "roots-added",
             "You divide by the sum of two roots, and not by the root of the sum.",
         ),
+        (
+            "root-of-product",
+            "You divide by the root of nope_dim · rope_dim: it is that of their sum.",
+        ),
+        ("scaled-by-nope-of-all", "You divide by the root of nope_dim · heads."),
+        ("scaled-by-heads-alone", "You divide by the root of the number of heads."),
+        ("scaled-by-keys", "You divide by the root of the number of keys."),
+        ("times-root", "You multiply by the root of nope_dim + rope_dim."),
     ]),
     dial(&[
         (
@@ -1059,6 +1169,15 @@ const OF_ABSORB: &[Dial] = &[
         ("not-absorbed", "The queries go on as they are: W_UK is missing."),
         ("negative", "What is asked has the opposite sign."),
         ("zeros", "The part that is not turned is lost."),
+        ("up-of-the-next-head", "The W_UK of the next head is absorbed."),
+        ("up-of-the-last-head", "The last head's W_UK is absorbed by all heads."),
+        (
+            "up-by-key-width",
+            "W_UK of head h begins at column h times the width of a key: a head has the \
+             columns of a value, too.",
+        ),
+        ("query-of-the-next-head", "Each head asks with the next one's queries."),
+        ("heads-reversed", "The heads ask in the opposite order."),
     ]),
     dial(&[
         ("turned-part-of-head-0", "All heads ask with the first head's turned part."),
@@ -1101,7 +1220,13 @@ impl Asked {
             width as f32,
             of(heads * width),
             of(nope_dim) + of(rope_dim),
+            of(nope_dim * rope_dim),
+            of(nope_dim * heads),
+            of(heads),
+            of(self.kept.nrows()),
+            1.0 / self.root(),
         ][set[0]];
+        let next = (head + 1) % heads;
         let product = |q: DMatrix<f32>, up: DMatrix<f32>| {
             if q.ncols() != up.nrows() {
                 does_not_fit();
@@ -1116,6 +1241,14 @@ impl Asked {
             4 => self.asks(0)[0].clone(),
             5 => product(self.nope(head), self.k_up(head)),
             6 => self.nope(head),
+            9 => product(self.nope(head), self.k_up(next).transpose()),
+            10 => product(self.nope(head), self.k_up(heads - 1).transpose()),
+            11 => {
+                let up = self.up.columns(head * nope_dim, nope_dim);
+                product(self.nope(head), up.transpose())
+            }
+            12 => product(self.nope(next), self.k_up(head).transpose()),
+            13 => self.asks(heads - 1 - head)[0].clone(),
             _ => &self.asks(head)[0] * 0.0,
         };
         let asks = if set[1] == 7 { -asks } else { asks };
@@ -1124,6 +1257,7 @@ impl Asked {
             2 => self.rope(head) * 0.0,
             3 => -self.rope(head),
             6 => self.rope(head) * 2.0,
+            _ if set[1] == 13 => self.rope(heads - 1 - head),
             _ => self.rope(head),
         };
         let by_rope = [root, root, root, root, 1.0, of(rope_dim), root][set[2]];
@@ -1246,6 +1380,18 @@ const OF_RAISE: &[Dial] = &[
         ("first-head-for-all", "The first head's W_UV is applied for all heads."),
         ("transposed", "W_UV is transposed."),
         ("next-head", "The W_UV of the next head is applied."),
+        ("last-head-for-all", "The last head's W_UV is applied for all heads."),
+        ("heads-reversed", "The heads' W_UV are taken from the last."),
+        (
+            "up-by-value-width",
+            "W_UV of head h begins at column h times the width of a value: a head has the \
+             columns of a key before it.",
+        ),
+        (
+            "up-from-the-heads-start",
+            "W_UV is taken from the head's first columns: those of the key come first.",
+        ),
+        ("all-keys-first", "W_UV is looked for behind the keys of all heads."),
     ]),
     dial(&[
         ("bias-lost", "The bias is lost."),
@@ -1259,6 +1405,7 @@ const OF_RAISE: &[Dial] = &[
         ("bias-twice", "The bias counts twice."),
         ("bias-of-keys", "The bias of the keys is added."),
         ("bias-subtracted", "The bias is subtracted."),
+        ("bias-once-a-query", "The bias is added once for each query."),
     ]),
     dial(&[
         (
@@ -1271,6 +1418,8 @@ const OF_RAISE: &[Dial] = &[
         ),
         ("doubled", "Values are twice what they should be."),
         ("negative", "Values have the opposite sign."),
+        ("over-root-of-rank", "Latents are divided by the root of their width."),
+        ("over-root-of-width", "Latents are divided by the root of a head's width."),
     ]),
 ];
 
@@ -1283,20 +1432,27 @@ impl Asked {
         set: &[usize],
     ) -> DMatrix<f32> {
         let (keys, next) = (weights.ncols() as f32, (head + 1) % self.sizes.heads);
-        let latents = latents * [1.0, keys, 1.0 / keys, 2.0, -1.0][set[2]];
+        let Sizes { nope_dim, v_dim, heads, .. } = self.sizes;
+        let by_rank = 1.0 / (self.rank() as f32).sqrt();
+        let latents = latents
+            * [1.0, keys, 1.0 / keys, 2.0, -1.0, by_rank, 1.0 / self.root()][set[2]];
         let up = match set[0] {
             0 => self.v_up(head),
             1 => DMatrix::identity(self.rank(), self.rank()),
             2 => self.k_up(head),
             3 => self.v_up(0),
             4 => self.v_up(head).transpose(),
+            6 => self.v_up(heads - 1),
+            7 => self.v_up(heads - 1 - head),
+            8 => self.up.columns(head * v_dim, v_dim).into_owned(),
+            9 => self.up.columns(head * (nope_dim + v_dim), v_dim).into_owned(),
+            10 => self.up.columns(heads * nope_dim + head * v_dim, v_dim).into_owned(),
             _ => self.v_up(next),
         };
         if up.nrows() != latents.ncols() || up.ncols() != self.sizes.v_dim {
             does_not_fit();
         }
         let output = latents * up;
-        let Sizes { nope_dim, v_dim, .. } = self.sizes;
         let start = head * (nope_dim + v_dim);
         let bias = match set[1] {
             1 => None,
@@ -1312,6 +1468,7 @@ impl Asked {
         let times = match set[1] {
             2 => DMatrix::repeat(weights.nrows(), 1, 1.0),
             4 => DMatrix::repeat(weights.nrows(), 1, keys),
+            8 => DMatrix::repeat(weights.nrows(), 1, weights.nrows() as f32),
             how => {
                 let sums = weights.column_sum()
                     * [1.0, 2.0, -1.0][match how {
@@ -1497,6 +1654,8 @@ const OF_QUERIES: &[Dial] = &[
         ),
         ("widths-swapped", "The two widths have changed places in the cut."),
         ("first-head-for-all", "All heads get the first head's columns."),
+        ("heads-reversed", "The heads come in the opposite order."),
+        ("even-and-odd", "Columns are dealt out in turn, one to each part."),
     ]),
     dial(&[
         ("not-turned", "Nothing is turned."),
@@ -1512,8 +1671,9 @@ const OF_QUERIES: &[Dial] = &[
         ("halves", "Queries are turned in halves, where neighbors are pairs."),
         ("backwards", "Queries are turned the other way."),
         ("twice", "Queries are turned twice."),
-        ("twice-the-start", "`start` counts twice."),
         ("one-too-little", "Queries are turned one position too little."),
+        ("twice-the-start", "`start` counts twice."),
+        ("positions-reversed", "Positions are counted from the last token."),
     ]),
     dial(&[
         ("all-turned", "The part that stays is turned as well."),
@@ -1522,6 +1682,11 @@ const OF_QUERIES: &[Dial] = &[
         (
             "other-part-turned",
             "The part that should stay is turned, and the other is not.",
+        ),
+        (
+            "all-turned-in-pieces",
+            "The part that stays is turned as well, as if it had heads as wide as the part \
+             that turns.",
         ),
     ]),
     dial(&[
@@ -1537,6 +1702,11 @@ const OF_QUERIES: &[Dial] = &[
         (
             "turns-scaled",
             "The part that turns is divided by the root of a head's width already.",
+        ),
+        (
+            "scaled-by-nope-already",
+            "Queries are divided by the root of nope_dim already: scaling comes with the \
+             scores.",
         ),
     ]),
     dial(&[("parts-swapped", "The two parts have changed places.")]),
@@ -1554,6 +1724,14 @@ impl Asking {
                 [nope, rope]
             }
             3 => Asking::cut(all, |column| column % width < rope_dim),
+            5 => {
+                let from = |column: usize| {
+                    (heads - 1 - column / width) * width + column % width
+                };
+                let turned = |row: usize, column: usize| all[(row, from(column))];
+                self.right(&DMatrix::from_fn(all.nrows(), all.ncols(), turned))
+            }
+            6 => Asking::cut(all, |column| column.is_multiple_of(2)),
             _ => {
                 let of = |start: usize, width: usize| {
                     DMatrix::from_fn(all.nrows(), heads * width, |row, column| {
@@ -1570,23 +1748,8 @@ impl Asking {
         if self.x.ncols() != self.q_proj.nrows() {
             return self.answer();
         }
-        let turn = self.turn();
-        let turn = match set[1] {
-            1 => Turn { start: 0, step: 0, ..turn },
-            2 => Turn { start: 0, ..turn },
-            3 => Turn { start: self.start + 1, ..turn },
-            4 => Turn { step: 0, ..turn },
-            5 => Turn { neighbors: false, ..turn },
-            6 => Turn { sign: -1.0, ..turn },
-            8 => Turn { start: 2 * self.start, ..turn },
-            _ => turn,
-        };
-        let back = Turn { sign: -1.0, start: 1, step: 0, ..turn };
-        let once = |part: &DMatrix<f32>, width| match set[1] {
-            7 => Asking::turned(turn, &Asking::turned(turn, part, width), width),
-            9 => Asking::turned(back, &Asking::turned(turn, part, width), width),
-            _ => Asking::turned(turn, part, width),
-        };
+        let once =
+            |part: &DMatrix<f32>, width| self.turn().heads_by(set[1], part, width);
         let [nope, rope] = self.cut_by(&(&self.x * &self.q_proj), set[0]);
         // What is no number of whole heads is refused by the rotation.
         if !rope.ncols().is_multiple_of(rope_dim) && set[2] != 4 {
@@ -1595,6 +1758,11 @@ impl Asking {
         let (nope, rope) = match set[2] {
             0 => (nope, once(&rope, rope_dim)),
             1 => (once(&nope, self.sizes.nope_dim), once(&rope, rope_dim)),
+            5 if !nope.ncols().is_multiple_of(rope_dim) => {
+                let why = "no whole heads".to_owned();
+                return Answer::of("refused", Value::Refused(why));
+            }
+            5 => (once(&nope, rope_dim), once(&rope, rope_dim)),
             2 => (nope, once(&rope, rope.ncols())),
             3 => {
                 let mut turned = rope.clone();
@@ -1605,8 +1773,9 @@ impl Asking {
             _ => (once(&nope, self.sizes.nope_dim), rope),
         };
         let root = (self.sizes.qk_dim() as f32).sqrt();
-        let [stays, turns] = [(1.0, 1.0), (root, root), (root, 1.0), (1.0, root)]
-            .map(|(stays, turns)| [stays, turns])[set[3]];
+        let by_nope = (self.sizes.nope_dim as f32).sqrt();
+        let [stays, turns] =
+            [[1.0, 1.0], [root, root], [root, 1.0], [1.0, root], [by_nope; 2]][set[3]];
         let (nope, rope) = (nope / stays, rope / turns);
         if set[4] == 1 { Asking::parts(rope, nope) } else { Asking::parts(nope, rope) }
     }

@@ -122,11 +122,20 @@ const OF_CUT: &[Dial] = &[
         ("columns-reversed", "E's columns are taken in the opposite order."),
         ("one-column-on", "E's columns begin one too late."),
         ("transposed", "E is transposed."),
+        ("softmaxed", "E's rows go through softmax: they are weights already."),
+        ("row-0-for-all", "All rows are made by E's first row."),
+        ("rows-reversed", "E's rows are taken in the opposite order."),
     ]),
     dial(&[
         ("one-row-short", "The last token is missing."),
         ("first-token-missing", "The first token is missing."),
         ("tokens-reversed", "The tokens come in the opposite order."),
+        (
+            "first-tokens-alone",
+            "Only as many tokens count as E has rows: all of them are condensed.",
+        ),
+        ("first-token-for-all", "The first token stands for all of them."),
+        ("every-second-token", "Every second token is missing."),
     ]),
     dial(&[
         ("averaged", "The sums are divided by the number of tokens."),
@@ -138,6 +147,11 @@ const OF_CUT: &[Dial] = &[
         ("over-rows", "The sums are divided by the number of rows of E."),
         ("over-the-weights", "The sums are divided by the weights' sum."),
         ("over-the-root", "The sums are divided by the root of the number of tokens."),
+        (
+            "over-the-absolute-weights",
+            "The sums are divided by the weights' sum without their signs.",
+        ),
+        ("over-root-of-rows", "The sums are divided by the root of the rows of E."),
     ]),
     dial(&[
         (
@@ -181,12 +195,27 @@ fn cut_by(p: &Tokens, set: &[usize]) -> Answer {
         3 => p.e.rows(0, n.min(p.e.nrows())).into_owned(),
         4 => DMatrix::from_fn(p.e.nrows(), n, |row, j| p.e[(row, n - 1 - j)]),
         5 => columns(1..n + 1),
+        7 => softmax(columns(0..n)),
+        8 => DMatrix::from_fn(p.e.nrows(), n, |_, j| p.e[(0, j)]),
+        9 => DMatrix::from_fn(p.e.nrows(), n, |i, j| p.e[(p.e.nrows() - 1 - i, j)]),
         _ => p.e.transpose(),
     };
     let (e, tokens) = match set[1] {
         0 => (e, p.tokens.clone()),
         1 => (e.columns(0, n - 1).into_owned(), p.tokens.rows(0, n - 1).into_owned()),
         2 => (e.columns(1, n - 1).into_owned(), p.tokens.rows(1, n - 1).into_owned()),
+        4 => {
+            let few = n.min(p.e.nrows());
+            (e.columns(0, few).into_owned(), p.tokens.rows(0, few).into_owned())
+        }
+        5 => {
+            let first = |_: usize, j: usize| p.tokens[(0, j)];
+            (e, DMatrix::from_fn(n, p.tokens.ncols(), first))
+        }
+        6 => {
+            let kept: Vec<usize> = (0..n).step_by(2).collect();
+            (e.select_columns(&kept), p.tokens.select_rows(&kept))
+        }
         _ => {
             let turned = |i: usize, j: usize| p.tokens[(n - 1 - i, j)];
             (e, DMatrix::from_fn(n, p.tokens.ncols(), turned))
@@ -204,7 +233,9 @@ fn cut_by(p: &Tokens, set: &[usize]) -> Answer {
             3 => n as f32 / n_max as f32,
             4 => p.e.nrows() as f32,
             5 => e.row(row).sum(),
-            _ => (n as f32).sqrt(),
+            6 => (n as f32).sqrt(),
+            7 => e.row(row).abs().sum(),
+            _ => (p.e.nrows() as f32).sqrt(),
         };
         sum / by
     });
@@ -375,31 +406,60 @@ const OF_ATTEND: &[Dial] = &[
         ("keys-by-f", "The keys are condensed by F: E is theirs."),
         ("keys-not-condensed", "The keys are not condensed."),
         ("values-for-keys", "E condenses the values, where the keys belong."),
+        ("keys-averaged", "The condensed keys are divided by the number of tokens."),
+        ("keys-by-both", "The keys are condensed by E and F together: E is theirs."),
+        ("keys-by-last-columns", "For the keys, E is cut at the wrong end."),
     ]),
     dial(&[
         ("values-by-e", "The values are condensed by E: F is theirs."),
         ("values-not-condensed", "The values are not condensed."),
         ("keys-for-values", "F condenses the keys, where the values belong."),
+        (
+            "values-averaged",
+            "The condensed values are divided by the number of tokens.",
+        ),
+        (
+            "values-by-both",
+            "The values are condensed by E and F together: F is theirs.",
+        ),
+        ("values-by-last-columns", "For the values, F is cut at the wrong end."),
     ]),
     dial(&[
         ("queries-too", "The queries are condensed as well."),
         ("causal", "A causal mask lies on the condensed keys: row r of E is no token."),
         ("places-swapped", "Condensed keys and values have changed places."),
+        (
+            "both-averaged",
+            "Condensed keys and values are divided by the number of tokens.",
+        ),
+        ("both-by-last-columns", "E and F are cut at the wrong end."),
     ]),
 ];
 
 fn attend_by(p: &Head, set: &[usize]) -> Answer {
     let by = |e: &DMatrix<f32>, of: &DMatrix<f32>| p.cut(e) * of;
+    let n = p.k.nrows();
+    let late = |e: &DMatrix<f32>, of: &DMatrix<f32>| e.columns(e.ncols() - n, n) * of;
     let mask = if set[2] == 2 { Mask::Causal { offset: 0 } } else { Mask::None };
     p.attending(
         || {
             let keys = match set[0] {
+                0 if set[2] == 4 => by(&p.e, &p.k) / n as f32,
+                0 if set[2] == 5 => late(&p.e, &p.k),
+                4 => by(&p.e, &p.k) / n as f32,
+                5 => by(&(&p.e + &p.f), &p.k),
+                6 => late(&p.e, &p.k),
                 0 => by(&p.e, &p.k),
                 1 => by(&p.f, &p.k),
                 2 => p.k.clone(),
                 _ => by(&p.e, &p.v),
             };
             let values = match set[1] {
+                0 if set[2] == 4 => by(&p.f, &p.v) / n as f32,
+                0 if set[2] == 5 => late(&p.f, &p.v),
+                4 => by(&p.f, &p.v) / n as f32,
+                5 => by(&(&p.e + &p.f), &p.v),
+                6 => late(&p.f, &p.v),
                 0 => by(&p.f, &p.v),
                 1 => by(&p.e, &p.v),
                 2 => p.v.clone(),
@@ -660,8 +720,30 @@ const OF_CONDENSE: &[Dial] = &[
         ("last-head-left-out", "The last head is not written."),
         ("first-head-left-out", "The first head is not written."),
         ("first-head-alone", "Only the first head is written."),
+        ("every-second-head", "Every second head is not written."),
+        (
+            "added-in-the-first-place",
+            "What the heads give is added up in the first head's columns, and the rest \
+             is 0.",
+        ),
+        (
+            "places-of-the-next-head",
+            "What each head gives lies in the next one's place.",
+        ),
     ]),
-    dial(&[("averaged", "The sums are divided by the number of tokens.")]),
+    dial(&[
+        ("averaged", "The sums are divided by the number of tokens."),
+        ("over-the-heads", "The sums are divided by the number of heads."),
+        ("over-the-rows", "The sums are divided by the number of rows of E."),
+    ]),
+    dial(&[
+        (
+            "last-columns",
+            "E is cut at the wrong end: token 0 belongs to its first column.",
+        ),
+        ("mean-projection", "All heads are condensed by the mean of the projections."),
+        ("added-projections", "All heads are condensed by the sum of the projections."),
+    ]),
 ];
 
 impl Layer {
@@ -688,8 +770,15 @@ impl Layer {
                     _ => (heads - 1) * width + i,
                 })
                 .collect();
-            let rows = all[e].columns(0, n) * self.x.select_columns(&columns);
-            let rows = if set[3] == 1 { rows / n as f32 } else { rows };
+            let of = match set[4] {
+                0 | 1 => all[e].clone(),
+                2 => all.iter().sum::<DMatrix<f32>>() / heads as f32,
+                _ => all.iter().sum(),
+            };
+            let first = if set[4] == 1 { of.ncols() - n } else { 0 };
+            let rows = of.columns(first, n) * self.x.select_columns(&columns);
+            let by = [1, n, heads, of.nrows()][set[3]];
+            let rows = rows / by as f32;
             for i in 0..width {
                 let place = match set[2] {
                     1 => i,
@@ -699,6 +788,13 @@ impl Layer {
                     5 if head + 1 == heads => continue,
                     6 if head == 0 => continue,
                     7 if head > 0 => continue,
+                    8 if !head.is_multiple_of(2) => continue,
+                    9 => {
+                        let mut first = condensed.column_mut(i);
+                        first += rows.column(i);
+                        continue;
+                    }
+                    10 => (head + 1) % heads * width + i,
                     _ => head * width + i,
                 };
                 condensed.column_mut(place).copy_from(&rows.column(i));
@@ -841,6 +937,11 @@ const OF_SHARING: &[Dial] = &[
             "none-shares-e-and-f",
             "`None` takes one matrix for each head, for E and F: they are two.",
         ),
+        (
+            "none-in-turns",
+            "`None` takes an E and an F for each head in turn: all E of a layer come first.",
+        ),
+        ("none-f-first", "`None` takes all F of a layer first: E comes first."),
     ]),
     dial(&[
         (
@@ -852,6 +953,7 @@ const OF_SHARING: &[Dial] = &[
             "`Headwise` shares E and F: they are two in a layer.",
         ),
         ("headwise-is-layerwise", "`Headwise` shares among layers: each has its own."),
+        ("headwise-f-first", "`Headwise` takes F first: E comes first."),
     ]),
     dial(&[
         (
@@ -875,12 +977,26 @@ const OF_SHARING: &[Dial] = &[
             "`Layerwise` has a matrix for each layer: the model has one.",
         ),
     ]),
+    dial(&[
+        ("one-layer-less", "There is one layer less than there should be."),
+        ("one-layer-more", "There is one layer more than there should be."),
+        ("one-layer", "There is one layer, however many the model has."),
+        ("layers-and-heads-swapped", "Layers and heads have changed places."),
+    ]),
 ];
 
 fn shared_by(p: &Model, set: &[usize]) -> Answer {
     let [none, headwise, key_value, layerwise] = MODES;
+    let p = &match set[4] {
+        1 => Model { layers: p.layers - 1, ..*p },
+        2 => Model { layers: p.layers + 1, ..*p },
+        3 => Model { layers: 1, ..*p },
+        4 => Model { layers: p.heads, heads: p.layers, ..*p },
+        _ => Model { ..*p },
+    };
     let (dial, taken_for) = match p.sharing {
         Sharing::None => (set[0], [none, headwise, key_value, layerwise, none]),
+        Sharing::Headwise if set[1] == 4 => (6, [none; 5]),
         Sharing::Headwise => (set[1], [headwise, none, key_value, layerwise, none]),
         Sharing::KeyValue => (set[2], [key_value, none, headwise, layerwise, none]),
         Sharing::Layerwise => (set[3], [layerwise, none, headwise, key_value, none]),
@@ -891,6 +1007,17 @@ fn shared_by(p: &Model, set: &[usize]) -> Answer {
             (layer * heads + column % heads) as f32
         });
         return Model::parts(layers * heads, layers * heads, table);
+    }
+    if dial > 4 {
+        let (layers, heads) = (p.layers, if p.sharing == none { p.heads } else { 1 });
+        let table = DMatrix::from_fn(layers, 2 * p.heads, |layer, column| {
+            let (head, is_f) = (column % p.heads % heads, column / p.heads);
+            let at =
+                if dial == 5 { 2 * head + is_f } else { (1 - is_f) * heads + head };
+            (layer * 2 * heads + at) as f32
+        });
+        let made = 2 * layers * heads;
+        return Model::parts(made, made, table);
     }
     p.shared_as(taken_for[dial])
 }

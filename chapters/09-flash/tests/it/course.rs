@@ -291,6 +291,16 @@ const OF_TILE: &[Dial] = &[
              throughout is -inf - (-inf), NaN.",
         ),
         ("largest-of-absolutes", "The largest absolute value is subtracted."),
+        (
+            "first-rows-maximum-for-all",
+            "The first row's largest score is subtracted from all rows.",
+        ),
+        ("maximum-added", "A row's largest score is added, and not subtracted."),
+        (
+            "largest-so-far",
+            "The largest score up to the key is subtracted, and not that of the whole row.",
+        ),
+        ("columns-maximum", "The largest score of the key's column is subtracted."),
     ]),
     dial(&[
         (
@@ -339,6 +349,8 @@ const OF_TILE: &[Dial] = &[
             "A NaN in a value that is hidden is in your output: 0 times NaN is NaN.",
         ),
         ("scores-for-weights", "Values are weighted by scores, not by exponentials."),
+        ("weights-squared", "Values are weighted by squared exponentials."),
+        ("value-of-the-next-key", "Each key has the value of the next one."),
     ]),
 ];
 
@@ -358,7 +370,11 @@ fn exp_by(scores: &DMatrix<f32>, (row, key): (usize, usize), set: &[usize]) -> f
         6 => scores[(row, last)],
         7 => fold(f32::MAX, f32::min),
         8 => fold(f32::NEG_INFINITY, f32::max),
-        _ => fold(0.0, |max, s| if s.is_finite() { max.max(s.abs()) } else { max }),
+        9 => fold(0.0, |max, s| if s.is_finite() { max.max(s.abs()) } else { max }),
+        10 => scores.row(0).iter().copied().fold(f32::MIN, f32::max),
+        11 => -fold(f32::MIN, f32::max),
+        12 => scores.row(row).iter().take(key + 1).copied().fold(f32::MIN, f32::max),
+        _ => scores.column(key).iter().copied().fold(f32::MIN, f32::max),
     };
     let off = score - max;
     match set[1] {
@@ -405,6 +421,7 @@ fn tile_by(p: &OneTile, set: &[usize]) -> Answer {
         9 => scores.clone(),
         7 if queries != keys => does_not_fit(),
         7 => exps.transpose(),
+        10 => exps.map(|e| e * e),
         _ => exps.clone(),
     };
     let value = |key: usize| match set[3] {
@@ -412,6 +429,7 @@ fn tile_by(p: &OneTile, set: &[usize]) -> Answer {
         4 if key == 0 => None,
         5 if key + 1 == keys => None,
         6 => Some(keys - 1 - key),
+        11 => Some((key + 1) % keys),
         _ => Some(key),
     };
     let output = DMatrix::from_fn(queries, values.ncols(), |row, column| {
@@ -588,6 +606,7 @@ const OF_MERGE: &[Dial] = &[
         ("smaller-maximum", "Both parts are measured from the smaller maximum."),
         ("from-the-sum", "Both parts are measured from the two maxima together."),
         ("from-zero", "Both parts are measured from 0."),
+        ("from-the-mean", "Both parts are measured from the mean of their maxima."),
     ]),
     dial(&[
         (
@@ -601,6 +620,9 @@ const OF_MERGE: &[Dial] = &[
         ),
         ("difference-alone", "The factors are differences: exp is missing."),
         ("powers-of-two", "The factors are powers of 2, not of e."),
+        ("factors-squared", "The factors are squared."),
+        ("factors-halved", "The factors are half of what they should be."),
+        ("roots-of-factors", "The roots of the factors are taken."),
     ]),
     dial(&[
         ("sum-not-rescaled", "The first sum is not measured anew."),
@@ -666,12 +688,27 @@ const OF_MERGE: &[Dial] = &[
             "other-factor-for-both",
             "Both parts are multiplied by the second one's factor.",
         ),
+        (
+            "second-rescaled-only-where-it-rises",
+            "Where the second maximum is no larger, nothing is measured anew: the second \
+             part has to be.",
+        ),
+        (
+            "first-rescaled-only-where-it-falls",
+            "Where the second maximum is larger, nothing is measured anew: the first part \
+             has to be.",
+        ),
+        ("sums-crossed", "Each sum is multiplied by the other part's factor."),
+        (
+            "values-crossed",
+            "Weighted values are multiplied by the other part's factor.",
+        ),
     ]),
 ];
 
 /// What both sums and both weighted values are multiplied by, and the maximum that is kept.
 fn factors_by(a: f32, b: f32, set: &[usize]) -> ([f32; 2], [f32; 2], f32) {
-    let from = [a.max(b), a, b, a.min(b), a + b, 0.0][set[0]];
+    let from = [a.max(b), a, b, a.min(b), a + b, 0.0, f32::midpoint(a, b)][set[0]];
     let factor = |own: f32| {
         let off = own - from;
         match set[1] {
@@ -679,7 +716,10 @@ fn factors_by(a: f32, b: f32, set: &[usize]) -> ([f32; 2], [f32; 2], f32) {
             1 => off.min(0.0).exp(),
             2 => (-off).exp(),
             3 => off,
-            _ => off.exp2(),
+            4 => off.exp2(),
+            5 => (2.0 * off).exp(),
+            6 => off.exp() / 2.0,
+            _ => (off / 2.0).exp(),
         }
     };
     let (one, two) = (factor(a), factor(b));
@@ -688,10 +728,14 @@ fn factors_by(a: f32, b: f32, set: &[usize]) -> ([f32; 2], [f32; 2], f32) {
         1 => ([1.0, two], [1.0, two]),
         2 => ([one, 1.0], [one, 1.0]),
         3 => ([two, one], [two, one]),
-        4 => ([1.0; 2], [1.0; 2]),
         5 => ([1.0; 2], [one, two]),
         6 => ([one, two], [1.0; 2]),
         7 => ([one; 2], [one; 2]),
+        9 if b > a => ([one, two], [one, two]),
+        10 if b <= a => ([one, two], [one, two]),
+        4 | 9 | 10 => ([1.0; 2], [1.0; 2]),
+        11 => ([two, one], [one, two]),
+        12 => ([one, two], [two, one]),
         _ => ([two; 2], [two; 2]),
     };
     let pick = |how: usize, right: f32, other: f32| [right, 1.0, other, 0.0][how];
@@ -838,6 +882,11 @@ const OF_OUTPUT: &[Dial] = &[
         ("upside-down", "The quotient is upside down: the sum is divided by them."),
         ("one-row-on", "Each query is divided by the next one's sum."),
         ("scale-taken-back", "They are multiplied by e to the maximum once more."),
+        ("over-the-queries", "They are divided by the number of queries."),
+        ("maximum-subtracted", "The maximum is subtracted from the averages."),
+        ("maximum-added", "The maximum is added to the averages."),
+        ("sum-and-a-little", "A small number is added to the sum."),
+        ("sum-less-one", "1 is subtracted from the sum."),
     ]),
     dial(&[
         (
@@ -885,6 +934,11 @@ fn output_by(state: &State, set: &[usize]) -> DMatrix<f32> {
             12 => o / sum.ln(),
             13 => sum / o,
             15 => o / sum * max.exp(),
+            16 => o / queries as f32,
+            17 => o / sum - max,
+            18 => o / sum + max,
+            19 => o / (sum + 1e-2),
+            20 => o / (sum - 1.0),
             _ => o / sum,
         }
     })
@@ -1142,6 +1196,16 @@ const OF_SIGHT: &[Dial] = &[
              tile's.",
         ),
         ("allowed-is-all", "In your answer, `Allowed` is All, whatever it holds."),
+        (
+            "allowed-first-row",
+            "Of `Allowed`, only the tile's first query is looked up.",
+        ),
+        ("allowed-last-row", "Of `Allowed`, only the tile's last query is looked up."),
+        (
+            "allowed-first-column",
+            "Of `Allowed`, only the tile's first key is looked up.",
+        ),
+        ("allowed-transposed", "In `Allowed`, queries and keys have changed places."),
     ]),
     dial(&[
         ("none-is-part", "In your answer, `None` is Part: it hides nothing."),
@@ -1206,9 +1270,25 @@ fn causal_by(p: &Corner, offset: usize, set: &[usize]) -> (bool, bool) {
 fn allowed_by(p: &Corner, allowed: &DMatrix<bool>, how: usize) -> (bool, bool) {
     let shape = (p.queries.len(), p.keys.len());
     let tile = match how {
+        12 => {
+            let fits =
+                p.keys.end <= allowed.nrows() && p.queries.end <= allowed.ncols();
+            if !fits {
+                does_not_fit();
+            }
+            allowed
+                .view((p.keys.start, p.queries.start), (shape.1, shape.0))
+                .into_owned()
+        }
         6 => allowed.clone(),
         7 => allowed.view((0, 0), shape).into_owned(),
         _ => allowed.view((p.queries.start, p.keys.start), shape).into_owned(),
+    };
+    let tile = match how {
+        9 => tile.rows(0, 1).into_owned(),
+        10 => tile.rows(shape.0 - 1, 1).into_owned(),
+        11 => tile.columns(0, 1).into_owned(),
+        _ => tile,
     };
     let (any, all) = (tile.iter().any(|s| *s), tile.iter().all(|s| *s));
     match how {
@@ -1478,7 +1558,12 @@ impl Asked {
     }
 }
 
-/// Which pairs are seen in tiles, how a tile is measured, and how tiles are merged.
+const A_NUMBER: &str = "Within a tile, hidden scores are a number, where -inf is wanted: a \
+    query that sees nothing looks at its tile's keys equally, and where other scores lie \
+    lower still, hidden keys take weight.";
+
+/// Which pairs are seen in tiles, how a tile is measured, how tiles are merged, which rows
+/// are written, and what is hidden with, or counted twice.
 const OF_TILED: &[Dial] = &[
     dial(&[
         (
@@ -1523,6 +1608,15 @@ const OF_TILED: &[Dial] = &[
             "last-seen-tile-alone",
             "Only the last tile of keys that is not skipped counts: the others are \
              replaced, and not merged.",
+        ),
+        (
+            "last-key-of-each-tile-missing",
+            "The last key of each tile is missing: a range ends before its end.",
+        ),
+        ("first-key-of-each-tile-missing", "The first key of each tile is missing."),
+        (
+            "every-second-tile",
+            "Every second tile of keys is missing: the loop goes two tiles on.",
         ),
     ]),
     dial(&[
@@ -1587,7 +1681,29 @@ const OF_TILED: &[Dial] = &[
         ),
         ("one-place", "All tiles of queries write into the first rows."),
     ]),
+    dial(&[
+        ("hidden-with-zero", "Within a tile, hidden scores are 0: hide with -inf."),
+        ("hidden-with-a-number", A_NUMBER),
+        ("hidden-with-twenty-below", A_NUMBER),
+        ("hidden-with-fifty-below", A_NUMBER),
+        ("hidden-with-a-hundred-below", A_NUMBER),
+        ("hidden-with-a-thousand-below", A_NUMBER),
+        ("hidden-with-ten-thousand-below", A_NUMBER),
+    ]),
+    dial(&[
+        ("last-tile-twice", "The last tile of keys counts twice."),
+        ("first-tile-twice", "The first tile of keys counts twice."),
+        (
+            "tiles-overlap",
+            "Tiles overlap by one key, which counts twice: a range ends before its end.",
+        ),
+        ("values-of-the-first-tile", "All tiles take the values of the first one."),
+    ]),
 ];
+
+/// What a hidden score is, by the settings of a dial.
+const HIDDEN: [f32; 8] =
+    [f32::NEG_INFINITY, 0.0, -1e9, -20.0, -50.0, -100.0, -1e3, -1e4];
 
 impl Asked {
     /// Whether the query sees the key, as the first dial says.
@@ -1622,6 +1738,9 @@ impl Asked {
             15 => self.sees(query - first_query, key),
             16 => self.sees(query, key - first_key),
             17 => all() || (any() && self.sees(query - first_query, key - first_key)),
+            19 => right && key + 1 < (first_key + self.tile.keys).min(m),
+            20 => right && key > first_key,
+            21 => right && (first_key / self.tile.keys).is_multiple_of(2),
             _ => {
                 let tiles = (first_key + self.tile.keys..m).step_by(self.tile.keys);
                 let queries = first_query..(first_query + self.tile.queries).min(n);
@@ -1636,12 +1755,24 @@ impl Asked {
 
     /// What one tile gives all queries.
     fn tile_by(&self, scores: &DMatrix<f32>, start: usize, set: &[usize]) -> State {
-        let keys = self.tile.keys.min(self.k.nrows() - start);
+        let overlap = usize::from(set[6] == 3);
+        let keys = (self.tile.keys + overlap).min(self.k.nrows() - start);
+        let sees = |query: usize, key: usize| self.sees_by(set[0], query, start + key);
+        // Tiles of which nothing is seen are skipped.
+        let taken = |query: usize| {
+            let (first, n) = (self.corner(query, start).0, self.q.nrows());
+            let queries = first..(first + self.tile.queries).min(n);
+            set[5] > 0 && queries.into_iter().any(|q| (0..keys).any(|k| sees(q, k)))
+        };
         let tile = DMatrix::from_fn(self.q.nrows(), keys, |query, key| {
-            let seen = self.sees_by(set[0], query, start + key);
-            if seen { scores[(query, start + key)] } else { f32::NEG_INFINITY }
+            if sees(query, key) {
+                scores[(query, start + key)]
+            } else {
+                HIDDEN[if taken(query) { set[5] } else { 0 }]
+            }
         });
-        let values = self.v.rows(start, keys).into_owned();
+        let from_row = if set[6] == 4 { 0 } else { start };
+        let values = self.v.rows(from_row, keys).into_owned();
         let from = [f32::MIN, 0.0, -1e4, f32::MIN, f32::NEG_INFINITY, f32::MIN][set[1]];
         let tile = if set[1] == 5 {
             tile.map(|s| if s.is_finite() { s.min(0.0) } else { s })
@@ -1667,7 +1798,7 @@ impl Asked {
         };
         for start in (0..self.k.nrows()).step_by(self.tile.keys) {
             let part = self.tile_by(&scores, start, set);
-            all = all.merge(&part, |a, b| {
+            let factors = |a: f32, b: f32| {
                 let [one, two] = measured(a, b);
                 match set[2] {
                     0 => ([one, two], [one, two], a.max(b)),
@@ -1678,7 +1809,12 @@ impl Asked {
                     5 => ([1.0; 2], [1.0; 2], a.max(b)),
                     _ => ([0.0, 1.0], [0.0, 1.0], b),
                 }
-            });
+            };
+            all = all.merge(&part, factors);
+            let last = start + self.tile.keys >= self.k.nrows();
+            if (set[6] == 1 && last) || (set[6] == 2 && start == 0) {
+                all = all.merge(&part, factors);
+            }
         }
         let output = DMatrix::from_fn(n, width, |row, column| {
             let (o, sum) = (all.weighted[(row, column)], all.sum[row]);
@@ -1990,6 +2126,14 @@ const OF_DECODE: &[Dial] = &[
         ("first-chunk-missing", "The first chunk of keys is missing."),
         ("last-chunk-missing", "The last chunk of keys is missing."),
         ("whole-chunks-alone", "Keys behind the last whole chunk are missing."),
+        ("outputs-added", "The chunks' outputs are added up: they have to be merged."),
+        (
+            "outputs-averaged",
+            "The chunks' outputs are averaged: they have to be merged.",
+        ),
+        ("last-key-of-each-chunk-missing", "The last key of each chunk is missing."),
+        ("first-key-of-each-chunk-missing", "The first key of each chunk is missing."),
+        ("every-second-chunk", "Every second chunk of keys is missing."),
     ]),
     dial(&[
         ("by-columns", "What the heads of a group found is read by columns."),
@@ -2013,6 +2157,32 @@ const OF_DECODE: &[Dial] = &[
 ];
 
 impl Token {
+    /// What these queries find among the keys that a setting leaves.
+    fn among_by(&self, q: &DMatrix<f32>, how: usize) -> DMatrix<f32> {
+        let chunks = self.chunks();
+        let kept = |keep: &dyn Fn(usize) -> bool| {
+            let rows: Vec<usize> =
+                (0..self.k.nrows()).filter(|key| keep(*key)).collect();
+            let (k, v) = (self.k.select_rows(&rows), self.v.select_rows(&rows));
+            attend_groups(q, k.as_view(), v.as_view(), self.groups, &Mask::None)
+                .unwrap()
+                .context
+        };
+        match how {
+            8 | 9 => {
+                let count = chunks.len().max(1) as f32;
+                let sum = chunks.into_iter().map(|keys| self.among(q, keys));
+                let sum = sum.reduce(|sum, next| sum + next);
+                let sum = sum.unwrap_or_else(|| self.among(q, 0..0));
+                if how == 8 { sum } else { sum / count }
+            }
+            10 => kept(&|key| !chunks.iter().any(|chunk| chunk.end == key + 1)),
+            11 => kept(&|key| !chunks.iter().any(|chunk| chunk.start == key)),
+            12 => kept(&|key| (key / CHUNK).is_multiple_of(2)),
+            _ => self.among(q, self.keys_by(how)),
+        }
+    }
+
     fn keys_by(&self, how: usize) -> Range<usize> {
         let (m, chunks) = (self.k.nrows(), self.chunks());
         let whole = m / CHUNK * CHUNK;
@@ -2047,7 +2217,7 @@ impl Token {
 
     fn by(&self, set: &[usize]) -> DMatrix<f32> {
         let (size, groups) = (self.groups.size(), self.groups.kv_heads());
-        let found = |q: &DMatrix<f32>| self.among(q, self.keys_by(set[0]));
+        let found = |q: &DMatrix<f32>| self.among_by(q, set[0]);
         let q = self.queries_by(set[2]);
         match set[1] {
             0 => found(&q),

@@ -136,6 +136,8 @@ const OF_KEPT: &[Dial] = &[
              `kv_heads` of them.",
         ),
         ("all-heads", "Query heads and kv heads are added up: queries are not kept."),
+        ("heads-squared", "The number of kv heads counts twice, as its square."),
+        ("over-the-heads", "What is kept is divided by the number of query heads."),
     ]),
     dial(&[
         ("keys-alone", "Of shared heads you count the keys alone."),
@@ -166,6 +168,7 @@ const OF_KEPT: &[Dial] = &[
             "Keys count once for all heads, as if qk_dim + kv_heads · v_dim were \
              meant: parentheses are missing.",
         ),
+        ("widths-subtracted", "The width of a value is subtracted: it is added."),
     ]),
     dial(&[
         ("latent-a-head", "A latent counts for each head: it is one for all."),
@@ -174,6 +177,15 @@ const OF_KEPT: &[Dial] = &[
         (
             "latent-expanded",
             "A latent counts as the keys and values that are made from it.",
+        ),
+        ("nope-too", "The width of a key counts as well: the latent is in its place."),
+        (
+            "value-too",
+            "The width of a value counts as well: the latent is in its place.",
+        ),
+        (
+            "key-and-value-for-the-latent",
+            "The widths of a key and a value stand where that of the latent belongs.",
         ),
     ]),
     dial(&[
@@ -193,20 +205,38 @@ const OF_KEPT: &[Dial] = &[
 fn kept_by(m: &Mechanism, set: &[usize]) -> Answer {
     numbers(match *m {
         Mechanism::Shared { heads, kv_heads, qk_dim, v_dim } => {
-            let times =
-                [kv_heads, heads, 1, heads / kv_heads, heads + kv_heads][set[0]];
+            let times = [
+                kv_heads,
+                heads,
+                1,
+                heads / kv_heads,
+                heads + kv_heads,
+                kv_heads * kv_heads,
+                kv_heads,
+            ][set[0]];
             let both = qk_dim + v_dim;
             let of =
                 [both, qk_dim, v_dim, 2 * qk_dim, 2 * v_dim, qk_dim * v_dim, 2 * both];
-            match set[1] {
+            let all = match set[1] {
                 7 => times * qk_dim + v_dim,
                 8 => qk_dim + times * v_dim,
+                9 => times * (qk_dim - v_dim),
                 how => times * of[how],
-            }
+            };
+            if set[0] == 6 { all / heads } else { all }
         }
         Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
             let made = heads * (nope_dim + v_dim);
-            let latent = [lora_rank, heads * lora_rank, 2 * lora_rank, 0, made][set[2]];
+            let latent = [
+                lora_rank,
+                heads * lora_rank,
+                2 * lora_rank,
+                0,
+                made,
+                lora_rank + nope_dim,
+                lora_rank + v_dim,
+                nope_dim + v_dim,
+            ][set[2]];
             let turned = [rope_dim, heads * rope_dim, 0, 2 * rope_dim][set[3]];
             if set[4] == 1 { latent * turned } else { latent + turned }
         }
@@ -337,6 +367,16 @@ const OF_PAIR: &[Dial] = &[
             "The latent counts as the keys and values that would be made from it: it \
              is looked at as it is.",
         ),
+        (
+            "scores-with-keys",
+            "Scores take the width of a key, and the averages that of the latent: both \
+             take the latent's.",
+        ),
+        (
+            "averages-of-values",
+            "Scores take the latent's width, and the averages that of a value: both take \
+             the latent's.",
+        ),
     ]),
     dial(&[
         ("turned-twice", "The turned key counts twice: no value has it."),
@@ -373,7 +413,15 @@ fn pair_by(m: &Mechanism, set: &[usize]) -> Answer {
         Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
             let times = [heads, 1, 2 * heads][set[2]];
             let made = nope_dim + v_dim;
-            let latent = [2 * lora_rank, lora_rank, 0, 3 * lora_rank, made][set[3]];
+            let latent = [
+                2 * lora_rank,
+                lora_rank,
+                0,
+                3 * lora_rank,
+                made,
+                nope_dim + lora_rank,
+                lora_rank + v_dim,
+            ][set[3]];
             let turned = [rope_dim, 2 * rope_dim, 0, 0][set[4]];
             times * (latent + turned) + if set[4] == 3 { rope_dim } else { 0 }
         }
@@ -515,6 +563,20 @@ const OF_CACHED_TOKENS: &[Dial] = &[
             "In your answer, layers with a window keep what lies before the window.",
         ),
         ("no-sliding-layers", "In your answer, layers with a window do not count."),
+        (
+            "a-window-for-all-of-them",
+            "In your answer, all layers with a window together keep no more than one \
+             window.",
+        ),
+        (
+            "window-added",
+            "In your answer, layers with a window keep the text and a window.",
+        ),
+        (
+            "distance-to-the-window",
+            "In your answer, layers with a window keep the difference of text and window: \
+             they keep the smaller.",
+        ),
     ]),
     dial(&[
         ("all-layers-full", "Layers with a window count among those without as well."),
@@ -550,6 +612,9 @@ fn cached_by(w: &Windowed, set: &[usize]) -> Answer {
         n.min(tokens.saturating_sub(1)),
         n.saturating_sub(tokens),
         0,
+        n.min(tokens),
+        n + tokens,
+        n.abs_diff(tokens),
     ][set[1]];
     let fulls = [full, w.model.layers, layers, u64::from(full > 0)][set[2]];
     let slides = match (set[2], set[3]) {
@@ -560,6 +625,10 @@ fn cached_by(w: &Windowed, set: &[usize]) -> Answer {
     };
     let found =
         if set[4] == 1 && layers == 0 { 0 } else { fulls * each + slides * sliding };
+    let found = match set[1] {
+        8 => fulls * each + (slides * n).min(tokens),
+        _ => found,
+    };
     Answer::of("tokens", found as usize)
 }
 
@@ -684,6 +753,8 @@ const OF_TOUCHED: &[Dial] = &[
              token.",
         ),
         ("e-for-power", "The share is approximated by e to the minus tokens · share."),
+        ("squared", "The share is squared, however many tokens there are."),
+        ("root", "The root of the share is taken, however many tokens there are."),
     ]),
     dial(&[
         ("the-missed", "What you give is how many experts are missed by all."),
@@ -702,6 +773,8 @@ const OF_TOUCHED: &[Dial] = &[
         ("rounded", "What you give is a whole number: it is an expectation."),
         ("rounded-up", "What you give is rounded up: it is an expectation."),
         ("rounded-down", "What you give is rounded down: it is an expectation."),
+        ("chosen-added", "The chosen experts are added once more."),
+        ("not-all", "The share is multiplied by the experts less one, and not by all."),
     ]),
     dial(&[(
         "none-to-divide-by",
@@ -732,7 +805,9 @@ fn touched_by(r: &Routed, set: &[usize]) -> Answer {
         5 => missed / b,
         6 => missed.powf(b * k),
         7 => missed.powf(k),
-        _ => (-b * (1.0 - missed)).exp(),
+        8 => (-b * (1.0 - missed)).exp(),
+        9 => missed * missed,
+        _ => missed.sqrt(),
     };
     let share = 1.0 - by_all;
     let experts = [
@@ -744,6 +819,8 @@ fn touched_by(r: &Routed, set: &[usize]) -> Answer {
         (e * share).round(),
         (e * share).ceil(),
         (e * share).floor(),
+        e * share + k,
+        (e - 1.0) * share,
     ][set[2]];
     Answer::of("experts", experts as f32)
 }
@@ -947,6 +1024,15 @@ const OF_STEP: &[Dial] = &[
             "full-cache",
             "In your answer, the caches are as long as if there were no window.",
         ),
+        (
+            "cache-for-each-layer-again",
+            "In your answer, the caches count once for each layer: they hold all layers.",
+        ),
+        ("cache-of-one-layer", "In your answer, the caches are those of one layer."),
+        (
+            "keys-alone",
+            "In your answer, the caches hold keys alone, or are half as long.",
+        ),
     ]),
     dial(&[
         (
@@ -1037,6 +1123,9 @@ fn step_by(a: &Asked, set: &[usize]) -> Answer {
         0.0,
         2.0 * batch * a.cache(),
         batch * whole.cache(setting.context),
+        batch * a.cache() * model.layers as f64,
+        batch * a.cache() / model.layers as f64,
+        batch * a.cache() / 2.0,
     ][set[1]];
     let [weight_bytes, cache_bytes] = [
         bytes,
@@ -1250,6 +1339,11 @@ const OF_SECONDS: &[Dial] = &[
         ),
         ("quotient", "You give the quotient of the two: the longer decides."),
         ("milliseconds", "You give milliseconds: seconds are asked for."),
+        ("microseconds", "You give microseconds: seconds are asked for."),
+        (
+            "speed",
+            "You give 1 over the seconds, as if steps per second were asked for.",
+        ),
         ("twice-as-long", "You give twice the longer of the two."),
     ]),
 ];
@@ -1290,6 +1384,8 @@ fn seconds_by(r: &Roofed, set: &[usize]) -> Answer {
         reading.hypot(computing),
         reading / computing,
         1e3 * longer,
+        1e6 * longer,
+        1.0 / longer,
         2.0 * longer,
     ][set[2]];
     Answer::of("seconds", seconds as f32)
