@@ -5,6 +5,7 @@
 //! `cut.py` cut them and says what they hold; `NOTICE.md` gives the model's license.
 
 pub mod models;
+pub mod smollm2;
 
 use anyhow::{Context, Result};
 use chapter_cli::{LinearTensors, Tensors};

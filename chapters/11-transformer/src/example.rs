@@ -1,0 +1,340 @@
+//! What the chapter prints: each function is one block of output in the book, and
+//! `cargo run -p transformer` shows the first two.
+
+use crate::experiments::{self, HEAD, Recording, WORDS};
+use crate::projection::Precision;
+use crate::{Decoder, silu};
+use anyhow::{Context, Result};
+use attention::example::{grouped, table};
+use attention::{Mask, softmax};
+use minilm::smollm2::Sentence;
+use nalgebra::DMatrix;
+use std::fmt::Write;
+
+/// What `cargo run -p transformer` prints.
+///
+/// # Errors
+/// When the slice cannot be read.
+pub fn worked() -> Result<String> {
+    Ok([two_tokens()?, it()?].join("\n"))
+}
+
+/// The worked example: every intermediate from two words to the next one.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn two_tokens() -> Result<String> {
+    let model = experiments::toy()?;
+    let steps = steps(&model, &[0, 1])?;
+    let tokens = ["sun", "moon"];
+    let show = |(title, matrix, digits, columns): &Step| {
+        table(title, &tokens, columns, matrix, *digits)
+    };
+    Ok(steps.iter().map(show).collect::<Vec<_>>().join("\n"))
+}
+
+/// Its title, the matrix, decimal places, and the names of columns.
+type Step = (&'static str, DMatrix<f32>, usize, &'static [&'static str]);
+
+/// Everything that happens to `tokens` in a model of one block.
+///
+/// # Errors
+/// When a token is not in the vocabulary.
+pub fn steps(model: &Decoder, tokens: &[u32]) -> Result<Vec<Step>> {
+    let block = &model.blocks[0];
+    let (attention, network) = (&block.attention, &block.feed_forward);
+    let angles = model.rotary.angles(0..tokens.len());
+
+    let x = model.embed(tokens)?;
+    let normed = block.attention_norm.forward(&x)?;
+    let heads = attention.look(&normed, Some(&angles), &Mask::Causal { offset: 0 })?;
+    let found = attention.o_proj.forward(&heads.context)?;
+    let after = &x + &found;
+    let ready = block.ffn_norm.forward(&after)?;
+    let gate = network.gate_proj.forward(&ready)?;
+    let mut open = gate.clone();
+    silu(open.as_mut_slice());
+    let hidden = open.component_mul(&network.up_proj.forward(&ready)?);
+    let thought = network.down_proj.forward(&hidden)?;
+    let leaves = &after + &thought;
+    let last = model.norm.forward(&leaves)?;
+    let logits = model.logits(&last)?;
+    let shares = softmax(logits.clone());
+    Ok(vec![
+        ("x: rows of the embedding table", x, 0, &[]),
+        ("normed", normed, 2, &[]),
+        ("weights of the head", heads.weights[0].clone(), 1, &["sun", "moon"]),
+        ("attention adds", found, 2, &[]),
+        ("x + attention", after, 2, &[]),
+        ("normed", ready, 3, &[]),
+        ("gate", gate, 3, &[]),
+        ("silu(gate)", open, 3, &[]),
+        ("hidden = silu(gate) · up", hidden, 3, &[]),
+        ("feed-forward adds", thought, 2, &[]),
+        ("x + attention + feed-forward", leaves, 2, &[]),
+        ("normed", last, 3, &[]),
+        ("logits", logits, 2, &WORDS),
+        ("shares", shares, 3, &WORDS),
+    ])
+}
+
+/// A head of `SmolLM2` on the sentence, and on its twin.
+///
+/// # Errors
+/// When the slice cannot be read.
+pub fn it() -> Result<String> {
+    let mut text = String::from("SmolLM2, layer 13, head 8: where `it` looks\n");
+    for (sentence, last) in [(Sentence::Tired, "tired"), (Sentence::Wide, "wide")] {
+        let (tokens, weights) = experiments::heads_of(sentence)?;
+        let it = place(&tokens, "it")?;
+        writeln!(text, "\n… because it was too {last}.")?;
+        for (token, weight) in
+            tokens.iter().zip(weights[HEAD].row(it).iter()).take(it + 1)
+        {
+            let bar = "#".repeat((weight * 28.0).round() as usize);
+            writeln!(text, "{token:>10} {weight:.3} {bar}")?;
+        }
+    }
+    Ok(text)
+}
+
+/// Where a token stands for the first time.
+///
+/// # Errors
+/// When it does not.
+pub fn place(tokens: &[String], token: &str) -> Result<usize> {
+    let place = tokens.iter().position(|found| found == token);
+    place.with_context(|| format!("no `{token}` in the sentence"))
+}
+
+/// Losses of `SmolLM2` when something is changed, in nats per token.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn nats() -> Result<String> {
+    let recording = Recording::read()?;
+    let whole = recording.at("loss", "whole")?;
+    let mut text = format!("{:<30}{whole:>8.2}\n", "the model as it is");
+    for (title, case) in [
+        ("kv heads merged from 3 to 1", "groups"),
+        ("keys and values from a latent", "latent"),
+        ("weights kept in", "precision"),
+    ] {
+        writeln!(text, "\n{title:<30}{:>8}{:>8}", "nats", "more")?;
+        for (setting, nats) in recording.all(case) {
+            writeln!(
+                text,
+                "  {setting:<28}{nats:>8.2}{:>+8.2}",
+                hundredths(nats - whole)
+            )?;
+        }
+    }
+    Ok(text)
+}
+
+/// Rounded, and no -0.
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0 + 0.0
+}
+
+/// What a window costs, with and without the first tokens.
+///
+/// # Errors
+/// When the recording does not hold it.
+pub fn windows() -> Result<String> {
+    let recording = Recording::read()?;
+    let whole = recording.at("loss", "whole")?;
+    let mut text =
+        format!("{:<16}{:>8}{:>22}\n", "each token sees", "nats", "and the first four");
+    for (setting, alone) in recording.all("window") {
+        let kept = recording.at("window and first four", setting)?;
+        writeln!(
+            text,
+            "{:<16}{alone:>8.2}{kept:>22.2}",
+            format!("the last {setting}")
+        )?;
+    }
+    writeln!(text, "{:<16}{whole:>8.2}", "all before it")?;
+    Ok(text)
+}
+
+/// Which heads do what, and what the loss loses without them.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn heads() -> Result<String> {
+    let recording = Recording::read()?;
+    let mut text = String::new();
+    for (title, case) in [
+        ("weight on the previous token", "previous"),
+        ("weight on what followed last time", "induction"),
+    ] {
+        writeln!(text, "{title}")?;
+        for (head, weight) in recording.all(case).take(5) {
+            let off = recording.at("head off", head)?;
+            writeln!(text, "  {head:<17} {weight:>5.2}  off {off:>+7.3} nats")?;
+        }
+        text.push('\n');
+    }
+    writeln!(text, "most costly to switch off")?;
+    for (head, off) in dearest(&recording).into_iter().take(5) {
+        writeln!(text, "  {head:<23}  off {off:>+7.3} nats")?;
+    }
+    Ok(text)
+}
+
+/// Heads by what it costs to switch them off, the dearest first.
+#[must_use]
+pub fn dearest(recording: &Recording) -> Vec<(&str, f64)> {
+    let mut all: Vec<_> = recording.all("head off").collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    all
+}
+
+/// Shares of the words that may follow `sun moon`, by temperature, and which of them
+/// top-p keeps.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn sampled() -> Result<String> {
+    let model = experiments::toy()?;
+    let logits = experiments::last_logits(&model, &[0, 1], None)?;
+    let mut text = String::from("temp.    sun   moon   star  kept by top-p 0.9\n");
+    for temperature in [0.5, 1.0, 2.0, 5.0] {
+        let shares = softmax(&logits / temperature);
+        let mut order: Vec<usize> = (0..shares.len()).collect();
+        order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
+        let mut sum = 0.0;
+        let mut kept = Vec::new();
+        for word in order {
+            kept.push(WORDS[word]);
+            sum += shares[word];
+            if sum >= 0.9 {
+                break;
+            }
+        }
+        let cells: String =
+            shares.iter().map(|share| format!("{share:>7.3}")).collect();
+        writeln!(text, "{temperature:>5.1}{cells}  {}", kept.join(", "))?;
+    }
+    Ok(text)
+}
+
+/// Logits after two texts when something was done wrong.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn mistakes() -> Result<String> {
+    use crate::experiments::Slip;
+    let model = experiments::toy()?;
+    let mut text = String::new();
+    for (words, tokens) in [("sun moon", [0, 1]), ("star star", [2, 2])] {
+        writeln!(text, "after {words:<16}     sun    moon    star")?;
+        for (title, slip) in [
+            ("as it should be", None),
+            ("no residual", Some(Slip::NoResidual)),
+            ("LayerNorm", Some(Slip::LayerNorm)),
+            ("norm of the sum", Some(Slip::NormAfter)),
+            ("silu on up", Some(Slip::GateAndUpSwapped)),
+            ("no last norm", Some(Slip::NoLastNorm)),
+        ] {
+            let logits = experiments::last_logits(&model, &tokens, slip)?;
+            let cells: String =
+                logits.iter().map(|x| format!("{:>8.2}", x + 0.0)).collect();
+            writeln!(text, "  {title:<20}{cells}")?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Single numbers that the prose takes.
+///
+/// # Errors
+/// When a slice or a recording cannot be read.
+pub fn facts() -> Result<String> {
+    let mut text = String::new();
+    let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
+    for (key, sentence, from, to) in [
+        ("it_animal", Sentence::Tired, "it", "animal"),
+        ("it_animal_wide", Sentence::Wide, "it", "animal"),
+        ("it_trophy", Sentence::Trophy, "it", "trophy"),
+    ] {
+        let (tokens, weights) = experiments::heads_of(sentence)?;
+        let weight = weights[HEAD][(place(&tokens, from)?, place(&tokens, to)?)];
+        fact(key, format!("{weight:.2}"))?;
+    }
+
+    let recording = Recording::read()?;
+    let at = |case: &str, setting: &str| recording.at(case, setting);
+    let whole = at("loss", "whole")?;
+    fact("loss", format!("{whole:.2}"))?;
+    fact("perplexity", format!("{:.0}", whole.exp()))?;
+    for (key, setting) in [("text", "whole"), ("part", "part")] {
+        fact(key, grouped(at("tokens", setting)? as u64))?;
+    }
+    for window in ["64", "256"] {
+        fact(&format!("window_{window}"), format!("{:.2}", at("window", window)?))?;
+        let kept = at("window and first four", window)?;
+        fact(&format!("window_{window}_kept"), format!("{kept:.2}"))?;
+        fact(&format!("window_{window}_more"), format!("{:.2}", kept - whole))?;
+    }
+    for (key, setting) in [
+        ("merged_mean", "their mean"),
+        ("merged_first", "the first alone"),
+        ("merged_aligned", "their mean once aligned"),
+    ] {
+        fact(key, format!("{:.2}", at("groups", setting)? - whole))?;
+    }
+    for rank in [320, 256, 192, 128] {
+        let more = at("latent", &format!("{rank} numbers of 384"))? - whole;
+        fact(&format!("latent_{rank}"), format!("{more:.2}"))?;
+    }
+    fact("bf16", format!("{:.3}", (at("precision", "bf16")? - whole).abs()))?;
+    fact("q8", format!("{:.3}", (at("precision", "8 bits")? - whole).abs()))?;
+    for layer in ["0", "11", "13", "24"] {
+        fact(&format!("sink_{layer}"), format!("{:.2}", at("first token", layer)?))?;
+    }
+    for (key, setting) in [
+        ("random_first", "first time"),
+        ("random_second", "second time"),
+        ("random_without_4", "second time without 4 induction heads"),
+        ("random_without_16", "second time without 16 induction heads"),
+        ("random_without_random", "second time without 16 random heads"),
+    ] {
+        fact(key, format!("{:.2}", at("repeated", setting)?))?;
+    }
+    heads_in_facts(&recording, &mut fact)?;
+    for layer in ["0", "15", "20", "25", "29"] {
+        fact(&format!("lens_{layer}"), format!("{:.3}", at("lens", layer)?))?;
+    }
+    for (key, precision) in
+        [("f32", Precision::F32), ("bf16", Precision::Bf16), ("q8", Precision::Q8)]
+    {
+        let megabytes = experiments::megabytes(precision);
+        fact(&format!("megabytes_{key}"), format!("{megabytes:.0}"))?;
+    }
+    Ok(text)
+}
+
+/// Of all heads that were switched off.
+fn heads_in_facts(
+    recording: &Recording,
+    fact: &mut impl FnMut(&str, String) -> std::fmt::Result,
+) -> Result<()> {
+    let dearest = dearest(recording);
+    let (name, price) = dearest.first().context("no head was switched off")?;
+    fact("dearest", (*name).to_owned())?;
+    fact("dearest_price", format!("{price:.2}"))?;
+    fact("heads", dearest.len().to_string())?;
+    let cheap = dearest.iter().filter(|(_, price)| price.abs() < 0.01).count();
+    fact("cheap", cheap.to_string())?;
+    let better = dearest.iter().filter(|(_, price)| *price < 0.0).count();
+    fact("better", better.to_string())?;
+    for (key, case) in [("previous", "previous"), ("induction", "induction")] {
+        let (name, weight) = recording.all(case).next().context("no such head")?;
+        fact(key, name.to_owned())?;
+        fact(&format!("{key}_weight"), format!("{weight:.2}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! What the reader sees: every output and number of the chapter. A change here changes
+//! the book, so the prose around it is read again.
+
+use insta::assert_snapshot;
+use transformer::example;
+
+#[test]
+fn two_tokens() {
+    assert_snapshot!("two_tokens", example::two_tokens().unwrap());
+}
+
+#[test]
+fn it() {
+    assert_snapshot!("it", example::it().unwrap());
+}
+
+#[test]
+fn sampled() {
+    assert_snapshot!("sampled", example::sampled().unwrap());
+}
+
+#[test]
+fn mistakes() {
+    assert_snapshot!("mistakes", example::mistakes().unwrap());
+}
+
+#[test]
+fn heads() {
+    assert_snapshot!("heads", example::heads().unwrap());
+}
+
+#[test]
+fn nats() {
+    assert_snapshot!("nats", example::nats().unwrap());
+}
+
+#[test]
+fn windows() {
+    assert_snapshot!("windows", example::windows().unwrap());
+}
+
+#[test]
+fn facts() {
+    assert_snapshot!("facts", example::facts().unwrap());
+}
