@@ -4,7 +4,9 @@
 mod slices;
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -194,11 +196,7 @@ pub(crate) fn compile(root: &Path) -> Result<Option<Vec<u8>>> {
     ]);
     build.args(["--profile", "live", "--target", TARGET, "--crate-type", "staticlib"]);
     build.arg("--target-dir").arg(&folder);
-    // Four numbers at a time, as every browser of the last years can.
-    build.env(
-        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
-        "-Ctarget-feature=+simd128",
-    );
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags(root));
     run(&mut build)?;
 
     // Crates on the way here export functions that no page calls. Linked by hand, nothing
@@ -213,6 +211,22 @@ pub(crate) fn compile(root: &Path) -> Result<Option<Vec<u8>>> {
     let module =
         fs::read(&module).context("cannot read the module for live figures")?;
     Ok(Some(without_notes(&module).context("the linker wrote no module")?))
+}
+
+/// What the compiler is told, one flag after the other, as cargo wants them.
+fn flags(root: &Path) -> OsString {
+    // Four numbers at a time, as every browser of the last years can.
+    let mut flags = OsString::from("-Ctarget-feature=+simd128");
+    // Whoever builds the book: the module names no folder of theirs, and is as long as
+    // everybody's.
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    for folder in [cargo.as_deref(), Some(root)].into_iter().flatten() {
+        flags.push("\x1f--remap-path-prefix=");
+        flags.push(folder);
+        flags.push("=");
+    }
+    flags
 }
 
 /// The module without its custom sections, in which crates leave notes for tools that are
