@@ -1,10 +1,11 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p decoding` shows the first of them.
 
-use crate::experiments::{self, Chunk, Decode, Roofline, SHARED, TIMED, Work};
+use crate::experiments::{self, Chunk, Decode, Read, Roofline, SHARED, TIMED, Work};
 use crate::{KvCache, decode};
 use anyhow::Result;
 use attention::example::grouped;
+use minilm::smollm2::Sentence;
 use multi_head::Projected;
 use nalgebra::DMatrix;
 use std::fmt::Write;
@@ -56,6 +57,33 @@ pub fn splits() -> Result<String> {
         writeln!(text, "{prompt:>7} {:>11} {off:>12.4}", tokens - prompt)?;
     }
     Ok(text)
+}
+
+/// A head of a decoder on two sentences that differ in one word: where each token looks
+/// most, and how far the cached rows of the two are apart.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn twins() -> Result<String> {
+    let [tired, wide] = [Sentence::Tired, Sentence::Wide].map(experiments::read);
+    let (tired, wide) = (tired?, wide?);
+    let apart = experiments::apart(&tired, &wide);
+    let mut text =
+        String::from("  … too tired             … too wide           cached rows\n");
+    text += "  token    looks at       token    looks at        differ by\n";
+    for (token, apart) in apart.iter().enumerate() {
+        let [one, other] = [&tired, &wide].map(|read| looks_at(read, token));
+        writeln!(text, "  {one}  {other} {apart:>10.2}")?;
+    }
+    Ok(text)
+}
+
+/// A token, and where it looks most.
+fn looks_at(read: &Read, token: usize) -> String {
+    let weights = &read.weights[token];
+    let most = weights.iamax_full().1;
+    let name = |token: usize| &read.tokens[token];
+    format!("{:<8} {:<8} {:.2}", name(token), name(most), weights[most])
 }
 
 /// What the n-th token costs with and without a cache: counted, and as recorded.
