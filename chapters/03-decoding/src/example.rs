@@ -68,22 +68,22 @@ pub fn twins() -> Result<String> {
     let [tired, wide] = [Sentence::Tired, Sentence::Wide].map(experiments::read);
     let (tired, wide) = (tired?, wide?);
     let apart = experiments::apart(&tired, &wide);
-    let mut text =
-        String::from("  … too tired             … too wide           cached rows\n");
-    text += "  token    looks at       token    looks at        differ by\n";
+    let mut text = String::from("           too tired:     too wide:\n");
+    text += "token      looks at       looks at       apart\n";
     for (token, apart) in apart.iter().enumerate() {
+        let [one, other] = [&tired, &wide].map(|read| read.tokens[token].as_str());
+        let name = if one == other { one.into() } else { format!("{one}/{other}") };
         let [one, other] = [&tired, &wide].map(|read| looks_at(read, token));
-        writeln!(text, "  {one}  {other} {apart:>10.2}")?;
+        writeln!(text, "{name:<10} {one}  {other} {apart:>6.2}")?;
     }
     Ok(text)
 }
 
-/// A token, and where it looks most.
+/// Where a token looks most.
 fn looks_at(read: &Read, token: usize) -> String {
     let weights = &read.weights[token];
     let most = weights.iamax_full().1;
-    let name = |token: usize| &read.tokens[token];
-    format!("{:<8} {:<8} {:.2}", name(token), name(most), weights[most])
+    format!("{:<8} {:.2}", read.tokens[most], weights[most])
 }
 
 /// What the n-th token costs with and without a cache: counted, and as recorded.

@@ -132,10 +132,10 @@ pub fn order() -> Result<String> {
 pub fn own_rotation() -> Result<String> {
     let head = TrainedToTurn::load()?;
     let (own, halves) = (head.theta(), Pairing::Halves);
-    let mut text = String::from("                                on animal  most on\n");
+    let mut text = String::from("                       on animal  most on\n");
     for (name, turning, start) in [
-        ("its own, positions from 0", Some((own, halves)), 0),
-        ("its own, positions from 1,000", Some((own, halves)), 1000),
+        ("its own, from 0 on", Some((own, halves)), 0),
+        ("its own, from 1,000 on", Some((own, halves)), 1000),
         ("interleaved pairs", Some((own, Pairing::Neighbors)), 0),
         ("base 10,000", Some((THETA, halves)), 0),
         ("none", None, 0),
@@ -145,7 +145,7 @@ pub fn own_rotation() -> Result<String> {
             row.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).context("no key")?;
         let animal = row.iter().find(|(token, _)| *token == "animal");
         let (_, animal) = animal.context("no animal")?;
-        writeln!(text, "{name:<31} {animal:>9.2}  {most} {weight:.2}")?;
+        writeln!(text, "{name:<22} {animal:>9.2}  {most} {weight:.2}")?;
     }
     Ok(text)
 }
