@@ -3,7 +3,7 @@
 
 use crate::experiments::{self, Chunk, Decode, Read, Roofline, SHARED, TIMED, Work};
 use crate::{KvCache, decode};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::example::grouped;
 use minilm::smollm2::Sentence;
 use multi_head::Projected;
@@ -263,6 +263,10 @@ pub fn facts() -> Result<String> {
     fact("tokens", layer.tokens.len().to_string())?;
     fact("real_width", layer.x.ncols().to_string())?;
     fact("real_bytes", grouped(cache.bytes() as u64))?;
+    let head = experiments::read(Sentence::Tired)?;
+    let place = |name| head.tokens.iter().position(|token| token == name);
+    let (it, animal) = (place("it").context("no it")?, place("animal").context("none")?);
+    fact("it_animal", format!("{:.2}", head.weights[it][animal]))?;
     let last = experiments::moved(layer.tokens.len())?;
     fact("moved_causal", format!("{:.0}", last.causal))?;
     fact("moved_open", format!("{:.2}", last.open))?;
