@@ -43,3 +43,8 @@ fn windows() {
 fn facts() {
     assert_snapshot!("facts", example::facts().unwrap());
 }
+
+#[test]
+fn numbers() {
+    assert_snapshot!("numbers", example::numbers().unwrap());
+}
