@@ -265,7 +265,8 @@ pub fn facts() -> Result<String> {
     fact("real_bytes", grouped(cache.bytes() as u64))?;
     let head = experiments::read(Sentence::Tired)?;
     let place = |name| head.tokens.iter().position(|token| token == name);
-    let (it, animal) = (place("it").context("no it")?, place("animal").context("none")?);
+    let (it, animal) =
+        (place("it").context("no it")?, place("animal").context("none")?);
     fact("it_animal", format!("{:.2}", head.weights[it][animal]))?;
     let last = experiments::moved(layer.tokens.len())?;
     fact("moved_causal", format!("{:.0}", last.causal))?;
