@@ -29,8 +29,7 @@ pub fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
     Ok((x, GroupedQueryAttention::new(q_proj, k_proj, v_proj, o_proj, 4, 2)?))
 }
 
-/// The worked example: the intermediates of one small forward pass, but for the row that is
-/// an exercise.
+/// The worked example: the intermediates of one small forward pass.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -61,12 +60,9 @@ pub fn three_tokens() -> Result<String> {
         writeln!(text, "  {h} → {g} {:>7.3} {:>7.3} {:>7.3}", row[0], row[1], row[2])?;
     }
     text += "\n";
-    // What is found for `moon` is an exercise.
-    let (names, shown) = ([TOY[0], TOY[2]], [0, 2]);
-    text += &table("heads side by side", &names, &context.select_rows(&shown), 2);
+    text += &table("heads side by side", &TOY, &context, 2);
     text += "\n";
-    let output = attended.output.select_rows(&shown);
-    text += &table("output = heads W_O", &names, &output, 2);
+    text += &table("output = heads W_O", &TOY, &attended.output, 2);
     Ok(text)
 }
 
@@ -117,12 +113,9 @@ pub fn interleaved() -> Result<String> {
             attend(q.columns(h, 1), k.columns(g, 1), v.columns(g, 1), &Mask::None)?;
         wrong.columns_mut(h, 1).copy_from(&found.output);
     }
-    // What is found for `moon` is an exercise.
-    let names = [TOY[0], TOY[2]];
-    let shown = |found: &DMatrix<f32>| found.select_rows(&[0, 2]);
-    let mut text = table("heads side by side, correct", &names, &shown(&right), 2);
+    let mut text = table("heads side by side, correct", &TOY, &right, 2);
     text += "\n";
-    text += &table("heads side by side, h % 2", &names, &shown(&wrong), 2);
+    text += &table("heads side by side, h % 2", &TOY, &wrong, 2);
     Ok(text)
 }
 

@@ -371,7 +371,7 @@ pub fn decode() -> Result<Figure> {
              own already appended, on all cores: {most:.1} ms with 32 key/value heads, \
              {eight:.1} ms with 8, {two:.1} ms with 2, and {one:.1} ms with 1, when there is \
              no second group for the second core. The dotted line falls as the cache does, \
-             from the time at 32; the lowest is a plain sum of the same cache.",
+             from the time at 32; the third line is a plain sum of the same cache.",
         ),
         alt: format!(
             "A line on log scales from {most:.1} ms at 32 key/value heads over {eight:.1} ms \
