@@ -3,7 +3,7 @@
 
 use crate::experiments::{self, Aligned, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use attention::{Linear, Mask, attend};
 use minilm::models;
@@ -230,6 +230,21 @@ pub fn keys_or_values() -> Result<String> {
     Ok(text)
 }
 
+/// Three heads of a model that was trained with groups, over the keys that they share.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn shared_keys() -> Result<String> {
+    let (tokens, heads) = experiments::trained_in_groups()?;
+    let it = tokens.iter().position(|token| token == "it").context("no `it`")?;
+    let mut text = String::from("`it` looks at    head 6  head 7  head 8\n");
+    for (key, token) in tokens.iter().enumerate().take(it + 1) {
+        let [six, seven, eight] = [6, 7, 8].map(|head| heads.weights[head][(it, key)]);
+        writeln!(text, "  {token:<14} {six:>6.2} {seven:>7.2} {eight:>7.2}")?;
+    }
+    Ok(text)
+}
+
 /// The errors of two mistaken conversions of layer 5 beside the correct one.
 ///
 /// # Errors
@@ -309,6 +324,10 @@ pub fn facts() -> Result<String> {
             let value = error(5, *kv_heads, pooling)?;
             fact(&format!("{name}_{kv_heads}"), format!("{value:.2}"))?;
         }
+    }
+    for (name, pooling) in METHODS {
+        let merged = experiments::groups_merged(pooling)?;
+        fact(&format!("smollm2_{name}"), format!("{merged:.2}"))?;
     }
     let mut above = 0;
     let (mut best, mut worst) = (f32::MAX, 0.0_f32);

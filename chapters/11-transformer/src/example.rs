@@ -196,22 +196,45 @@ pub fn place(tokens: &[String], token: &str) -> Result<usize> {
 /// # Errors
 /// When the recording does not hold them.
 pub fn nats() -> Result<String> {
+    let changes = [changed(MERGED)?, changed(LATENTS)?, changed(ROUNDED)?];
+    Ok(format!("{}\n{}", unchanged()?, changes.join("\n")))
+}
+
+/// Losses of `SmolLM2` when its kv heads are merged, for the chapters that merge heads.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn merged() -> Result<String> {
+    Ok(unchanged()? + &changed(MERGED)?)
+}
+
+/// Losses of `SmolLM2` when its keys and values come from a latent, for the chapter that
+/// builds one.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn latents() -> Result<String> {
+    Ok(unchanged()? + &changed(LATENTS)?)
+}
+
+/// What is changed, and what the recording calls it.
+type Change = (&'static str, &'static str);
+const MERGED: Change = ("kv heads merged from 3 to 1", "groups");
+const LATENTS: Change = ("keys and values from a latent", "latent");
+const ROUNDED: Change = ("weights kept in", "precision");
+
+fn unchanged() -> Result<String> {
+    let whole = Recording::read()?.at("loss", "whole")?;
+    Ok(format!("{:<30}{whole:>8.2}\n", "the model as it is"))
+}
+
+fn changed((title, case): Change) -> Result<String> {
     let recording = Recording::read()?;
     let whole = recording.at("loss", "whole")?;
-    let mut text = format!("{:<30}{whole:>8.2}\n", "the model as it is");
-    for (title, case) in [
-        ("kv heads merged from 3 to 1", "groups"),
-        ("keys and values from a latent", "latent"),
-        ("weights kept in", "precision"),
-    ] {
-        writeln!(text, "\n{title:<30}{:>8}{:>8}", "nats", "more")?;
-        for (setting, nats) in recording.all(case) {
-            writeln!(
-                text,
-                "  {setting:<28}{nats:>8.2}{:>+8.2}",
-                hundredths(nats - whole)
-            )?;
-        }
+    let mut text = format!("{title:<30}{:>8}{:>8}\n", "nats", "more");
+    for (setting, nats) in recording.all(case) {
+        let more = hundredths(nats - whole);
+        writeln!(text, "  {setting:<28}{nats:>8.2}{more:>+8.2}")?;
     }
     Ok(text)
 }

@@ -37,6 +37,16 @@ fn nats() {
 }
 
 #[test]
+fn merged() {
+    assert_snapshot!("merged", example::merged().unwrap());
+}
+
+#[test]
+fn latents() {
+    assert_snapshot!("latents", example::latents().unwrap());
+}
+
+#[test]
 fn windows() {
     assert_snapshot!("windows", example::windows().unwrap());
 }
