@@ -375,8 +375,8 @@ pub fn decode() -> Result<Figure> {
         ),
         alt: format!(
             "A line on log scales from {most:.1} ms at 32 key/value heads over {eight:.1} ms \
-             at 8 and {two:.1} ms at 2 to {one:.1} ms at 1, above a line proportional to the \
-             cache that ends at {:.2} ms.",
+             at 8 and {two:.1} ms at 2 to {one:.1} ms at 1. A line proportional to the cache \
+             ends at {:.2} ms.",
             most / 32.0,
         ),
     };
