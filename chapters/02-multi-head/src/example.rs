@@ -105,8 +105,8 @@ pub fn three_tokens() -> Result<String> {
         blocks.push(square(&format!("scores of head {h}"), &scores, 0));
         blocks.push(square(&format!("weights of head {h}"), weights, 3));
     }
-    let output = layer.o_proj().forward(&found.context)?;
-    blocks.push(wide("found         head 0 | head 1", &found.context, 2));
+    let output = layer.o_proj().forward(&found.found)?;
+    blocks.push(wide("found         head 0 | head 1", &found.found, 2));
     blocks.push(square("output = found W_O", &output, 2));
     Ok(blocks.join("\n"))
 }
@@ -120,7 +120,7 @@ pub fn sum_over_heads() -> Result<String> {
     let layer = toy.layer()?;
     let Projected { q, k, v } = layer.project(&toy.x, &toy.x)?;
     let found = attend_heads(&q, &k, &v, 2, &Mask::None)?;
-    let part = |h| columns_of(h, &found.context, 2) * toy.w_o.rows(2 * h, 2);
+    let part = |h| columns_of(h, &found.found, 2) * toy.w_o.rows(2 * h, 2);
     let blocks = [
         ("head 0 · rows 0 and 1 of W_O", part(0)),
         ("head 1 · rows 2 and 3 of W_O", part(1)),
@@ -221,7 +221,7 @@ pub fn scaled_by_width() -> Result<String> {
 pub fn averaged() -> Result<String> {
     let real = experiments::real(3)?;
     let width = real.layer.head_dim();
-    let one = columns_of(1, &real.found.context, width);
+    let one = columns_of(1, &real.found.found, width);
     let copies = DMatrix::from_fn(one.nrows(), 12 * width, |i, j| one[(i, j % width)]);
     let error = |context: &DMatrix<f32>| -> Result<f32> {
         let o_proj = real.attention.o_proj();
@@ -232,7 +232,7 @@ pub fn averaged() -> Result<String> {
         "heads                  error\n\
          the twelve of layer 3 {:>6.2}\n\
          head 1, twelve times  {:>6.2}\n",
-        error(&real.found.context)?,
+        error(&real.found.found)?,
         error(&copies)?,
     ))
 }

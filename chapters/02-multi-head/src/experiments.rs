@@ -110,7 +110,7 @@ pub fn real(layer: usize) -> Result<Real> {
     let attention = shared(&layer, layer.heads)?;
     let Projected { q, k, v } = attention.project(&layer.x, &layer.x)?;
     let found = attend_heads(&q, &k, &v, layer.heads, &Mask::None)?;
-    let output = attention.o_proj().forward(&found.context)?;
+    let output = attention.o_proj().forward(&found.found)?;
     Ok(Real { layer, attention, found, output })
 }
 
@@ -169,10 +169,10 @@ impl Real {
     /// # Errors
     /// None that can happen: the layer was checked.
     pub fn moved_without(&self, head: usize) -> Result<f32> {
-        let mut context = self.found.context.clone();
+        let mut found = self.found.found.clone();
         let width = self.layer.head_dim();
-        context.columns_mut(head * width, width).fill(0.0);
-        self.moved(&context)
+        found.columns_mut(head * width, width).fill(0.0);
+        self.moved(&found)
     }
 
     /// The norm of the first token's value in a head, over the mean norm of the others'.
@@ -191,16 +191,16 @@ impl Real {
     /// # Errors
     /// None that can happen: the layer was checked.
     pub fn moved_with_mean(&self, head: usize) -> Result<f32> {
-        let mut context = self.found.context.clone();
+        let mut found = self.found.found.clone();
         let width = self.layer.head_dim();
-        for mut column in context.columns_mut(head * width, width).column_iter_mut() {
+        for mut column in found.columns_mut(head * width, width).column_iter_mut() {
             let mean = column.mean();
             column.fill(mean);
         }
-        self.moved(&context)
+        self.moved(&found)
     }
 
-    /// How far another `context` (tokens, heads · `head_dim`) moves the layer's output.
+    /// How far another `found` (tokens, heads · `head_dim`) moves the layer's output.
     ///
     /// # Errors
     /// When it has another width.
@@ -420,8 +420,8 @@ pub fn output_cut_from_rows(real: &Real, tokens: usize) -> Result<DMatrix<f32>> 
         in_reading_order.extend_from_slice(found.output.transpose().as_slice());
     }
     let width = in_reading_order.len() / tokens.max(1);
-    let context = DMatrix::from_row_slice(tokens, width, &in_reading_order);
-    Ok(real.attention.o_proj().forward(&context)?)
+    let found = DMatrix::from_row_slice(tokens, width, &in_reading_order);
+    Ok(real.attention.o_proj().forward(&found)?)
 }
 
 /// The layer's output when scores are divided by the root of the model's width instead of
@@ -435,7 +435,7 @@ pub fn output_scaled_by_width(real: &Real, heads: usize) -> Result<DMatrix<f32>>
     // √(head_dim) / √(model_dim) on the queries makes up for the scale inside.
     let q = q / (heads as f32).sqrt();
     let found = attend_heads(&q, &k, &v, heads, &Mask::None)?;
-    Ok(layer.o_proj().forward(&found.context)?)
+    Ok(layer.o_proj().forward(&found.found)?)
 }
 
 /// `context` (tokens, heads · `v_dim`) with the mean over the heads in every head's place.

@@ -94,8 +94,7 @@ impl MultiHeadAttention {
         mask: &Mask,
     ) -> Result<MultiHeadAttended, LayerError> {
         let Projected { q, k, v } = self.project(x, context)?;
-        let Heads { context: found, weights } =
-            attend_heads(&q, &k, &v, self.heads, mask)?;
+        let Heads { found, weights } = attend_heads(&q, &k, &v, self.heads, mask)?;
         Ok(MultiHeadAttended { output: self.o_proj.forward(&found)?, weights })
     }
 
@@ -168,7 +167,7 @@ pub struct Projected {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heads {
     /// (queries, heads · `v_dim`): the outputs of the heads side by side.
-    pub context: DMatrix<f32>,
+    pub found: DMatrix<f32>,
     /// One (queries, keys) per head.
     pub weights: Vec<DMatrix<f32>>,
 }
@@ -202,7 +201,7 @@ pub fn attend_heads(
         found.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
         weights.push(attended.weights);
     }
-    Ok(Heads { context: found, weights })
+    Ok(Heads { found, weights })
 }
 
 /// The columns of `all` that belong to head `h`, if a head has `width` of them.

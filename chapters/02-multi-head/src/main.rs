@@ -112,8 +112,8 @@ the bias of o_proj.
         by_rows(s.x.nrows(), rows, |rows| {
             let q = q.rows(rows.start, rows.len()).into_owned();
             let mask = files::mask_of_rows(&mask, rows);
-            let Heads { context, .. } = attend_heads(&q, &k, &v, layer.heads(), &mask)?;
-            Ok(layer.o_proj().forward(&context)?)
+            let Heads { found, .. } = attend_heads(&q, &k, &v, layer.heads(), &mask)?;
+            Ok(layer.o_proj().forward(&found)?)
         })
     }
 }

@@ -227,16 +227,16 @@ fn each_head(
         let (q, k) = (q.columns(h * d_k, d_k), keys.columns(h * d_k, d_k));
         attend(q, k, values.columns(h * d_v, d_v))
     };
-    let found: Vec<_> = (0..layer.heads()).into_par_iter().map(one).collect();
+    let all: Vec<_> = (0..layer.heads()).into_par_iter().map(one).collect();
 
-    let mut context = DMatrix::zeros(q.nrows(), values.ncols());
+    let mut found = DMatrix::zeros(q.nrows(), values.ncols());
     let mut weights = Vec::with_capacity(layer.heads());
-    for (h, attended) in found.into_iter().enumerate() {
+    for (h, attended) in all.into_iter().enumerate() {
         let attended = attended?;
-        context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
+        found.columns_mut(h * d_v, d_v).copy_from(&attended.output);
         weights.push(attended.weights);
     }
-    Ok(MultiHeadAttended { output: layer.o_proj().forward(&context)?, weights })
+    Ok(MultiHeadAttended { output: layer.o_proj().forward(&found)?, weights })
 }
 
 /// Attention for a few queries, as [`attend_columns`] computes it, with the weights as

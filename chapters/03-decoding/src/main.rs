@@ -110,9 +110,8 @@ future, with a leading b where x has one.
         let parts = by_rows(prompt, rows, |rows| {
             let q = q.rows(rows.start, rows.len()).into_owned();
             let causal = Mask::Causal { offset: rows.start };
-            let Heads { context, .. } =
-                attend_heads(&q, &k, &v, layer.heads(), &causal)?;
-            Ok(layer.o_proj().forward(&context)?)
+            let Heads { found, .. } = attend_heads(&q, &k, &v, layer.heads(), &causal)?;
+            Ok(layer.o_proj().forward(&found)?)
         })?;
         let mut y = parts.resize_vertically(n, 0.0);
         for token in prompt..n {

@@ -54,9 +54,9 @@ fn part(all: &DMatrix<f32>, h: usize) -> DMatrix<f32> {
 pub fn three_tokens() -> Result<String> {
     let (x, layer) = toy()?;
     let Projected { q, k, v } = layer.project(&x, &x)?;
-    let Heads { context, weights } =
+    let Heads { found, weights } =
         crate::attend_shared(&q, k.as_view(), v.as_view(), HEADS, &Mask::None)?;
-    let output = layer.o_proj.forward(&context)?;
+    let output = layer.o_proj.forward(&found)?;
     let w_q = weight(&layer.q_proj)?;
     let plain = ["", "", "", ""];
     let mut parts = vec![
@@ -76,7 +76,7 @@ pub fn three_tokens() -> Result<String> {
         let shown: &[usize] = if h == 1 { &[0, 2] } else { &[0, 1, 2] };
         let names: Vec<&str> = shown.iter().map(|&row| TOY[row]).collect();
         let rows = |all: &DMatrix<f32>| all.select_rows(shown);
-        let found = rows(&part(&context, h));
+        let found = rows(&part(&found, h));
         parts.extend([
             table(&format!("q of head {h}"), &TOY, &[], &q, 0),
             table(&format!("scores of head {h}"), &names, &TOY, &rows(&s), 0),
@@ -372,7 +372,7 @@ pub fn facts() -> Result<String> {
     let stretched =
         experiments::shared_and_stretched(&layer, (layer.heads as f32).sqrt())?;
     let own = experiments::own_keys(&layer)?;
-    let error = experiments::relative_error(&stretched.context, &own.context);
+    let error = experiments::relative_error(&stretched.found, &own.found);
     let rows = experiments::rows_of(&stretched, layer.position("it")?);
     fact("stretched_error", format!("{error:.2}"))?;
     let disagreement = experiments::disagreement(&rows);

@@ -221,7 +221,7 @@ pub fn shared_and_aligned(layer: &Layer) -> Result<Heads> {
     let (one_k, one_v) = (one_k.as_view(), one_v.as_view());
     let found = attend_shared(&q, one_k, one_v, layer.heads, &Mask::None)?;
     let back: Vec<_> = value_turns.iter().map(DMatrix::transpose).collect();
-    Ok(Heads { context: turn_heads(&found.context, &back)?, ..found })
+    Ok(Heads { found: turn_heads(&found.found, &back)?, ..found })
 }
 
 /// [`Shared::Both`] with the mean key and value made `factor` times as long.
@@ -311,15 +311,15 @@ pub struct Loss {
 pub fn losses() -> Result<Vec<Loss>> {
     let loss = |layer| -> Result<Loss> {
         let layer = Layer::load(layer)?;
-        let own = own_keys(&layer)?.context;
+        let own = own_keys(&layer)?.found;
         let error = |what| -> Result<f32> {
-            Ok(relative_error(&shared(&layer, what)?.context, &own))
+            Ok(relative_error(&shared(&layer, what)?.found, &own))
         };
         Ok(Loss {
             keys: error(Shared::Keys)?,
             values: error(Shared::Values)?,
             both: error(Shared::Both)?,
-            aligned: relative_error(&shared_and_aligned(&layer)?.context, &own),
+            aligned: relative_error(&shared_and_aligned(&layer)?.found, &own),
         })
     };
     (0..6).map(loss).collect()

@@ -97,9 +97,9 @@ impl MultiQueryAttention {
         mask: &Mask,
     ) -> Result<MultiHeadAttended, ShapeError> {
         let Projected { q, k, v } = self.project(x, context)?;
-        let Heads { context, weights } =
+        let Heads { found, weights } =
             attend_shared(&q, k.as_view(), v.as_view(), self.heads, mask)?;
-        Ok(MultiHeadAttended { output: self.o_proj.forward(&context)?, weights })
+        Ok(MultiHeadAttended { output: self.o_proj.forward(&found)?, weights })
     }
 
     /// Queries of all heads from `x`; from `context` one key and one value per token.
@@ -164,16 +164,16 @@ pub fn attend_shared(
     let why = "one query per head, as wide as the key";
     expect_shape("q", q.shape(), (q.nrows(), heads * d_k), why)?;
     let one = |h| attend(q.columns(h * d_k, d_k), k, v, mask);
-    let found: Vec<_> = (0..heads).into_par_iter().map(one).collect();
+    let all: Vec<_> = (0..heads).into_par_iter().map(one).collect();
 
-    let mut context = DMatrix::zeros(q.nrows(), heads * d_v);
+    let mut found = DMatrix::zeros(q.nrows(), heads * d_v);
     let mut weights = Vec::with_capacity(heads);
-    for (h, attended) in found.into_iter().enumerate() {
+    for (h, attended) in all.into_iter().enumerate() {
         let attended = attended?;
-        context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
+        found.columns_mut(h * d_v, d_v).copy_from(&attended.output);
         weights.push(attended.weights);
     }
-    Ok(Heads { context, weights })
+    Ok(Heads { found, weights })
 }
 
 /// Runs `x` (tokens, `model_dim`), which follows the tokens in `cache`, through the layer:
@@ -191,9 +191,9 @@ pub fn prefill(
     let Projected { q, k, v } = layer.project(x, x)?;
     let causal = Mask::Causal { offset: cache.len() };
     cache.append(&k, &v)?;
-    let Heads { context, weights } =
+    let Heads { found, weights } =
         attend_shared(&q, cache.keys(), cache.values(), layer.heads, &causal)?;
-    Ok(MultiHeadAttended { output: layer.o_proj.forward(&context)?, weights })
+    Ok(MultiHeadAttended { output: layer.o_proj.forward(&found)?, weights })
 }
 
 /// Runs the next token, `x` (1, `model_dim`), through the layer. All heads look at the

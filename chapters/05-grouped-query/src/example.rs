@@ -36,7 +36,7 @@ pub fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
 pub fn three_tokens() -> Result<String> {
     let (x, layer) = toy()?;
     let Projected { q, k, v } = layer.project(&x, &x)?;
-    let context = experiments::heads_of(&layer, &x)?.context;
+    let context = experiments::heads_of(&layer, &x)?.found;
     let attended = layer.forward(&x, &Mask::None)?;
     let learned = [
         ("W_Q: four heads of width 1", &layer.q_proj),
@@ -105,7 +105,7 @@ pub fn partners() -> Result<String> {
 pub fn interleaved() -> Result<String> {
     let (x, layer) = toy()?;
     let Projected { q, k, v } = layer.project(&x, &x)?;
-    let right = experiments::heads_of(&layer, &x)?.context;
+    let right = experiments::heads_of(&layer, &x)?.found;
     let mut wrong = right.clone();
     for h in 0..4 {
         let g = experiments::interleaved(h, layer.groups);

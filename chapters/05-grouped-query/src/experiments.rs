@@ -94,7 +94,7 @@ pub fn groups_merged(pooling: Pooling) -> Result<f32> {
     let v = pool.linear("v", &Linear::new(v, None)?)?.weight().clone();
     let causal = Mask::Causal { offset: 0 };
     let merged = attend_groups(&q, k.as_view(), v.as_view(), groups, &causal)?;
-    Ok(relative_error(&merged.context, &trained_in_groups()?.1.context))
+    Ok(relative_error(&merged.found, &trained_in_groups()?.1.found))
 }
 
 /// How far `found` is from `expected`, as a share of the length of `expected`. All zeros
@@ -117,7 +117,7 @@ pub fn conversion_error(
     let layer = Layer::load(layer)?;
     let expected = heads_of(&grouped(&layer, layer.heads, Pooling::Mean)?, &layer.x)?;
     let found = heads_of(&grouped(&layer, kv_heads, pooling)?, &layer.x)?;
-    Ok(relative_error(&found.context, &expected.context))
+    Ok(relative_error(&found.found, &expected.found))
 }
 
 /// The relative error of the heads' output when `layer` is converted to means, after its
@@ -150,7 +150,7 @@ fn turned_error(
             kv_heads,
             Pooling::Mean,
         )?;
-        Ok(heads_of(&pooled, &layer.x)?.context)
+        Ok(heads_of(&pooled, &layer.x)?.found)
     };
     Ok(relative_error(&heads(groups.kv_heads())?, &heads(layer.heads)?))
 }
@@ -190,13 +190,13 @@ fn aligned_at(kv_heads: usize) -> Result<Aligned> {
     for layer in 0..LAYERS {
         let layer = Layer::with_long_text(layer)?;
         let whole = grouped(&layer, layer.heads, Pooling::Mean)?;
-        let expected = heads_of(&whole, &layer.x)?.context;
+        let expected = heads_of(&whole, &layer.x)?.found;
         let mean = heads_of(&grouped(&layer, kv_heads, Pooling::Mean)?, &layer.x)?;
         let values = turns_of_groups(&with_bias(&whole.v_proj), groups, Freedom::Any)?;
         let rotary = Freedom::HalfSplit { rotary_dim: layer.head_dim() };
         let aligned = |keys| turned_error(&layer, groups, keys, values.clone());
         let errors = [
-            relative_error(&mean.context, &expected),
+            relative_error(&mean.found, &expected),
             aligned(Freedom::Fixed)?,
             aligned(rotary)?,
             aligned(Freedom::Any)?,
@@ -281,7 +281,7 @@ pub fn parted(kv_heads: usize, share: f32) -> Result<f32> {
     let expected = attend_groups(q, k.as_view(), v.as_view(), all, &Mask::None)?;
     let (k, v) = (pooled.k.as_view(), pooled.v.as_view());
     let found = attend_groups(q, k, v, groups, &Mask::None)?;
-    Ok(relative_error(&found.context, &expected.context))
+    Ok(relative_error(&found.found, &expected.found))
 }
 
 /// The errors of layer 5 when only the keys are pooled, and only the values.
@@ -299,9 +299,9 @@ pub fn keys_or_values(kv_heads: usize) -> Result<[f32; 2]> {
     let heads = |k: &DMatrix<f32>, v: &DMatrix<f32>| {
         attend_groups(&whole.q, k.as_view(), v.as_view(), all, &Mask::None)
     };
-    let expected = heads(&whole.k, &whole.v)?.context;
-    let keys = heads(&spread(&pooled.k, groups), &whole.v)?.context;
-    let values = heads(&whole.k, &spread(&pooled.v, groups))?.context;
+    let expected = heads(&whole.k, &whole.v)?.found;
+    let keys = heads(&spread(&pooled.k, groups), &whole.v)?.found;
+    let values = heads(&whole.k, &spread(&pooled.v, groups))?.found;
     Ok([keys, values].map(|found| relative_error(&found, &expected)))
 }
 
@@ -321,16 +321,16 @@ pub fn mispooled(kv_heads: usize) -> Result<[f32; 2]> {
     let heads = |q: &DMatrix<f32>, k: &DMatrix<f32>, v: &DMatrix<f32>, groups| {
         attend_groups(q, k.as_view(), v.as_view(), groups, &Mask::None)
     };
-    let expected = heads(&whole.q, &whole.k, &whole.v, all)?.context;
+    let expected = heads(&whole.q, &whole.k, &whole.v, all)?.found;
 
     let identity =
         Linear::new(DMatrix::identity(whole.q.ncols(), whole.q.ncols()), None)?;
     let pooling = Pool::new(groups, Pooling::Mean).linear("q_proj", &identity)?;
     let queries = spread(&pooling.forward(&whole.q)?, groups);
-    let queries_too = heads(&queries, &pooled.k, &pooled.v, groups)?.context;
+    let queries_too = heads(&queries, &pooled.k, &pooled.v, groups)?.found;
 
     let [k, v] = [&whole.k, &whole.v].map(|m| in_turns(m, groups));
-    let turns = heads(&whole.q, &k, &v, groups)?.context;
+    let turns = heads(&whole.q, &k, &v, groups)?.found;
     Ok([queries_too, turns].map(|found| relative_error(&found, &expected)))
 }
 
@@ -377,7 +377,7 @@ pub fn interleaved_error(kv_heads: usize) -> Result<f32> {
     let layer = Layer::load(5)?;
     let right = grouped(&layer, kv_heads, Pooling::Mean)?;
     let groups = right.groups();
-    let expected = heads_of(&right, &layer.x)?.context;
+    let expected = heads_of(&right, &layer.x)?.found;
     let Projected { q, k, v } = right.project(&layer.x, &layer.x)?;
     let width = layer.head_dim();
     let mut found = DMatrix::zeros(expected.nrows(), expected.ncols());

@@ -164,9 +164,9 @@ impl GroupedQueryAttention {
         mask: &Mask,
     ) -> Result<MultiHeadAttended, LayerError> {
         let Projected { q, k, v } = self.project(x, context)?;
-        let Heads { context, weights } =
+        let Heads { found, weights } =
             attend_groups(&q, k.as_view(), v.as_view(), self.groups, mask)?;
-        Ok(MultiHeadAttended { output: self.o_proj.forward(&context)?, weights })
+        Ok(MultiHeadAttended { output: self.o_proj.forward(&found)?, weights })
     }
 
     /// Queries from `x` for all heads, keys and values from `context` for all groups.
@@ -232,16 +232,16 @@ pub fn attend_groups(
         let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
         attend(q.columns(h * d_k, d_k), k, v, mask)
     };
-    let found: Vec<_> = (0..groups.heads).into_par_iter().map(one).collect();
+    let all: Vec<_> = (0..groups.heads).into_par_iter().map(one).collect();
 
-    let mut context = DMatrix::zeros(q.nrows(), groups.heads * d_v);
+    let mut found = DMatrix::zeros(q.nrows(), groups.heads * d_v);
     let mut weights = Vec::with_capacity(groups.heads);
-    for (h, attended) in found.into_iter().enumerate() {
+    for (h, attended) in all.into_iter().enumerate() {
         let attended = attended?;
-        context.columns_mut(h * d_v, d_v).copy_from(&attended.output);
+        found.columns_mut(h * d_v, d_v).copy_from(&attended.output);
         weights.push(attended.weights);
     }
-    Ok(Heads { context, weights })
+    Ok(Heads { found, weights })
 }
 
 /// (`d_k`, `d_v`): the widths of one key and one value, if everything fits.
@@ -285,9 +285,9 @@ pub fn prefill(
     let Projected { q, k, v } = layer.project(x, x)?;
     let causal = Mask::Causal { offset: cache.len() };
     cache.append(&k, &v)?;
-    let Heads { context, weights } =
+    let Heads { found, weights } =
         attend_groups(&q, cache.keys(), cache.values(), layer.groups, &causal)?;
-    Ok(MultiHeadAttended { output: layer.o_proj.forward(&context)?, weights })
+    Ok(MultiHeadAttended { output: layer.o_proj.forward(&found)?, weights })
 }
 
 /// Runs the next token, `x` (1, `model_dim`), through the layer. It sees everything that
@@ -303,9 +303,9 @@ pub fn decode(
     expect_shape("x", x.shape(), (1, x.ncols()), "decoding goes token by token")?;
     let Projected { q, k, v } = layer.project(x, x)?;
     cache.append(&k, &v)?;
-    let Heads { context, weights } =
+    let Heads { found, weights } =
         attend_stacked(&q, cache.keys(), cache.values(), layer.groups)?;
-    Ok(MultiHeadAttended { output: layer.o_proj.forward(&context)?, weights })
+    Ok(MultiHeadAttended { output: layer.o_proj.forward(&found)?, weights })
 }
 
 /// [`attend_groups`] for the one query of a token that sees all keys, `q`
@@ -329,16 +329,16 @@ pub fn attend_stacked(
         let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
         attend_columns(stacked.as_view(), k, v)
     };
-    let found: Vec<_> = (0..groups.kv_heads).into_par_iter().map(one).collect();
+    let all: Vec<_> = (0..groups.kv_heads).into_par_iter().map(one).collect();
 
-    let mut context = Vec::with_capacity(groups.heads * d_v);
+    let mut found = Vec::with_capacity(groups.heads * d_v);
     let mut weights = Vec::with_capacity(groups.heads);
-    for group in found {
+    for group in all {
         let Columns { output, shares } = group?;
-        context.extend(output.transpose().iter());
+        found.extend(output.transpose().iter());
         weights.extend((0..groups.size()).map(|i| shares.columns(i, 1).transpose()));
     }
-    Ok(Heads { context: DMatrix::from_row_slice(1, context.len(), &context), weights })
+    Ok(Heads { found: DMatrix::from_row_slice(1, found.len(), &found), weights })
 }
 
 /// What the keys and values of a group start from, when a multi-head layer is converted

@@ -122,8 +122,8 @@ so that its row of y is the bias of o_proj.
         by_rows(s.x.nrows(), rows, |rows| {
             let q = q.rows(rows.start, rows.len()).into_owned();
             let mask = files::mask_of_rows(&mask, rows);
-            let Heads { context, .. } = attend_groups(&q, k, v, groups, &mask)?;
-            Ok(layer.o_proj().forward(&context)?)
+            let Heads { found, .. } = attend_groups(&q, k, v, groups, &mask)?;
+            Ok(layer.o_proj().forward(&found)?)
         })
     }
 

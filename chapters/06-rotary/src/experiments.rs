@@ -289,8 +289,8 @@ pub fn moved_by_reversing(rotary: Option<&Rotary>) -> Result<f32> {
     let (layer, words) = (real(&Layer::load(0)?)?, words()?);
     let found = |x: &DMatrix<f32>| -> Result<DMatrix<f32>> {
         Ok(match rotary {
-            Some(rotary) => turned(&layer, rotary, x)?.context,
-            None => heads_of(&layer, x)?.context,
+            Some(rotary) => turned(&layer, rotary, x)?.found,
+            None => heads_of(&layer, x)?.found,
         })
     };
     let back = flipped(&found(&flipped(&words))?);
@@ -572,7 +572,7 @@ fn at_the_wrong_place(
     cache.append(&k, &v).map_err(GroupError::from)?;
     let groups = layer.layer().groups();
     let heads = attend_groups(&q, cache.keys(), cache.values(), groups, &causal)?;
-    Ok(layer.layer().o_proj().forward(&heads.context)?)
+    Ok(layer.layer().o_proj().forward(&heads.found)?)
 }
 
 /// A way to turn a pair `(a, b)` by an angle.

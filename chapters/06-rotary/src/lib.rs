@@ -236,7 +236,7 @@ impl RotaryAttention {
 
     /// What the heads found, through the output projection.
     fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, RotaryError> {
-        let output = self.layer.o_proj().forward(&heads.context)?;
+        let output = self.layer.o_proj().forward(&heads.found)?;
         Ok(MultiHeadAttended { output, weights: heads.weights })
     }
 

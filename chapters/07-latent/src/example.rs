@@ -93,14 +93,14 @@ pub fn two_orders() -> Result<String> {
     text += &row("q kᵀ", &(&q0 * k.transpose()), 2);
     text += &row("weights", &naive.weights[0], 3);
     text += &table("v = c W_UV", &TOY, &v, 2);
-    text += &row("weights v", &naive.context.columns(0, 1).into_owned(), 2);
+    text += &row("weights v", &naive.found.columns(0, 1).into_owned(), 2);
     text += "\nABSORBED, head 0\n";
     let asks_c = asks.columns(0, 2).into_owned();
     text += &row("q W_UKᵀ", &asks_c, 0);
     text += &row("(q W_UKᵀ) cᵀ", &(&asks_c * c.transpose()), 2);
     text += &row("weights", &absorbed.weights[0], 3);
     text += &row("weights c", &(&absorbed.weights[0] * &c), 3);
-    text += &row("(weights c) W_UV", &absorbed.context.columns(0, 1).into_owned(), 2);
+    text += &row("(weights c) W_UV", &absorbed.found.columns(0, 1).into_owned(), 2);
     Ok(text)
 }
 

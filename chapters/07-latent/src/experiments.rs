@@ -403,12 +403,12 @@ impl LowRank {
     pub fn errors(&self, ranks: &[usize]) -> Result<Vec<f32>> {
         let whole = grouped(&self.layer, self.layer.heads, Pooling::Mean)?;
         let projected = whole.project(&self.layer.x, &self.layer.x)?;
-        let expected = heads_of(&whole, &self.layer.x)?.context;
+        let expected = heads_of(&whole, &self.layer.x)?.found;
         let error = |&rank: &usize| {
             let [k, v] = self.keys_and_values(rank)?;
             let (k, v) = (k.as_view(), v.as_view());
             let found = attend_groups(&projected.q, k, v, whole.groups(), &Mask::None)?;
-            Ok(relative_error(&found.context, &expected))
+            Ok(relative_error(&found.found, &expected))
         };
         ranks.iter().map(error).collect()
     }

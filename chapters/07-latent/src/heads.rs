@@ -49,14 +49,14 @@ impl LatentAttention {
         heads: impl Iterator<Item = Result<Attended, ShapeError>>,
     ) -> Result<Heads, ShapeError> {
         let v_dim = self.sizes.v_dim;
-        let mut context = DMatrix::zeros(tokens, self.sizes.heads * v_dim);
+        let mut found = DMatrix::zeros(tokens, self.sizes.heads * v_dim);
         let mut weights = Vec::with_capacity(self.sizes.heads);
-        for (h, found) in heads.enumerate() {
-            let found = found?;
-            context.columns_mut(h * v_dim, v_dim).copy_from(&found.output);
-            weights.push(found.weights);
+        for (h, attended) in heads.enumerate() {
+            let attended = attended?;
+            found.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
+            weights.push(attended.weights);
         }
-        Ok(Heads { context, weights })
+        Ok(Heads { found, weights })
     }
 
     pub(crate) fn expect_queries(&self, q: &Queries) -> Result<(), ShapeError> {

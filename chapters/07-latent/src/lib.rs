@@ -279,7 +279,7 @@ impl LatentAttention {
     }
 
     fn mix(&self, heads: Heads) -> Result<MultiHeadAttended, ShapeError> {
-        let output = self.output(&heads.context)?;
+        let output = self.output(&heads.found)?;
         Ok(MultiHeadAttended { output, weights: heads.weights })
     }
 

@@ -202,7 +202,7 @@ so that its row of y is the bias of o_proj.
             let q = Queries { nope: part(&queries.nope), rope: part(&queries.rope) };
             let mask = files::mask_of_rows(&mask, rows);
             let heads = layer.attend(&q, kept.as_view(), &mask, form)?;
-            Ok(layer.output(&heads.context)?)
+            Ok(layer.output(&heads.found)?)
         })
     }
 

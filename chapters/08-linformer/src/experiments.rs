@@ -384,7 +384,7 @@ pub fn mistakes(
     let q = linear(&layer.q_proj, x)?;
     let heads = |k: &DMatrix<f32>, v: &DMatrix<f32>| {
         let found = attend_groups(&q, k.as_view(), v.as_view(), groups, &Mask::None);
-        anyhow::Ok(found?.context)
+        anyhow::Ok(found?.found)
     };
     let e = [Arc::new(e.clone())];
     let condensed = |projection, x: &DMatrix<f32>| {

@@ -205,9 +205,9 @@ impl LinformerAttention {
         let Projected { q, k, v } = self.project(x, context)?;
         let k = condense(&k, &self.projections.keys)?;
         let v = condense(&v, &self.projections.values)?;
-        let Heads { context, weights } =
+        let Heads { found, weights } =
             attend_groups(&q, k.as_view(), v.as_view(), self.groups, &Mask::None)?;
-        Ok(MultiHeadAttended { output: self.to_out.forward(&context)?, weights })
+        Ok(MultiHeadAttended { output: self.to_out.forward(&found)?, weights })
     }
 
     /// Queries from `x`, keys and values from `context`, before they are condensed.

@@ -232,7 +232,7 @@ fn difference(
 ) -> Result<f32> {
     let groups = Groups::new(heads, heads)?;
     let (k, v) = (k.as_view(), v.as_view());
-    let whole = attend_groups(q, k, v, groups, &Mask::None)?.context;
+    let whole = attend_groups(q, k, v, groups, &Mask::None)?.found;
     Ok((attend(q, k, v, groups, &Mask::None)? - whole).abs().max())
 }
 

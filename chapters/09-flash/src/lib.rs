@@ -396,13 +396,13 @@ pub fn decode(
     let tasks = (0..groups.kv_heads() * chunks.len()).into_par_iter();
     let parts: Vec<Partial> = tasks.with_max_len(1).map(part).collect();
 
-    let mut context = Vec::with_capacity(groups.heads() * d_v);
+    let mut found = Vec::with_capacity(groups.heads() * d_v);
     for g in 0..groups.kv_heads() {
         let mut all = Partial::nothing(groups.size(), d_v);
         for part in &parts[g * chunks.len()..][..chunks.len()] {
             all = all.merge(part)?;
         }
-        context.extend(all.output().transpose().iter());
+        found.extend(all.output().transpose().iter());
     }
-    Ok(DMatrix::from_row_slice(1, context.len(), &context))
+    Ok(DMatrix::from_row_slice(1, found.len(), &found))
 }

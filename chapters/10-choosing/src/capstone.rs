@@ -169,7 +169,7 @@ impl Variant {
         };
         let Projected { q, k, v } = whole.project(&layer.x, &layer.x)?;
         let (keys, values, groups) = (k.as_view(), v.as_view(), whole.groups());
-        let expected = attend_groups(&q, keys, values, groups, &mask)?.context;
+        let expected = attend_groups(&q, keys, values, groups, &mask)?.found;
         let found = match self {
             Variant::MultiHead => return Ok(0.0),
             Variant::Decoding => token_by_token(&q, &k, &v, groups)?,
@@ -178,7 +178,7 @@ impl Variant {
                 let pooled = grouped(&layer, kv_heads, Pooling::Mean)?;
                 let Projected { k, v, .. } = pooled.project(&layer.x, &layer.x)?;
                 let (k, v) = (k.as_view(), v.as_view());
-                attend_groups(&q, k, v, pooled.groups(), &mask)?.context
+                attend_groups(&q, k, v, pooled.groups(), &mask)?.found
             }
             Variant::Aligned { kv_heads } => {
                 return aligned_error(&layer, kv_heads, Freedom::Any);
@@ -186,11 +186,11 @@ impl Variant {
             Variant::MultiQuery => {
                 let pooled = grouped(&layer, 1, Pooling::Mean)?;
                 let Projected { k, v, .. } = pooled.project(&layer.x, &layer.x)?;
-                attend_shared(&q, k.as_view(), v.as_view(), HEADS, &mask)?.context
+                attend_shared(&q, k.as_view(), v.as_view(), HEADS, &mask)?.found
             }
             Variant::Latent { rank } => {
                 let [k, v] = LowRank::new(layer).keys_and_values(rank)?;
-                attend_groups(&q, k.as_view(), v.as_view(), groups, &mask)?.context
+                attend_groups(&q, k.as_view(), v.as_view(), groups, &mask)?.found
             }
             Variant::Linformer { k: rows } => condensed(&q, &k, &v, rows)?,
             Variant::Rotary => {
@@ -199,7 +199,7 @@ impl Variant {
                 let angles = rotary.angles(0..TOKENS);
                 angles.rotate(&mut q)?;
                 angles.rotate(&mut k)?;
-                attend_groups(&q, k.as_view(), v.as_view(), groups, &mask)?.context
+                attend_groups(&q, k.as_view(), v.as_view(), groups, &mask)?.found
             }
         };
         Ok(relative_error(&found, &expected))
@@ -275,7 +275,7 @@ fn token_by_token(
     for token in 0..q.nrows() {
         let q = q.rows(token, 1).into_owned();
         let (k, v) = (k.rows(0, token + 1), v.rows(0, token + 1));
-        found.rows_mut(token, 1).copy_from(&attend_stacked(&q, k, v, groups)?.context);
+        found.rows_mut(token, 1).copy_from(&attend_stacked(&q, k, v, groups)?.found);
     }
     Ok(found)
 }

@@ -132,7 +132,7 @@ impl EncoderBlock {
     /// # Errors
     /// When a part does not fit `x`.
     pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ModelError> {
-        let found = self.attention.look(x, None, &Mask::None)?.context;
+        let found = self.attention.look(x, None, &Mask::None)?.found;
         let found = self.attention.o_proj.forward(&found)?;
         let x = self.attention_norm.forward(&(x + found))?;
         let thought = self.feed_forward.forward(&x)?;

@@ -48,7 +48,7 @@ pub fn steps(model: &Decoder, tokens: &[u32]) -> Result<Vec<Step>> {
     let x = model.embed(tokens)?;
     let normed = block.attention_norm.forward(&x)?;
     let heads = attention.look(&normed, Some(&angles), &Mask::Causal { offset: 0 })?;
-    let found = attention.o_proj.forward(&heads.context)?;
+    let found = attention.o_proj.forward(&heads.found)?;
     let after = &x + &found;
     let ready = block.ffn_norm.forward(&after)?;
     let gate = network.gate_proj.forward(&ready)?;

@@ -180,7 +180,7 @@ pub fn last_logits(
     let attend = |x: &DMatrix<f32>| -> Result<DMatrix<f32>> {
         let heads =
             block.attention.look(x, Some(&angles), &Mask::Causal { offset: 0 })?;
-        Ok(block.attention.o_proj.forward(&heads.context)?)
+        Ok(block.attention.o_proj.forward(&heads.found)?)
     };
     let think = |x: &DMatrix<f32>| -> Result<DMatrix<f32>> {
         let mut network = block.feed_forward.clone();

@@ -203,7 +203,7 @@ impl SelfAttention {
         let (k, v, groups) = (cache.keys(), cache.values(), self.groups);
         let found = match mask {
             Mask::Causal { .. } if x.nrows() == 1 => {
-                attend_stacked(&q, k, v, groups)?.context
+                attend_stacked(&q, k, v, groups)?.found
             }
             _ => flash::attend(&q, k, v, groups, mask)?,
         };

@@ -46,10 +46,10 @@ pub struct Off(pub Vec<(usize, usize)>);
 
 impl Watch for Off {
     fn heads(&mut self, layer: usize, heads: &mut Heads) {
-        let width = heads.context.ncols() / heads.weights.len().max(1);
+        let width = heads.found.ncols() / heads.weights.len().max(1);
         for &(_, head) in self.0.iter().filter(|(at, _)| *at == layer) {
             if head < heads.weights.len() {
-                heads.context.columns_mut(head * width, width).fill(0.0);
+                heads.found.columns_mut(head * width, width).fill(0.0);
             }
         }
     }
@@ -93,7 +93,7 @@ pub fn watched_through(
         x = block.forward(x, |attention, normed| {
             let mut heads = attention.look(normed, Some(&angles), mask)?;
             watch.heads(layer, &mut heads);
-            Ok(attention.o_proj.forward(&heads.context)?)
+            Ok(attention.o_proj.forward(&heads.found)?)
         })?;
         watch.stream(layer, &x);
     }

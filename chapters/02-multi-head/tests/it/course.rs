@@ -371,7 +371,7 @@ impl Asked {
     fn found(&self, found: &[Found]) -> Answer {
         let [Found { context, weights }] = found else { return self.answer() };
         let (context, weights) = (context.clone(), weights.clone());
-        parts_of(Ok(Heads { context, weights }))
+        parts_of(Ok(Heads { found: context, weights }))
     }
 
     /// As if the mask were another one.
@@ -393,8 +393,8 @@ impl Asked {
     /// With another context.
     fn joined(&self, join: impl Fn(&DMatrix<f32>) -> DMatrix<f32>) -> Answer {
         self.where_it_fits(|| {
-            let Heads { context, weights } = self.right();
-            Heads { context: join(&context), weights }
+            let Heads { found: context, weights } = self.right();
+            Heads { found: join(&context), weights }
         })
     }
 
@@ -413,7 +413,7 @@ impl Asked {
             let all: Vec<_> = (0..self.heads).map(attended).collect();
             let outputs: Vec<_> = all.iter().map(|a| a.output.clone()).collect();
             let weights = all.into_iter().map(|a| a.weights).collect();
-            Heads { context: join(&outputs), weights }
+            Heads { found: join(&outputs), weights }
         })
     }
 
@@ -434,12 +434,12 @@ impl Asked {
             context.columns_mut(h * v_dim, v_dim).copy_from(&attended.output);
             weights.push(attended.weights);
         }
-        parts_of(Ok(Heads { context, weights }))
+        parts_of(Ok(Heads { found: context, weights }))
     }
 }
 
 fn parts_of(found: Result<Heads, LayerError>) -> Answer {
-    let parts = |Heads { context, weights }| {
+    let parts = |Heads { found: context, weights }| {
         Answer::default().and_each("weights of head", weights).and("context", context)
     };
     Answer::try_of("refused", found.map(parts))
@@ -608,9 +608,9 @@ fn keys_of_head_0(p: &Asked) -> Heads {
 
 /// The mean over the heads in place of each head's weights.
 fn one_map(p: &Asked) -> Heads {
-    let Heads { context, weights } = p.right();
+    let Heads { found: context, weights } = p.right();
     let mean = weights.iter().sum::<DMatrix<f32>>() / p.heads as f32;
-    Heads { context, weights: vec![mean; p.heads] }
+    Heads { found: context, weights: vec![mean; p.heads] }
 }
 
 /// One softmax over the keys of all heads.
@@ -625,7 +625,7 @@ fn together(p: &Asked) -> Heads {
     }
     let weights = in_columns(&softmax(all), p.heads);
     let found: Vec<_> = weights.iter().zip(&v).map(|(a, v)| a * v).collect();
-    Heads { context: side_by_side(&found), weights }
+    Heads { found: side_by_side(&found), weights }
 }
 
 fn one_token() -> Asked {
@@ -786,7 +786,7 @@ impl Run {
         if !self.has_width() {
             return self.answer();
         }
-        let Heads { context, weights } = self.found(mask);
+        let Heads { found: context, weights } = self.found(mask);
         let output = self.forward(&context);
         Run::parts(Ok(MultiHeadAttended { output, weights }))
     }
@@ -802,7 +802,7 @@ impl Run {
         if !self.fits() {
             return self.answer();
         }
-        let Heads { context, weights } = self.found(&self.mask);
+        let Heads { found: context, weights } = self.found(&self.mask);
         Run::parts(Ok(MultiHeadAttended { output: mix(&context), weights }))
     }
 
@@ -819,7 +819,7 @@ impl Run {
         let Projected { q, k, v } = layer.project(&self.x, &self.context).unwrap();
         let [q, k, v] = roles([q, k, v]);
         let found = attend_heads(&q, &k, &v, heads, &self.mask);
-        Run::parts(found.and_then(|Heads { context, weights }| {
+        Run::parts(found.and_then(|Heads { found: context, weights }| {
             Ok(MultiHeadAttended { output: layer.o_proj().forward(&context)?, weights })
         }))
     }
@@ -883,7 +883,7 @@ const OF_FORWARD: &[Dial] = &[
 fn forward() -> Exercise<Run> {
     Exercise::implement("forward", Run::draw, Run::answer)
         .step("what the heads found", |p| {
-            let found = p.fits().then(|| p.found(&p.mask).context);
+            let found = p.fits().then(|| p.found(&p.mask).found);
             found.ok_or("the context does not fit").into()
         })
         .around(OF_FORWARD, Run::looks, Run::looked)
@@ -935,7 +935,7 @@ fn forward() -> Exercise<Run> {
             }
             let Projected { q, k, v } = p.layer().project(&p.x, &p.context).unwrap();
             let found = attend_heads(&q, &k, &p.forward(&v), p.heads, &p.mask);
-            Run::parts(found.map(|Heads { context: output, weights }| {
+            Run::parts(found.map(|Heads { found: output, weights }| {
                 MultiHeadAttended { output, weights }
             }))
         })

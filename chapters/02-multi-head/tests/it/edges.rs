@@ -91,7 +91,7 @@ fn attend_heads_refuses_what_does_not_fit() {
         let m = |(rows, columns)| ones(rows, columns);
         attend_heads(&m(q), &m(k), &m(v), heads, &Mask::None)
     };
-    assert_eq!(attend((2, 6), (3, 6), (3, 4), 2).unwrap().context, ones(2, 4));
+    assert_eq!(attend((2, 6), (3, 6), (3, 4), 2).unwrap().found, ones(2, 4));
     says(attend((2, 6), (3, 6), (3, 4), 0), "q: width 6 cannot be split among 0 heads");
     says(attend((2, 6), (3, 6), (3, 4), 4), "q: width 6 cannot be split among 4 heads");
     says(attend((2, 6), (3, 6), (3, 4), 3), "v: width 4 cannot be split among 3 heads");
@@ -113,7 +113,7 @@ fn attend_heads_refuses_what_does_not_fit() {
 #[test]
 fn a_width_of_zero_is_refused_or_empty_but_does_not_panic() {
     let empty = attend_heads(&ones(2, 0), &ones(3, 0), &ones(3, 0), 2, &Mask::None);
-    assert_eq!(empty.unwrap().context.shape(), (2, 0));
+    assert_eq!(empty.unwrap().found.shape(), (2, 0));
     assert!(
         attend_heads(&ones(2, 0), &ones(3, 0), &ones(3, 0), 0, &Mask::None).is_err()
     );

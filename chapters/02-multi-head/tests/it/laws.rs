@@ -97,7 +97,7 @@ impl Case {
 
 #[property_test]
 fn each_head_is_an_attention_of_its_own(#[strategy = case()] case: Case) {
-    let Heads { context, weights } = case.heads(&case.mask());
+    let Heads { found: context, weights } = case.heads(&case.mask());
     for (h, weights) in weights.iter().enumerate() {
         let alone = case.one(h).forward(&case.x, &case.mask()).unwrap();
         let found = context.columns(h * case.v_dim, case.v_dim);
@@ -261,12 +261,12 @@ fn a_hidden_value_spoils_no_head(
     let found = attend_heads(&q, &k, &v, case.heads, &case.mask()).unwrap();
     prop_assert_eq!(&found.weights, &clean.weights);
     for query in 0..case.x.nrows() {
-        let mut answers = clean.context.row(query).into_owned();
+        let mut answers = clean.found.row(query).into_owned();
         if case.allowed[(query, key)] {
-            prop_assert!(!found.context[(query, feature)].is_finite());
-            answers[feature] = found.context[(query, feature)];
+            prop_assert!(!found.found[(query, feature)].is_finite());
+            answers[feature] = found.found[(query, feature)];
         }
         let same = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan());
-        prop_assert!(found.context.row(query).iter().zip(&answers).all(same));
+        prop_assert!(found.found.row(query).iter().zip(&answers).all(same));
     }
 }

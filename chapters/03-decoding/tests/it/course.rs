@@ -876,7 +876,7 @@ fn look(
     mask: &Mask,
 ) -> MultiHeadAttended {
     let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
-    let Heads { context, weights } =
+    let Heads { found: context, weights } =
         attend_heads(q, &k, &v, layer.heads(), mask).unwrap();
     MultiHeadAttended { output: layer.o_proj().forward(&context).unwrap(), weights }
 }
@@ -1042,7 +1042,8 @@ fn unmixed(
     heads: usize,
 ) -> MultiHeadAttended {
     let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
-    let Heads { context, weights } = attend_heads(q, &k, &v, heads, mask).unwrap();
+    let Heads { found: context, weights } =
+        attend_heads(q, &k, &v, heads, mask).unwrap();
     MultiHeadAttended { output: context, weights }
 }
 
@@ -1165,7 +1166,7 @@ fn decode_exercise() -> Exercise<Arriving> {
                 cache.append(&k, &v)?;
                 let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
                 let found = attend_heads(&q, &k, &v, layer.heads(), &Mask::None);
-                let Heads { context, weights } = found.unwrap();
+                let Heads { found: context, weights } = found.unwrap();
                 Ok(MultiHeadAttended { output: context, weights })
             })
         })

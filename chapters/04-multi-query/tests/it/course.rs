@@ -169,12 +169,12 @@ impl Asked {
     fn looked(&self, found: &[Found]) -> Answer {
         let [Found { context, weights }] = found else { return self.answer() };
         let (context, weights) = (context.clone(), weights.clone());
-        Asked::parts(&Heads { context, weights })
+        Asked::parts(&Heads { found: context, weights })
     }
 
     fn parts(heads: &Heads) -> Answer {
         Answer::of("weights, head under head", under_one_another(&heads.weights))
-            .and("context", &heads.context)
+            .and("context", &heads.found)
     }
 
     /// What the heads find where everything fits.
@@ -188,7 +188,7 @@ impl Asked {
         let context = DMatrix::from_fn(self.q.nrows(), self.heads * d_v, |i, j| {
             each[j / d_v].output[(i, j % d_v)]
         });
-        Heads { context, weights: each.into_iter().map(|a| a.weights).collect() }
+        Heads { found: context, weights: each.into_iter().map(|a| a.weights).collect() }
     }
 
     fn fits(&self) -> bool {
@@ -225,7 +225,7 @@ impl Asked {
             context.columns_mut(place(h), d_v).copy_from(&output);
             weights.push(map);
         }
-        Asked::parts(&Heads { context, weights })
+        Asked::parts(&Heads { found: context, weights })
     }
 
     fn unless_refused(&self, wrong: impl Fn(usize) -> Answer) -> Answer {
@@ -249,7 +249,7 @@ impl Asked {
             context.columns_mut(h * d_v, d_v).copy_from(&(&map * &self.v));
             weights.push(map);
         }
-        Asked::parts(&Heads { context, weights })
+        Asked::parts(&Heads { found: context, weights })
     }
 }
 
@@ -309,12 +309,12 @@ fn shared() -> Exercise<Asked> {
         })
         .mistake("places-in-turns", |p| {
             p.unless_refused(|d_v| {
-                let Heads { context, weights } = p.found();
+                let Heads { found: context, weights } = p.found();
                 let turned =
                     DMatrix::from_fn(context.nrows(), context.ncols(), |i, j| {
                         context[(i, j % p.heads * d_v + j / p.heads)]
                     });
-                Asked::parts(&Heads { context: turned, weights })
+                Asked::parts(&Heads { found: turned, weights })
             })
         })
         .hidden_by(|| Asked::small(3, 1))
@@ -326,9 +326,9 @@ fn shared() -> Exercise<Asked> {
         .hidden_by(|| Asked::small(1, 2))
         .mistake("last-head-not-placed", |p| {
             p.unless_refused(|d_v| {
-                let Heads { mut context, weights } = p.found();
+                let Heads { found: mut context, weights } = p.found();
                 context.columns_mut((p.heads - 1) * d_v, d_v).fill(0.0);
-                Asked::parts(&Heads { context, weights })
+                Asked::parts(&Heads { found: context, weights })
             })
         })
         .mistake("one-column-on", |p| {
@@ -353,7 +353,7 @@ fn shared() -> Exercise<Asked> {
                     }
                 }
             }
-            Asked::parts(&Heads { context, weights })
+            Asked::parts(&Heads { found: context, weights })
         })
         .hidden_by(|| Asked::small(3, 2))
 }
@@ -975,7 +975,7 @@ fn stretched(factor: f32) -> Answer {
     let layer = Layer::load(3).unwrap();
     let found = experiments::shared_and_stretched(&layer, factor).unwrap();
     let own = experiments::own_keys(&layer).unwrap();
-    let error = experiments::relative_error(&found.context, &own.context);
+    let error = experiments::relative_error(&found.found, &own.found);
     let rows = experiments::rows_of(&found, layer.position("it").unwrap());
     let animal = rows[(1, layer.position("animal").unwrap())];
     Answer::of("predicted", error)

@@ -158,7 +158,7 @@ fn all_heads_are_one_attention_over_a_stack_of_queries(
 ) {
     let all = case.layer().project(&case.x, &case.x).unwrap();
     let (q, k, v) = (&all.q, all.k.as_view(), all.v.as_view());
-    let Heads { context, weights } =
+    let Heads { found: context, weights } =
         attend_shared(q, k, v, case.heads, &Mask::None).unwrap();
     let (n, d_k) = all.k.shape();
     let stacked =
@@ -176,7 +176,7 @@ fn every_head_answers_among_the_same_values(#[strategy = case()] case: Case) {
     let all = case.layer().project(&case.x, &case.x).unwrap();
     let (k, v) = (all.k.as_view(), all.v.as_view());
     let found = attend_shared(&all.q, k, v, case.heads, &Mask::None).unwrap();
-    for (c, answers) in found.context.column_iter().enumerate() {
+    for (c, answers) in found.found.column_iter().enumerate() {
         let values = v.column(c % v.ncols());
         prop_assert!(answers.max() <= values.max() + TOLERANCE);
         prop_assert!(answers.min() >= values.min() - TOLERANCE);

@@ -88,7 +88,7 @@ fn a_fourth_token_finds_what_the_page_says() {
     let (x, layer) = example::toy().unwrap();
     let Projected { q, k, v } = layer.project(&fourth(), &x).unwrap();
     let (k, v) = (k.as_view(), v.as_view());
-    let Heads { context, weights } =
+    let Heads { found: context, weights } =
         attend_groups(&q, k, v, layer.groups(), &Mask::None).unwrap();
     assert!((context[1] - 31.34).abs() < 0.005, "{context}");
     for (weight, said) in weights[1].iter().zip([0.186, 0.307, 0.506]) {
@@ -374,10 +374,10 @@ impl Asked {
     fn looked(&self, found: &[Found]) -> Answer {
         let [Found { context, weights }] = found else { return self.answer() };
         let (context, weights) = (context.clone(), weights.clone());
-        Asked::parts(Heads { context, weights })
+        Asked::parts(Heads { found: context, weights })
     }
 
-    fn parts(Heads { context, weights }: Heads) -> Answer {
+    fn parts(Heads { found: context, weights }: Heads) -> Answer {
         let all = under_one_another(&weights);
         Answer::of("weights, head under head", all).and("context", context)
     }
@@ -435,7 +435,7 @@ impl Asked {
             context.columns_mut(place(h) * d_v, d_v).copy_from(&attended.output);
             weights.push(attended.weights);
         }
-        Asked::parts(Heads { context, weights })
+        Asked::parts(Heads { found: context, weights })
     }
 
     /// The loop without a check of the widths.
@@ -455,7 +455,7 @@ impl Asked {
                 Err(e) => return Answer::try_of("refused", Err(e)),
             }
         }
-        Asked::parts(Heads { context, weights })
+        Asked::parts(Heads { found: context, weights })
     }
 
     /// `wrong` where the answer is no error.

@@ -60,7 +60,7 @@ fn huge_scores_do_not_overflow() {
     let groups = Groups::new(2, 1).unwrap();
     let heads =
         attend_groups(&q, k.as_view(), k.as_view(), groups, &Mask::None).unwrap();
-    assert_eq!(heads.context, dmatrix![1.0, -1.0; 1.0, -1.0]);
+    assert_eq!(heads.found, dmatrix![1.0, -1.0; 1.0, -1.0]);
 }
 
 #[test]

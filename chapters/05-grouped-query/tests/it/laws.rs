@@ -281,7 +281,7 @@ fn stacking_a_group_gives_the_same_heads(#[strategy = groups()] case: Case) {
     let (k, v, groups) = (all.k.as_view(), all.v.as_view(), layer.groups());
     let stacked = attend_stacked(&all.q, k, v, groups).unwrap();
     let plain = attend_groups(&all.q, k, v, groups, &Mask::None).unwrap();
-    assert_close("context", &stacked.context, &plain.context, TOLERANCE);
+    assert_close("context", &stacked.found, &plain.found, TOLERANCE);
     for (stacked, plain) in stacked.weights.iter().zip(&plain.weights) {
         assert_close("weights", stacked, plain, TOLERANCE);
     }

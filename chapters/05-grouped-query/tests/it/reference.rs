@@ -101,7 +101,7 @@ fn a_layer_of_minilm_with_all_its_heads_is_what_pytorch_says() {
     let all = experiments::grouped(&layer, 12, grouped_query::Pooling::Mean).unwrap();
     let heads = experiments::heads_of(&all, &layer.x).unwrap();
     let expected = golden.matrix("context").unwrap();
-    assert_close("context", &heads.context, &expected, TOLERANCE);
+    assert_close("context", &heads.found, &expected, TOLERANCE);
 }
 
 /// Relative errors of the heads' output in layer 5, computed in `f64` beside this code.

@@ -975,7 +975,7 @@ impl Layer {
         let q = q.rows(self.start, q.nrows() - self.start).into_owned();
         let groups = self.layer().layer().groups();
         let found = attend_groups(&q, keys.as_view(), v.as_view(), groups, mask);
-        Layer::kept(found.unwrap().context, kept.clone())
+        Layer::kept(found.unwrap().found, kept.clone())
     }
 
     fn keys(&self) -> DMatrix<f32> {

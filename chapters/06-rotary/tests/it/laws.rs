@@ -290,7 +290,7 @@ fn a_text_may_begin_anywhere(
     let attended = |start| {
         let Projected { q, k, v } = layer.project(&case.x, start).unwrap();
         let (k, v, groups) = (k.as_view(), v.as_view(), layer.layer().groups());
-        grouped_query::attend_groups(&q, k, v, groups, &Mask::None).unwrap().context
+        grouped_query::attend_groups(&q, k, v, groups, &Mask::None).unwrap().found
     };
     assert_close("context", &attended(start), &attended(0), 10.0 * TOLERANCE);
 }

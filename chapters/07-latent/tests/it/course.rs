@@ -1021,7 +1021,7 @@ impl Asked {
         Answer::try_of("refused", found.map(|found| Asked::parts(&found)))
     }
 
-    fn parts(Heads { context, weights }: &Heads) -> Answer {
+    fn parts(Heads { found: context, weights }: &Heads) -> Answer {
         Answer::default().and_each("weights of head", weights).and("context", context)
     }
 
@@ -1121,7 +1121,7 @@ impl Asked {
         let Ok(heads) = heads else { return self.answer() };
         let (contexts, weights): (Vec<_>, Vec<_>) = heads.into_iter().unzip();
         let context = side_by_side(&contexts);
-        Asked::parts(&Heads { context, weights })
+        Asked::parts(&Heads { found: context, weights })
     }
 
     fn scaled(&self, root: f32) -> Answer {

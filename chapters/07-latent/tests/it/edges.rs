@@ -307,7 +307,7 @@ fn heads_on_several_cores_find_what_one_core_finds() {
     let plain = layer.attend(&q, kept.as_view(), &Mask::None, Form::Naive).unwrap();
     for form in FORMS {
         let found = layer.attend_one(&q, kept.as_view(), form).unwrap();
-        assert_close("context", &found.context, &plain.context, 1e-4);
+        assert_close("context", &found.found, &plain.found, 1e-4);
     }
 }
 

@@ -242,7 +242,7 @@ fn a_hidden_latent_may_hold_anything(
         let clean = layer.attend(&q, kept.as_view(), &mask, form).unwrap();
         let found = layer.attend(&q, spoilt.as_view(), &mask, form).unwrap();
         for query in (0..x.nrows()).filter(|&query| !mask.sees(query, token)) {
-            prop_assert_eq!(found.context.row(query), clean.context.row(query));
+            prop_assert_eq!(found.found.row(query), clean.found.row(query));
         }
     }
 }
@@ -308,6 +308,6 @@ fn every_grouped_layer_without_rotation_is_a_latent_layer(
     cached.columns_mut(kept, kept).copy_from(v);
     for form in [Form::Naive, Form::Absorbed] {
         let found = latent.attend(&q, cached.as_view(), &mask, form).unwrap();
-        assert_close("heads", &found.context, &expected.context, TOLERANCE);
+        assert_close("heads", &found.found, &expected.found, TOLERANCE);
     }
 }

@@ -672,7 +672,7 @@ impl Layer {
         let found =
             attend_groups(&self.x, k.as_view(), v.as_view(), groups, &Mask::None)
                 .unwrap();
-        Answer::of("output", found.context).and("weights", side_by_side(&found.weights))
+        Answer::of("output", found.found).and("weights", side_by_side(&found.weights))
     }
 }
 

@@ -2073,7 +2073,7 @@ impl Token {
         let (k, v) = (rows(&self.k), rows(&self.v));
         attend_groups(q, k.as_view(), v.as_view(), self.groups, &Mask::None)
             .unwrap()
-            .context
+            .found
     }
 
     /// Exponentials measured from what `from` makes of the largest score.
@@ -2166,7 +2166,7 @@ impl Token {
             let (k, v) = (self.k.select_rows(&rows), self.v.select_rows(&rows));
             attend_groups(q, k.as_view(), v.as_view(), self.groups, &Mask::None)
                 .unwrap()
-                .context
+                .found
         };
         match how {
             8 | 9 => {
@@ -2279,7 +2279,7 @@ fn decode_exercise() -> Exercise<Token> {
                 };
                 let (k, v) = (first(&p.k), first(&p.v));
                 let (k, v) = (k.as_view(), v.as_view());
-                attend_groups(&p.q, k, v, p.groups, &Mask::None).unwrap().context
+                attend_groups(&p.q, k, v, p.groups, &Mask::None).unwrap().found
             })
         })
         .hidden_by(one_chunk)

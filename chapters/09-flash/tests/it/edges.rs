@@ -161,7 +161,7 @@ fn infinities_and_nan_give_what_softmax_says() {
         for mask in [Mask::None, Mask::Causal { offset: 0 }] {
             let one = Groups::new(1, 1).unwrap();
             let (kv, vv) = (k.as_view(), v.as_view());
-            let expected = attend_groups(&q, kv, vv, one, &mask).unwrap().context;
+            let expected = attend_groups(&q, kv, vv, one, &mask).unwrap().found;
             for (name, found) in every_way(&q, k, &v, &mask) {
                 assert_same(&format!("{name}, keys {k}"), &found, &expected);
             }
@@ -183,7 +183,7 @@ fn infinities_and_nan_are_decoded_as_softmax_says() {
                 let groups = Groups::new(heads, 1).unwrap();
                 let (kv, vv) = (k.as_view(), v.as_view());
                 let expected =
-                    attend_groups(&q, kv, vv, groups, &Mask::None).unwrap().context;
+                    attend_groups(&q, kv, vv, groups, &Mask::None).unwrap().found;
                 let found = decode(&q, kv, vv, groups).unwrap();
                 let name = format!("{heads} heads, {before} keys before");
                 assert_same(&name, &found, &expected);
@@ -208,7 +208,7 @@ fn a_token_is_decoded_from_what_it_sees_alone() {
         let (kv, vv) = (hidden_k.as_view(), hidden_v.as_view());
         let found = attend(&q, kv, vv, groups, &mask).unwrap();
         let (kv, vv) = (cut_k.as_view(), cut_v.as_view());
-        let expected = attend_groups(&q, kv, vv, groups, &Mask::None).unwrap().context;
+        let expected = attend_groups(&q, kv, vv, groups, &Mask::None).unwrap().found;
         assert!(found.iter().all(|number| number.is_finite()), "{seen} keys");
         assert_close(&format!("{seen} keys"), &found, &expected, 1e-5);
     }

@@ -31,7 +31,7 @@ impl Case {
     /// By chapter 5.
     fn expected(&self) -> DMatrix<f32> {
         let Case { q, k, v, groups, mask } = self;
-        attend_groups(q, k.as_view(), v.as_view(), *groups, mask).unwrap().context
+        attend_groups(q, k.as_view(), v.as_view(), *groups, mask).unwrap().found
     }
 
     fn found(&self) -> DMatrix<f32> {
