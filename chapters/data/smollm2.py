@@ -12,6 +12,10 @@ It writes, beside this file,
                                 norm. F16. The tokens of each stand in the metadata, one per line.
     smollm2-golden.safetensors  what PyTorch makes of exactly these numbers, widened to F32: the
                                 weights of head 8, `NAME.head_8` [n, n]. F32.
+    smollm2-turned.safetensors  for chapters that come before rotation: the queries and keys of all heads
+                                as attention reads them, turned already, and the values, `q.NAME`
+                                [n, 9 · 64], `k.NAME` and `v.NAME` [n, 3 · 64], for TWINS. From the same
+                                numbers. F32.
 """
 
 import pathlib
@@ -28,6 +32,7 @@ SENTENCES = {
     "wide": "The animal did not cross the street because it was too wide.",
     "trophy": "The trophy did not fit into the suitcase because it was too big.",
 }
+TWINS = ("tired", "wide")
 LAYER, HEAD = 13, 8
 
 here = pathlib.Path(__file__).parent
@@ -43,7 +48,7 @@ head_dim = config.hidden_size // config.num_attention_heads
 cut = {"norm.weight": block.input_layernorm.weight}
 for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
     cut[f"{name}.weight"] = getattr(block.self_attn, name).weight
-golden, tokens = {}, {}
+golden, turned, tokens = {}, {}, {}
 with torch.no_grad():
     for name, sentence in SENTENCES.items():
         ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
@@ -53,12 +58,15 @@ with torch.no_grad():
         x = cut[f"x.{name}"].half().float()
         norm = cut["norm.weight"].half().float()
         x = norm * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + config.rms_norm_eps)
-        q, k = (
+        q, k, v = (
             F.linear(x, cut[f"{p}.weight"].half().float()).unflatten(-1, (-1, head_dim)).transpose(0, 1)[None]
-            for p in ("q_proj", "k_proj")
+            for p in ("q_proj", "k_proj", "v_proj")
         )
         cos, sin = model.model.rotary_emb(x, torch.arange(len(x))[None])
         q, k = apply_rotary_pos_emb(q, k, cos, sin)
+        if name in TWINS:
+            for part, heads in ("q", q), ("k", k), ("v", v):
+                turned[f"{part}.{name}"] = heads[0].transpose(0, 1).flatten(1)
         group = HEAD // (config.num_attention_heads // config.num_key_value_heads)
         scores = q[0, HEAD] @ k[0, group].T / head_dim**0.5
         scores += torch.full_like(scores, -torch.inf).triu(1)
@@ -81,4 +89,6 @@ save_file(
         **{f"tokens.{name}": "\n".join(all) for name, all in tokens.items()},
     },
 )
-save_file({k: v.contiguous() for k, v in golden.items()}, here / "smollm2-golden.safetensors")
+for name, tensors in ("golden", golden), ("turned", turned):
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, here / f"smollm2-{name}.safetensors")

@@ -91,7 +91,8 @@ impl<'a> Expected<'a> {
         let hides = self.described.layer().sight == Sight::Causal;
         if hides && masks.any(sees_the_future) {
             bail!(
-                "the mask in the file lets tokens see later ones, and {} says that they do                  not: --ignore the mask, or give the flags in place of --config",
+                "the mask in the file lets tokens see later ones, and {} says that they do \
+                 not: --ignore the mask, or give the flags in place of --config",
                 self.path
             );
         }

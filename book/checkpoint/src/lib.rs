@@ -47,7 +47,7 @@ mod text;
 mod weights;
 mod whole;
 mod windows;
-mod words;
+pub mod words;
 
 pub use attention::{Attention, Biases, Heads, NormSpan, QkNorm, Sight};
 pub use config::Config;

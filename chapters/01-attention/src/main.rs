@@ -31,7 +31,7 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   context        [m, c] or [b, m, c], optional: keys and values
                  are read from it (cross-attention); without it, from x
   mask           [n, m] or [b, n, m], BOOL, optional, true = may attend;
-                 not together with --causal
+                 with --causal only if it hides later tokens, too
 
 The output file holds y [n, d_v] and attention_weights [1, n, m], with a leading b
 where x has one. A query that may attend to nothing gets a row of zeros.

@@ -42,7 +42,7 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   context        [m, context_dim] or [b, m, context_dim], optional: keys and values
                  are read from it (cross-attention); without it, from x
   mask           [n, m] or [b, n, m], BOOL, optional, true = may attend, for all
-                 heads alike; not together with --causal
+                 heads alike; with --causal only if it hides later tokens, too
 
 The output file holds y [n, d_out] and attention_weights [H, n, m], with a leading b
 where x has one. A query that may attend to nothing finds zeros, and its row of y is

@@ -1,10 +1,11 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p decoding` shows the first of them.
 
-use crate::experiments::{self, Chunk, Decode, Roofline, SHARED, TIMED, Work};
+use crate::experiments::{self, Chunk, Decode, Read, Roofline, SHARED, TIMED, Work};
 use crate::{KvCache, decode};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::example::grouped;
+use minilm::smollm2::Sentence;
 use multi_head::Projected;
 use nalgebra::DMatrix;
 use std::fmt::Write;
@@ -56,6 +57,33 @@ pub fn splits() -> Result<String> {
         writeln!(text, "{prompt:>7} {:>11} {off:>12.4}", tokens - prompt)?;
     }
     Ok(text)
+}
+
+/// A head of a decoder on two sentences that differ in one word: where each token looks
+/// most, and how far the cached rows of the two are apart.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn twins() -> Result<String> {
+    let [tired, wide] = [Sentence::Tired, Sentence::Wide].map(experiments::read);
+    let (tired, wide) = (tired?, wide?);
+    let apart = experiments::apart(&tired, &wide);
+    let mut text = String::from("           too tired:     too wide:\n");
+    text += "token      looks at       looks at       apart\n";
+    for (token, apart) in apart.iter().enumerate() {
+        let [one, other] = [&tired, &wide].map(|read| read.tokens[token].as_str());
+        let name = if one == other { one.into() } else { format!("{one}/{other}") };
+        let [one, other] = [&tired, &wide].map(|read| looks_at(read, token));
+        writeln!(text, "{name:<10} {one}  {other} {apart:>6.2}")?;
+    }
+    Ok(text)
+}
+
+/// Where a token looks most.
+fn looks_at(read: &Read, token: usize) -> String {
+    let weights = &read.weights[token];
+    let most = weights.iamax_full().1;
+    format!("{:<8} {:.2}", read.tokens[most], weights[most])
 }
 
 /// What the n-th token costs with and without a cache: counted, and as recorded.
@@ -235,6 +263,11 @@ pub fn facts() -> Result<String> {
     fact("tokens", layer.tokens.len().to_string())?;
     fact("real_width", layer.x.ncols().to_string())?;
     fact("real_bytes", grouped(cache.bytes() as u64))?;
+    let head = experiments::read(Sentence::Tired)?;
+    let place = |name| head.tokens.iter().position(|token| token == name);
+    let (it, animal) =
+        (place("it").context("no it")?, place("animal").context("none")?);
+    fact("it_animal", format!("{:.2}", head.weights[it][animal]))?;
     let last = experiments::moved(layer.tokens.len())?;
     fact("moved_causal", format!("{:.0}", last.causal))?;
     fact("moved_open", format!("{:.2}", last.open))?;

@@ -8,6 +8,7 @@ use chapter_cli::{LinearTensors, Recorded, Roof};
 use figures::Spread;
 use minilm::Layer;
 use minilm::models::Model;
+use minilm::smollm2::{Sentence, Turned};
 use multi_head::{MultiHeadAttention, Projected};
 use nalgebra::{DMatrix, DMatrixView, dmatrix};
 use rand_chacha::ChaCha8Rng;
@@ -214,6 +215,51 @@ pub fn real_cache() -> Result<KvCache> {
     let mut cache = KvCache::new(x.nrows(), keys, values);
     prefill(&layer, &x, &mut cache)?;
     Ok(cache)
+}
+
+/// A head of a decoder that has read a sentence, one token at a time.
+pub struct Read {
+    /// The tokens of the sentence.
+    pub tokens: Vec<String>,
+    /// Where each of them looked when it came: so many weights as tokens were there.
+    pub weights: Vec<DMatrix<f32>>,
+    /// What the head has kept.
+    pub cache: KvCache,
+}
+
+/// Head 8 of `SmolLM2`'s layer 13 reads a sentence. Its keys are those that it shares with
+/// heads 6 and 7, and stand in the slice as rotation has left them.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn read(sentence: Sentence) -> Result<Read> {
+    const WIDTH: usize = 64;
+    let Turned { tokens, q, k, v } = Turned::load(sentence)?;
+    let part = |all: &DMatrix<f32>, row, head: usize| {
+        all.view((row, head * WIDTH), (1, WIDTH)).into_owned()
+    };
+    let mut cache = KvCache::new(tokens.len(), WIDTH, WIDTH);
+    let mut weights = Vec::new();
+    for token in 0..tokens.len() {
+        cache.append(&part(&k, token, 2), &part(&v, token, 2))?;
+        let query = part(&q, token, 8);
+        let found = attend(query.as_view(), cache.keys(), cache.values(), &Mask::None)?;
+        weights.push(found.weights);
+    }
+    Ok(Read { tokens, weights, cache })
+}
+
+/// How far what a head keeps of each token differs between two sentences: the largest
+/// difference of any number of its key and its value.
+#[must_use]
+pub fn apart(one: &Read, other: &Read) -> Vec<f32> {
+    let rows = one.cache.len().min(other.cache.len());
+    let differ = |row: usize| {
+        let keys = one.cache.keys().row(row) - other.cache.keys().row(row);
+        let values = one.cache.values().row(row) - other.cache.values().row(row);
+        keys.amax().max(values.amax())
+    };
+    (0..rows).map(differ).collect()
 }
 
 /// What a cache says that has no room for the second of two tokens, and how many tokens

@@ -15,7 +15,7 @@ use nalgebra::{DMatrix, DVector};
 pub struct Setting {
     /// Width of a token, d.
     pub model_dim: u64,
-    /// Query heads, h.
+    /// Query heads, H (the paper's h).
     pub heads: u64,
     /// Tokens that are written, n.
     pub tokens: u64,
@@ -23,7 +23,7 @@ pub struct Setting {
     pub batch: u64,
 }
 
-/// d = 1,024 and h = 8, as in the paper's models.
+/// d = 1,024 and H = 8, as in the paper's models.
 #[must_use]
 pub fn paper(tokens: u64, batch: u64) -> Setting {
     Setting { model_dim: 1024, heads: 8, tokens, batch }
@@ -36,7 +36,7 @@ pub fn multi_head_ratio(s: Setting) -> f64 {
     s.tokens as f64 / s.model_dim as f64 + 1.0 / s.batch as f64
 }
 
-/// The same in multi-query decoding, 1/d + n/(d h) + 1/b (Shazeer 2019, §3.1).
+/// The same in multi-query decoding, 1/d + n/(d H) + 1/b (Shazeer 2019, §3.1).
 #[must_use]
 pub fn multi_query_ratio(s: Setting) -> f64 {
     let d = s.model_dim as f64;

@@ -229,8 +229,8 @@ pub fn ratios() -> Result<Figure> {
         caption: format!(
             "With one sequence the weights dominate and sharing keys changes little; with \
              many sequences the cache dominates, and sharing divides it by the heads. \
-             Shazeer's ratios, n/d + 1/b and 1/d + n/(d h) + 1/b, constants left out, for \
-             d = 1,024 and h = 8. At 128 tokens one key is {:.1} times better with one \
+             Shazeer's ratios, n/d + 1/b and 1/d + n/(d H) + 1/b, constants left out, for \
+             d = 1,024 and H = 8. At 128 tokens one key is {:.1} times better with one \
              sequence and {:.1} times with 128; at 1,024 tokens {:.1} and {:.1} times.",
             fewer(128, 1),
             fewer(128, 128),

@@ -39,7 +39,8 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   context        [m, d_context] or [b, m, d_context], optional: keys and values
                  are read from it (cross-attention); without it, from x
   mask           [n, m] or [b, n, m], BOOL, optional, true = may attend;
-                 the same for all heads; not together with --causal
+                 the same for all heads; with --causal only if it hides later
+                 tokens, too
 
 The output file holds y [n, d_out] and attention_weights [H, n, m], with a leading b
 where x has one. What a query that may attend to nothing gets from the heads is zeros,

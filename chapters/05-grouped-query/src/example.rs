@@ -3,7 +3,7 @@
 
 use crate::experiments::{self, Aligned, HEADS, KV_HEADS, LAYERS, Llama, METHODS};
 use crate::{GroupedQueryAttention, Groups, Pool, Pooling};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::example::grouped as thousands;
 use attention::{Linear, Mask, attend};
 use minilm::models;
@@ -29,8 +29,7 @@ pub fn toy() -> Result<(DMatrix<f32>, GroupedQueryAttention)> {
     Ok((x, GroupedQueryAttention::new(q_proj, k_proj, v_proj, o_proj, 4, 2)?))
 }
 
-/// The worked example: the intermediates of one small forward pass, but for the row that is
-/// an exercise.
+/// The worked example: the intermediates of one small forward pass.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
@@ -61,12 +60,9 @@ pub fn three_tokens() -> Result<String> {
         writeln!(text, "  {h} → {g} {:>7.3} {:>7.3} {:>7.3}", row[0], row[1], row[2])?;
     }
     text += "\n";
-    // What is found for `moon` is an exercise.
-    let (names, shown) = ([TOY[0], TOY[2]], [0, 2]);
-    text += &table("heads side by side", &names, &context.select_rows(&shown), 2);
+    text += &table("heads side by side", &TOY, &context, 2);
     text += "\n";
-    let output = attended.output.select_rows(&shown);
-    text += &table("output = heads W_O", &names, &output, 2);
+    text += &table("output = heads W_O", &TOY, &attended.output, 2);
     Ok(text)
 }
 
@@ -117,12 +113,9 @@ pub fn interleaved() -> Result<String> {
             attend(q.columns(h, 1), k.columns(g, 1), v.columns(g, 1), &Mask::None)?;
         wrong.columns_mut(h, 1).copy_from(&found.output);
     }
-    // What is found for `moon` is an exercise.
-    let names = [TOY[0], TOY[2]];
-    let shown = |found: &DMatrix<f32>| found.select_rows(&[0, 2]);
-    let mut text = table("heads side by side, correct", &names, &shown(&right), 2);
+    let mut text = table("heads side by side, correct", &TOY, &right, 2);
     text += "\n";
-    text += &table("heads side by side, h % 2", &names, &shown(&wrong), 2);
+    text += &table("heads side by side, h % 2", &TOY, &wrong, 2);
     Ok(text)
 }
 
@@ -237,6 +230,21 @@ pub fn keys_or_values() -> Result<String> {
     Ok(text)
 }
 
+/// Three heads of a model that was trained with groups, over the keys that they share.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn shared_keys() -> Result<String> {
+    let (tokens, heads) = experiments::trained_in_groups()?;
+    let it = tokens.iter().position(|token| token == "it").context("no `it`")?;
+    let mut text = String::from("`it` looks at    head 6  head 7  head 8\n");
+    for (key, token) in tokens.iter().enumerate().take(it + 1) {
+        let [six, seven, eight] = [6, 7, 8].map(|head| heads.weights[head][(it, key)]);
+        writeln!(text, "  {token:<14} {six:>6.2} {seven:>7.2} {eight:>7.2}")?;
+    }
+    Ok(text)
+}
+
 /// The errors of two mistaken conversions of layer 5 beside the correct one.
 ///
 /// # Errors
@@ -316,6 +324,10 @@ pub fn facts() -> Result<String> {
             let value = error(5, *kv_heads, pooling)?;
             fact(&format!("{name}_{kv_heads}"), format!("{value:.2}"))?;
         }
+    }
+    for (name, pooling) in METHODS {
+        let merged = experiments::groups_merged(pooling)?;
+        fact(&format!("smollm2_{name}"), format!("{merged:.2}"))?;
     }
     let mut above = 0;
     let (mut best, mut worst) = (f32::MAX, 0.0_f32);

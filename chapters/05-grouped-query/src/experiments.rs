@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use attention::{Linear, Mask, attend};
 use chapter_cli::{LinearTensors, Recorded};
 use minilm::Layer;
+use minilm::smollm2::{Sentence, Turned};
 use multi_head::{Heads, Projected};
 use multi_query::alignment::{Freedom, turn_heads, with_bias};
 use nalgebra::DMatrix;
@@ -62,6 +63,38 @@ pub fn heads_of(
 ) -> Result<Heads, GroupError> {
     let Projected { q, k, v } = layer.project(x, x)?;
     Ok(attend_groups(&q, k.as_view(), v.as_view(), layer.groups(), &Mask::None)?)
+}
+
+/// The query and key/value heads of `SmolLM2`.
+pub const SMOLLM2: (usize, usize) = (9, 3);
+
+/// Where the heads of `SmolLM2`'s layer 13 look in *the animal did not cross the street
+/// because it was too tired*, and the tokens of it.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn trained_in_groups() -> Result<(Vec<String>, Heads)> {
+    let Turned { tokens, q, k, v } = Turned::load(Sentence::Tired)?;
+    let groups = Groups::new(SMOLLM2.0, SMOLLM2.1)?;
+    let causal = Mask::Causal { offset: 0 };
+    Ok((tokens, attend_groups(&q, k.as_view(), v.as_view(), groups, &causal)?))
+}
+
+/// How far what those heads find moves, as a share of its length, when their three kv heads
+/// become one: the mean of them, or the first.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn groups_merged(pooling: Pooling) -> Result<f32> {
+    let Turned { q, k, v, .. } = Turned::load(Sentence::Tired)?;
+    let groups = Groups::new(SMOLLM2.0, 1)?;
+    // One for all is what three heads that share among themselves have.
+    let mut pool = Pool::new(Groups::new(SMOLLM2.1, 1)?, pooling);
+    let k = pool.linear("k", &Linear::new(k, None)?)?.weight().clone();
+    let v = pool.linear("v", &Linear::new(v, None)?)?.weight().clone();
+    let causal = Mask::Causal { offset: 0 };
+    let merged = attend_groups(&q, k.as_view(), v.as_view(), groups, &causal)?;
+    Ok(relative_error(&merged.context, &trained_in_groups()?.1.context))
 }
 
 /// How far `found` is from `expected`, as a share of the length of `expected`. All zeros

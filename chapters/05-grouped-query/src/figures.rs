@@ -371,12 +371,12 @@ pub fn decode() -> Result<Figure> {
              own already appended, on all cores: {most:.1} ms with 32 key/value heads, \
              {eight:.1} ms with 8, {two:.1} ms with 2, and {one:.1} ms with 1, when there is \
              no second group for the second core. The dotted line falls as the cache does, \
-             from the time at 32; the lowest is a plain sum of the same cache.",
+             from the time at 32; the third line is a plain sum of the same cache.",
         ),
         alt: format!(
             "A line on log scales from {most:.1} ms at 32 key/value heads over {eight:.1} ms \
-             at 8 and {two:.1} ms at 2 to {one:.1} ms at 1, above a line proportional to the \
-             cache that ends at {:.2} ms.",
+             at 8 and {two:.1} ms at 2 to {one:.1} ms at 1. A line proportional to the cache \
+             ends at {:.2} ms.",
             most / 32.0,
         ),
     };

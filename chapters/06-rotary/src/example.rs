@@ -2,11 +2,11 @@
 //! `cargo run -p rotary` shows the first two.
 
 use crate::experiments::{
-    self, OCTAVES, REAL_HEAD_DIM, Stored, THETA, THETA_LLAMA_3, Turn, Work,
-    on_previous, turn, turn_back, turn_without_minus,
+    self, OCTAVES, REAL_HEAD_DIM, Stored, THETA, THETA_LLAMA_3, TrainedToTurn, Turn,
+    Work, on_previous, turn, turn_back, turn_without_minus,
 };
 use crate::{Pairing, Rotary, permutation};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::Mask;
 use attention::example::{grouped as thousands, table};
 use minilm::models;
@@ -122,6 +122,31 @@ pub fn order() -> Result<String> {
     let mut text = String::from("new feature      0 1 2 3 4 5 6 7\n");
     writeln!(text, "to interleaved  {}", row(halves, neighbors)?)?;
     writeln!(text, "to half-split   {}", row(neighbors, halves)?)?;
+    Ok(text)
+}
+
+/// A head that was trained with rotation, with its own and with others.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn own_rotation() -> Result<String> {
+    let head = TrainedToTurn::load()?;
+    let (own, halves) = (head.theta(), Pairing::Halves);
+    let mut text = String::from("                       on animal  most on\n");
+    for (name, turning, start) in [
+        ("its own, from 0 on", Some((own, halves)), 0),
+        ("its own, from 1,000 on", Some((own, halves)), 1000),
+        ("interleaved pairs", Some((own, Pairing::Neighbors)), 0),
+        ("base 10,000", Some((THETA, halves)), 0),
+        ("none", None, 0),
+    ] {
+        let row = head.it(turning, start)?;
+        let (most, weight) =
+            row.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).context("no key")?;
+        let animal = row.iter().find(|(token, _)| *token == "animal");
+        let (_, animal) = animal.context("no animal")?;
+        writeln!(text, "{name:<22} {animal:>9.2}  {most} {weight:.2}")?;
+    }
     Ok(text)
 }
 

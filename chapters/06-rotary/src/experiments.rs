@@ -11,6 +11,7 @@ use grouped_query::{GroupError, GroupedQueryAttention, attend_groups};
 use half::{bf16, f16};
 use minilm::Layer;
 use minilm::models::Model;
+use minilm::smollm2::{Sentence, Slice};
 use multi_head::{Heads, Projected};
 use nalgebra::{DMatrix, dmatrix};
 use std::collections::BTreeSet;
@@ -327,6 +328,64 @@ pub fn it_animal() -> Result<[f32; 2]> {
     let rotary = Rotary::new(REAL_HEAD_DIM, THETA, Pairing::Halves)?;
     let trained = heads_of(&heads, &layer.x)?.weights[1][place];
     Ok([trained, turned(&heads, &rotary, &layer.x)?.weights[1][place]])
+}
+
+/// Where `it` looks in head 8 of `SmolLM2`'s layer 13, a head that was trained with
+/// rotation, in *the animal did not cross the street because it was too tired*.
+pub struct TrainedToTurn {
+    slice: Slice,
+    tokens: Vec<String>,
+    x: DMatrix<f32>,
+}
+
+impl TrainedToTurn {
+    /// Reads the slice.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load() -> Result<TrainedToTurn> {
+        let slice = Slice::load()?;
+        let (tokens, x) = slice.sentence(Sentence::Tired)?;
+        Ok(TrainedToTurn { x: slice.normed(&x), tokens, slice })
+    }
+
+    /// The base that the model was trained with.
+    #[must_use]
+    pub fn theta(&self) -> f64 {
+        self.slice.theta
+    }
+
+    /// The weights of `it` when queries and keys are turned so from position `start` on, or
+    /// not turned, each with its token.
+    ///
+    /// # Errors
+    /// When the slice does not hold what it should.
+    pub fn it(
+        &self,
+        turning: Option<(f64, Pairing)>,
+        start: usize,
+    ) -> Result<Vec<(&str, f32)>> {
+        let Slice { heads, kv_heads, .. } = self.slice;
+        let linear = |name| -> Result<Linear> {
+            Ok(Linear::new(self.slice.weight(name)?, None)?)
+        };
+        let [q, k, v, o] = ["q_proj", "k_proj", "v_proj", "o_proj"].map(linear);
+        let layer = GroupedQueryAttention::new(q?, k?, v?, o?, heads, kv_heads)?;
+        let groups = layer.groups();
+        let Projected { q, k, v } = match turning {
+            None => layer.project(&self.x, &self.x)?,
+            Some((theta, pairing)) => {
+                let rotary = Rotary::new(64, theta, pairing)?;
+                RotaryAttention::new(layer, rotary)?.project(&self.x, start)?
+            }
+        };
+        let causal = Mask::Causal { offset: 0 };
+        let found = attend_groups(&q, k.as_view(), v.as_view(), groups, &causal)?;
+        let it = self.tokens.iter().position(|token| token == "it");
+        let it = it.context("no `it` in the sentence")?;
+        let weights = found.weights[8].row(it).iter().copied().collect::<Vec<_>>();
+        Ok(self.tokens.iter().map(String::as_str).zip(weights).take(it + 1).collect())
+    }
 }
 
 // Positions that are rounded.

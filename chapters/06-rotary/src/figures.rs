@@ -356,9 +356,9 @@ pub fn time() -> Result<Figure> {
         caption: format!(
             "Angles and rotation together take {:.1} percent of a causal layer at 128 tokens \
              and {:.1} percent at 2,048. A layer of 16 heads of 64 on 4 kv heads and \
-             1,024 features, on all cores but for angles and rotation. The table of \
-             cosines and sines takes longer than the rotation itself, and a model makes it \
-             once for all of its layers.",
+             1,024 features, on all cores but for angles and rotation. A model makes \
+             the table of cosines and sines once for all of its layers, and rotates in \
+             each.",
             share(128)?,
             share(2048)?,
         ),

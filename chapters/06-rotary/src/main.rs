@@ -100,7 +100,8 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   o_proj.weight  [d_out, H · v_dim]     o_proj.bias  optional
   x              [n, d] or [b, n, d], here or in the file named by --x
   mask           [n, n] or [b, n, n], BOOL, optional, true = may attend;
-                 the same for all heads; not together with --causal
+                 the same for all heads; with --causal only if it hides later
+                 tokens, too
   rotary_emb.inv_freq  [head_dim/2], optional: held to the frequencies of the flags
 
 head_dim is even. Pair i of a head's features turns by THETA^(-2i/head_dim) radians a

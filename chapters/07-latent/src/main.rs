@@ -81,7 +81,8 @@ latent and the rank Q of that of the queries:
   and
   x              [n, d] or [b, n, d], here or in the file named by --x
   mask           [n, n] or [b, n, n], BOOL, optional, true = may attend;
-                 the same for all heads; not together with --causal
+                 the same for all heads; with --causal only if it hides later
+                 tokens, too
 
 Both norms divide by the root of the mean square plus 1e-6. A context in the file is
 refused: the tokens of x look at one another.

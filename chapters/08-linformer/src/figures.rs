@@ -424,7 +424,7 @@ pub fn future() -> Result<Figure> {
              moves nothing. A causal mask in attention leaks nothing. With a dense E, {all} \
              of {} pairs leak. With means of {} tokens, {some} leak if a token may see its \
              own stretch, and {none} if it may not. Then its own key and value are hidden as \
-             well. Its query is left, on the diagonal, once it has two rows to choose from.",
+             well. Its query still counts, on the diagonal, once it has two rows to choose from.",
             n * (n - 1) / 2,
             n / r,
         ),

@@ -166,7 +166,8 @@ impl Measurements {
 
 /// The squares of the singular values of a map, largest first, and the directions among
 /// the tokens that belong to them: eigenvalues and eigenvectors of `PᵀP`.
-fn singular(weights: &DMatrix<f32>) -> (Vec<f64>, DMatrix<f64>) {
+#[must_use]
+pub fn singular(weights: &DMatrix<f32>) -> (Vec<f64>, DMatrix<f64>) {
     let p = weights.map(f64::from);
     let SymmetricEigen { eigenvalues, eigenvectors } =
         SymmetricEigen::new(p.transpose() * &p);

@@ -60,8 +60,8 @@ The input file holds, in F32, F16 or BF16:
   k     [g, m, d]    g divides h
   v     [g, m, d_v]
   mask  [n, m], BOOL, optional, true = may attend; the same for all heads;
-        not together with --causal. Its name in PyTorch, attn_mask, is understood too:
-        BOOL with the same meaning, or numbers that are added, 0 or -inf
+        with --causal only if it hides later keys, too. Its name in PyTorch, attn_mask,
+        is understood: BOOL with the same meaning, or numbers that are added, 0 or -inf
 
 The output file holds y [h, n, d_v]. There are no attention_weights: they are never
 formed. A query that may attend to nothing gets zeros.
@@ -144,6 +144,7 @@ fn heads(
 }
 
 fn look(flags: &Flags, tensors: &Tensors, n: usize, m: usize) -> Result<Look> {
+    let align = if flags.top_left { Align::First } else { Align::Last };
     let names = ["mask", "attn_mask"].map(|name| (name, tensors.contains(name)));
     let name = match names {
         [(one, true), (other, true)] => {
@@ -151,24 +152,46 @@ fn look(flags: &Flags, tensors: &Tensors, n: usize, m: usize) -> Result<Look> {
         }
         [(name, true), _] | [_, (name, true)] => name,
         _ => {
-            let align = if flags.top_left { Align::First } else { Align::Last };
             let back = flags.causal.then_some(Look::Back(align));
             return Ok(back.unwrap_or(Look::At(Mask::None)));
         }
     };
-    if flags.causal {
-        bail!("--causal and a mask in the file: give one");
+    let allowed = allowed(tensors, name, [n, m])?;
+    if flags.causal && sees_later_keys(&allowed, align) {
+        bail!(
+            "--causal, and the {name} in the file lets queries see later keys: give one"
+        );
     }
+    Ok(Look::At(Mask::Allowed(allowed)))
+}
+
+/// The mask `name` (n, m), true = may attend.
+fn allowed(
+    tensors: &Tensors,
+    name: &str,
+    [n, m]: [usize; 2],
+) -> Result<DMatrix<bool>, TensorError> {
     if name == "attn_mask" && tensors.raw(name)?.dtype != Dtype::BOOL {
-        let mut mask = added_mask(tensors, name, [n, m])?;
-        return Ok(Look::At(Mask::Allowed(mask.matrices.remove(0))));
+        return Ok(added_mask(tensors, name, [n, m])?.matrices.remove(0));
     }
     let mut mask = tensors.bool_stack(name, "[n, m]")?;
     if mask.shape != [n, m] {
         let why = "q has n rows and k has m";
-        return Err(tensors.mismatch(name, &[n, m], why).into());
+        return Err(tensors.mismatch(name, &[n, m], why));
     }
-    Ok(Look::At(Mask::Allowed(mask.matrices.remove(0))))
+    Ok(mask.matrices.remove(0))
+}
+
+/// Whether a query sees a key that `--causal` would hide from it.
+fn sees_later_keys(mask: &DMatrix<bool>, align: Align) -> bool {
+    let (n, m) = match align {
+        Align::First => (0, 0),
+        Align::Last => mask.shape(),
+    };
+    // Query i stands at key i, or at i + m - n where the last ones meet.
+    let is_later = |query: usize, key: usize| key + n > query + m;
+    let sees = |key| (0..mask.nrows()).any(|i| mask[(i, key)] && is_later(i, key));
+    (0..mask.ncols()).any(sees)
 }
 
 /// The matrices (rows, d) of the heads as one matrix (rows, heads · d).

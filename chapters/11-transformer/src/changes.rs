@@ -6,7 +6,7 @@ use crate::{Decoder, ModelError, SelfAttention};
 use attention::Linear;
 use grouped_query::{Groups, Pool, Pooling};
 use multi_query::alignment::{Freedom, turn_heads, turns};
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, SymmetricEigen};
 
 /// How the kv heads of a layer are merged into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub fn through_latents(model: &Decoder, rank: usize) -> Result<Decoder, ModelErr
         let mut both = DMatrix::zeros(k.shape().0, keys + values);
         both.columns_mut(0, keys).copy_from(k.weight());
         both.columns_mut(keys, values).copy_from(v.weight());
-        let both = of_rank(both, rank);
+        let both = of_rank(&both, rank);
         let part = |first, width| both.columns(first, width).into_owned();
         let [k, v] =
             [(part(0, keys), &k), (part(keys, values), &v)].map(|(weight, old)| {
@@ -124,13 +124,15 @@ pub fn through_latents(model: &Decoder, rank: usize) -> Result<Decoder, ModelErr
 
 /// The matrix of at most this rank that is closest to `matrix` (Eckart and Young 1936).
 #[must_use]
-pub fn of_rank(matrix: DMatrix<f32>, rank: usize) -> DMatrix<f32> {
-    let mut parts = matrix.map(f64::from).svd(true, true);
-    for (i, value) in parts.singular_values.iter_mut().enumerate() {
-        if i >= rank {
-            *value = 0.0;
-        }
-    }
-    // Both factors were asked for.
-    parts.recompose().map_or(matrix, |closest| closest.map(|x| x as f32))
+pub fn of_rank(matrix: &DMatrix<f32>, rank: usize) -> DMatrix<f32> {
+    let matrix = matrix.map(f64::from);
+    // The right singular vectors are the eigenvectors of MᵀM. nalgebra's SVD finds wrong
+    // ones for some matrices that have singular values of 0.
+    let SymmetricEigen { eigenvalues, eigenvectors } =
+        SymmetricEigen::new(matrix.tr_mul(&matrix));
+    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
+    order.sort_by(|&a, &b| eigenvalues[b].total_cmp(&eigenvalues[a]));
+    order.truncate(rank);
+    let kept = eigenvectors.select_columns(&order);
+    (matrix * &kept * kept.transpose()).map(|x| x as f32)
 }

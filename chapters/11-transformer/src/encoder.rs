@@ -211,7 +211,8 @@ impl Encoder {
 /// One vector for a text: the mean of its tokens' rows (tokens, `model_dim`), brought to
 /// length 1, so that the dot product of two is their cosine.
 ///
-/// Source: Reimers and Gurevych 2019, *Sentence-BERT*, §3.
+/// Source: Reimers and Gurevych 2019, *Sentence-BERT*, §3, for the mean; `MiniLM`'s own files
+/// for the length.
 #[must_use]
 pub fn pooled(hidden: &DMatrix<f32>) -> DVector<f32> {
     let mean = hidden.row_mean().transpose();

@@ -1,14 +1,14 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p transformer` shows the first two.
 
-use crate::experiments::{self, HEAD, Recording, WORDS};
+use crate::experiments::{self, HEAD, Recording, SMOLLM2, WORDS};
 use crate::projection::Precision;
 use crate::{Decoder, silu};
 use anyhow::{Context, Result};
 use attention::example::{grouped, table};
 use attention::{Mask, softmax};
 use minilm::smollm2::Sentence;
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, RowDVector};
 use std::fmt::Write;
 
 /// What `cargo run -p transformer` prints.
@@ -78,6 +78,90 @@ pub fn steps(model: &Decoder, tokens: &[u32]) -> Result<Vec<Step>> {
     ])
 }
 
+/// The same numbers one by one, as the prose says them; those of the exercise; and how large
+/// `SmolLM2` is.
+///
+/// # Errors
+/// When the slice cannot be read.
+pub fn numbers() -> Result<String> {
+    let model = experiments::toy()?;
+    let mut text = on_paper("moon", &steps(&model, &[0, 1])?)?;
+    text += &on_paper("star", &steps(&model, &[0, 2])?)?;
+    let mut fact = |key: &str, value: String| writeln!(text, "{key}: {value}");
+    for (key, size) in [
+        ("model_dim", SMOLLM2.model_dim),
+        ("hidden_dim", SMOLLM2.hidden_dim),
+        ("vocab", SMOLLM2.vocab),
+        ("blocks", SMOLLM2.blocks),
+        ("attention", SMOLLM2.attention()),
+        ("network", SMOLLM2.network()),
+    ] {
+        fact(key, grouped(size as u64))?;
+    }
+    fact("millions", format!("{:.0}", SMOLLM2.weights() as f64 / 1e6))?;
+    fact("guess", format!("{:.1}", (SMOLLM2.vocab as f64).ln()))?;
+    for (key, sentence) in [("tired", Sentence::Tired), ("wide", Sentence::Wide)] {
+        let (tokens, weights) = experiments::heads_under(&Mask::None, sentence)?;
+        let it = place(&tokens, "it")?;
+        let row = weights[HEAD].row(it).into_owned();
+        let animal = row[place(&tokens, "animal")?];
+        fact(&format!("unmasked_{key}"), format!("{animal:.3}"))?;
+        let later = row.columns_range(it + 1..).sum();
+        fact(&format!("unmasked_{key}_later"), format!("{later:.3}"))?;
+    }
+    Ok(text)
+}
+
+/// What happens to the last of two tokens, as somebody with a pencil writes it.
+fn on_paper(name: &str, steps: &[Step]) -> Result<String> {
+    let row = |step: usize| steps[step].1.row(1).into_owned();
+    let pair = |row: &RowDVector<f32>, digits: usize| {
+        format!("({}, {})", said(row[0], digits), said(row[1], digits))
+    };
+    let size = |row: &RowDVector<f32>| (row.norm_squared() / 2.0).sqrt();
+    let sees = steps[2].1.row(1) * &steps[1].1;
+    let (gate, bent, last) = (row(6), row(7), row(11));
+    let mut text = String::new();
+    for (key, value) in [
+        ("row", pair(&row(0), 0)),
+        ("square", said(row(0).norm_squared() / 2.0, 2)),
+        ("before", pair(&steps[1].1.row(0).into_owned(), 2)),
+        ("normed", pair(&row(1), 2)),
+        ("sees", pair(&sees, 2)),
+        ("sum", said(sees.sum(), 2)),
+        ("finds", pair(&row(3), 2)),
+        ("stream", pair(&row(4), 2)),
+        ("size", said(size(&row(4)), 2)),
+        ("ready", pair(&row(5), 3)),
+        ("gate", said(gate.amax(), 3)),
+        ("open", said(bent.max(), 3)),
+        ("shut", said(bent.min(), 3)),
+        ("hidden", pair(&row(8), 3)),
+        ("network", pair(&row(9), 2)),
+        ("leaves", pair(&row(10), 2)),
+        ("last_size", said(size(&row(10)), 2)),
+        ("last", pair(&last, 3)),
+        ("first", said(last[0], 3)),
+        ("second", said(last[1], 3)),
+        ("to_sun", said(row(12)[0], 2)),
+        ("to_moon", said(row(12)[1], 2)),
+        ("to_star", said(row(12)[2], 2)),
+    ] {
+        writeln!(text, "{name}_{key}: {value}")?;
+    }
+    Ok(text)
+}
+
+/// Rounded, without zeros at the end, and with a true minus.
+fn said(number: f32, digits: usize) -> String {
+    let text = format!("{number:.digits$}");
+    let text = if digits > 0 { text.trim_end_matches('0') } else { &text };
+    match text.trim_end_matches('.') {
+        "-0" => "0".to_owned(),
+        text => text.replace('-', "−"),
+    }
+}
+
 /// A head of `SmolLM2` on the sentence, and on its twin.
 ///
 /// # Errors
@@ -112,22 +196,45 @@ pub fn place(tokens: &[String], token: &str) -> Result<usize> {
 /// # Errors
 /// When the recording does not hold them.
 pub fn nats() -> Result<String> {
+    let changes = [changed(MERGED)?, changed(LATENTS)?, changed(ROUNDED)?];
+    Ok(format!("{}\n{}", unchanged()?, changes.join("\n")))
+}
+
+/// Losses of `SmolLM2` when its kv heads are merged, for the chapters that merge heads.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn merged() -> Result<String> {
+    Ok(unchanged()? + &changed(MERGED)?)
+}
+
+/// Losses of `SmolLM2` when its keys and values come from a latent, for the chapter that
+/// builds one.
+///
+/// # Errors
+/// When the recording does not hold them.
+pub fn latents() -> Result<String> {
+    Ok(unchanged()? + &changed(LATENTS)?)
+}
+
+/// What is changed, and what the recording calls it.
+type Change = (&'static str, &'static str);
+const MERGED: Change = ("kv heads merged from 3 to 1", "groups");
+const LATENTS: Change = ("keys and values from a latent", "latent");
+const ROUNDED: Change = ("weights kept in", "precision");
+
+fn unchanged() -> Result<String> {
+    let whole = Recording::read()?.at("loss", "whole")?;
+    Ok(format!("{:<30}{whole:>8.2}\n", "the model as it is"))
+}
+
+fn changed((title, case): Change) -> Result<String> {
     let recording = Recording::read()?;
     let whole = recording.at("loss", "whole")?;
-    let mut text = format!("{:<30}{whole:>8.2}\n", "the model as it is");
-    for (title, case) in [
-        ("kv heads merged from 3 to 1", "groups"),
-        ("keys and values from a latent", "latent"),
-        ("weights kept in", "precision"),
-    ] {
-        writeln!(text, "\n{title:<30}{:>8}{:>8}", "nats", "more")?;
-        for (setting, nats) in recording.all(case) {
-            writeln!(
-                text,
-                "  {setting:<28}{nats:>8.2}{:>+8.2}",
-                hundredths(nats - whole)
-            )?;
-        }
+    let mut text = format!("{title:<30}{:>8}{:>8}\n", "nats", "more");
+    for (setting, nats) in recording.all(case) {
+        let more = hundredths(nats - whole);
+        writeln!(text, "  {setting:<28}{nats:>8.2}{more:>+8.2}")?;
     }
     Ok(text)
 }

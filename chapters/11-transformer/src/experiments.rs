@@ -71,11 +71,22 @@ pub fn slice() -> Result<(Slice, RmsNorm, SelfAttention, Rotary)> {
 /// # Errors
 /// When the slice cannot be read.
 pub fn heads_of(sentence: Sentence) -> Result<(Vec<String>, Vec<DMatrix<f32>>)> {
+    heads_under(&Mask::Causal { offset: 0 }, sentence)
+}
+
+/// The same under another mask.
+///
+/// # Errors
+/// When the slice cannot be read, or the mask does not fit the sentence.
+pub fn heads_under(
+    mask: &Mask,
+    sentence: Sentence,
+) -> Result<(Vec<String>, Vec<DMatrix<f32>>)> {
     let (slice, norm, attention, rotary) = slice()?;
     let (tokens, x) = slice.sentence(sentence)?;
     let angles = rotary.angles(0..x.nrows());
     let look = || -> Result<Heads, ModelError> {
-        attention.look(&norm.forward(&x)?, Some(&angles), &Mask::Causal { offset: 0 })
+        attention.look(&norm.forward(&x)?, Some(&angles), mask)
     };
     Ok((tokens, look()?.weights))
 }
@@ -191,16 +202,52 @@ pub fn last_logits(
     Ok(model.logits(&last)?)
 }
 
+/// How large a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Features of a token.
+    pub model_dim: usize,
+    /// Features of all keys of a token in one layer, and of its values.
+    pub kv_dim: usize,
+    /// Features of a token inside the feed-forward network.
+    pub hidden_dim: usize,
+    /// Tokens that it knows.
+    pub vocab: usize,
+    /// One after the other.
+    pub blocks: usize,
+}
+
+/// `SmolLM2-135M`, by its `config.json`.
+pub const SMOLLM2: Sizes =
+    Sizes { model_dim: 576, kv_dim: 192, hidden_dim: 1536, vocab: 49_152, blocks: 30 };
+
+impl Sizes {
+    /// Weights of attention in one block, whose queries are as wide as its tokens.
+    #[must_use]
+    pub fn attention(self) -> usize {
+        2 * self.model_dim * (self.model_dim + self.kv_dim)
+    }
+
+    /// Weights of the feed-forward network of one block.
+    #[must_use]
+    pub fn network(self) -> usize {
+        3 * self.model_dim * self.hidden_dim
+    }
+
+    /// Weights of all blocks, and of the one table.
+    #[must_use]
+    pub fn weights(self) -> usize {
+        self.blocks * (self.attention() + self.network()) + self.vocab * self.model_dim
+    }
+}
+
 /// Megabytes that the projections of `SmolLM2` take, in one form.
 #[must_use]
 pub fn megabytes(precision: Precision) -> f64 {
-    // 30 blocks of attention and a feed-forward network, and the table.
-    let block = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536;
-    let numbers = f64::from(30 * block + 49_152 * 576);
     let bytes = match precision {
         Precision::F32 => 4.0,
         Precision::Bf16 => 2.0,
         Precision::Q8 => 1.0 + 4.0 / BLOCK as f64,
     };
-    numbers * bytes / 1e6
+    SMOLLM2.weights() as f64 * bytes / 1e6
 }

@@ -30,7 +30,7 @@ pub fn model() -> Result<Figure> {
         .node(
             "attention",
             at(1, 2),
-            &["norm, attention", "looks at other rows"],
+            &["norm, attention", "looks at earlier rows"],
             Hue::Attention,
         )
         .node("after", at(0, 3), &["+", "x and what was found"], Hue::Rotary)

@@ -1,6 +1,7 @@
 //! A slice of SmolLM2-135M-Instruct, a small decoder (30 layers, nine query heads of 64
 //! that share three kv heads, rotary positions): attention of layer 13, counted from 0, and
-//! three sentences where they enter it. `smollm2.py` cut it.
+//! three sentences where they enter it. `smollm2.py` cut it. For the chapters that come
+//! before rotation it holds queries and keys that are turned already.
 
 use crate::path;
 use anyhow::{Context, Result};
@@ -78,6 +79,49 @@ impl Slice {
         let tokens: String = said(&self.file, &format!("tokens.{}", which.name()))?;
         let tokens = tokens.lines().map(|token| token.trim().to_owned()).collect();
         Ok((tokens, self.file.matrix(&format!("x.{}", which.name()))?))
+    }
+
+    /// The rows of `x` (tokens, `model_dim`) as attention reads them: each divided by the
+    /// root of its mean square, and multiplied by the gains. Chapter `transformer` explains
+    /// this norm.
+    #[must_use]
+    pub fn normed(&self, x: &DMatrix<f32>) -> DMatrix<f32> {
+        let mut x = x.clone();
+        for mut row in x.row_iter_mut() {
+            let mean_square = row.norm_squared() / row.len() as f32;
+            row /= (mean_square + self.eps).sqrt();
+            row.component_mul_assign(&self.norm.transpose());
+        }
+        x
+    }
+}
+
+/// A sentence as attention meets it in this layer, for all heads.
+pub struct Turned {
+    /// The tokens of the sentence.
+    pub tokens: Vec<String>,
+    /// Queries, rotated: (tokens, heads · 64).
+    pub q: DMatrix<f32>,
+    /// Keys, rotated: (tokens, `kv_heads` · 64).
+    pub k: DMatrix<f32>,
+    /// Values: (tokens, `kv_heads` · 64).
+    pub v: DMatrix<f32>,
+}
+
+impl Turned {
+    /// Reads [`Sentence::Tired`] or [`Sentence::Wide`].
+    ///
+    /// # Errors
+    /// When it is another sentence, or a file does not hold what it should.
+    pub fn load(which: Sentence) -> Result<Turned> {
+        let file = Tensors::open(&path("smollm2-turned.safetensors"))?;
+        let part = |part: &str| file.matrix(&format!("{part}.{}", which.name()));
+        Ok(Turned {
+            tokens: Slice::load()?.sentence(which)?.0,
+            q: part("q")?,
+            k: part("k")?,
+            v: part("v")?,
+        })
     }
 }
 

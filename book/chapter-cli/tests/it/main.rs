@@ -11,6 +11,7 @@ mod hostile;
 mod masks;
 mod process;
 mod promises;
+mod recordings;
 mod tensors;
 mod unread;
 mod without_x;

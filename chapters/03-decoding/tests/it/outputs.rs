@@ -15,6 +15,11 @@ fn splits() {
 }
 
 #[test]
+fn twins() {
+    assert_snapshot!("twins", example::twins().unwrap());
+}
+
+#[test]
 fn per_token() {
     assert_snapshot!("per_token", example::per_token().unwrap());
 }

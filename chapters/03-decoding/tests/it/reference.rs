@@ -3,7 +3,9 @@
 use attention::Linear;
 use chapter_cli::testing::assert_close;
 use chapter_cli::{LinearTensors, Tensors};
+use decoding::experiments::{apart, read};
 use decoding::{KvCache, prefill, through_cache};
+use minilm::smollm2::Sentence;
 use multi_head::MultiHeadAttention;
 use nalgebra::DMatrix;
 use std::path::Path;
@@ -44,6 +46,34 @@ impl Reference {
             weights: file.stack("attention_weights", "[h, n, n]").unwrap().matrices,
         }
     }
+}
+
+/// Rotation leaves numbers of about 10, of which 64 are multiplied and added.
+const ROTATED: f32 = 1e-4;
+
+#[test]
+fn a_head_of_a_decoder_looks_where_it_looks_in_pytorch() {
+    let golden = Tensors::open(&minilm::path("smollm2-golden.safetensors")).unwrap();
+    for (name, sentence) in [("tired", Sentence::Tired), ("wide", Sentence::Wide)] {
+        let found = read(sentence).unwrap().weights;
+        let expected = golden.matrix(&format!("{name}.head_8")).unwrap();
+        assert_eq!(found.len(), expected.nrows());
+        for (token, found) in found.iter().enumerate() {
+            let expected = expected.view((token, 0), found.shape()).into_owned();
+            assert_close(name, found, &expected, ROTATED);
+        }
+    }
+}
+
+#[test]
+fn two_sentences_keep_the_same_of_what_they_begin_with() {
+    let [tired, wide] = [Sentence::Tired, Sentence::Wide].map(|s| read(s).unwrap());
+    let alike =
+        tired.tokens.iter().zip(&wide.tokens).take_while(|(a, b)| a == b).count();
+    let apart = apart(&tired, &wide);
+    assert_eq!(alike, 11);
+    assert!(apart[..alike].iter().all(|apart| *apart == 0.0), "{apart:?}");
+    assert!(apart[alike] > 1.0, "{apart:?}");
 }
 
 #[test]

@@ -7,11 +7,11 @@ use exercises::{
     under_one_another,
 };
 use grouped_query::alignment::{Turns, turned};
-use grouped_query::experiments::{self, Llama};
+use grouped_query::experiments;
 use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
 };
-use multi_head::{Heads, LayerError};
+use multi_head::{Heads, LayerError, Projected};
 use multi_query::alignment::{turn_heads, with_bias};
 use nalgebra::{DMatrix, DVector, dmatrix};
 
@@ -24,7 +24,7 @@ fn the_exercises_keep_their_promises() {
 /// In the order of `course.toml`.
 pub fn exercises() -> Exercises {
     Exercises::new()
-        .with(row_of_moon())
+        .with(fourth_token())
         .with(sizes())
         .with(kv_head())
         .with(attend_groups_exercise())
@@ -35,112 +35,109 @@ pub fn exercises() -> Exercises {
         .with(uptraining())
 }
 
-// By hand: what head 1 finds for `moon`.
+// By hand: what head 1 finds for a fourth token.
 
-fn row_of_moon() -> Exercise<()> {
-    Exercise::by_hand("by-hand", |()| moon(0, 1.0, shares))
-        .mistake("turns", |()| moon(1, 1.0, shares))
-        .mistake("another-width", |()| moon(0, 2.0, shares))
-        .mistake("no-exponential", |()| moon(0, 1.0, |scores| scores / scores.sum()))
-        .mistake("column", |()| {
-            let [q, k, v] = head_1(0);
-            let column =
-                scores(q.as_view(), k.as_view()).unwrap().column(1).transpose();
-            found(&DMatrix::from_rows(&[column]), shares, &v)
+fn fourth_token() -> Exercise<()> {
+    Exercise::by_hand("by-hand", |()| finds(asked_by(1), [0, 0], shares))
+        .mistake("turns", |()| finds(asked_by(1), [1, 1], shares))
+        .mistake("another-width", |()| {
+            finds(asked_by(1) / 2.0_f32.sqrt(), [0, 0], shares)
         })
-        .mistake("row-of-sun", |()| {
-            let [q, k, v] = head_1(0);
-            let scores = scores(q.as_view(), k.as_view()).unwrap();
-            found(&scores.rows(0, 1).into_owned(), shares, &v)
+        .mistake("no-exponential", |()| {
+            finds(asked_by(1), [0, 0], |scores| scores / scores.sum())
         })
-        .mistake("values-of-the-other-group", |()| {
-            let [[q, k, _], [_, _, v]] = [0, 1].map(head_1);
-            let scores = scores(q.as_view(), k.as_view()).unwrap();
-            found(&scores.rows(1, 1).into_owned(), shares, &v)
-        })
+        .mistake("head-0", |()| finds(asked_by(0), [0, 0], shares))
+        .mistake("row-of-moon", |()| finds(1.0, [0, 0], shares))
+        .mistake("values-of-the-other-group", |()| finds(asked_by(1), [0, 1], shares))
 }
 
 fn shares(scores: &DMatrix<f32>) -> DMatrix<f32> {
     softmax(scores.clone())
 }
 
-/// The queries of head 1 of the worked example, and the keys and values of a kv head.
-fn head_1(kv_head: usize) -> [DMatrix<f32>; 3] {
+/// Its features.
+fn fourth() -> DMatrix<f32> {
+    dmatrix![2.0, 0.5]
+}
+
+/// Its query in one head of the worked example.
+fn asked_by(head: usize) -> f32 {
+    let (_, layer) = example::toy().unwrap();
+    layer.project(&fourth(), &fourth()).unwrap().q[head]
+}
+
+/// What a query finds among the three tokens, with the keys and the values of these kv
+/// heads.
+fn finds(
+    query: f32,
+    [keys, values]: [usize; 2],
+    share: fn(&DMatrix<f32>) -> DMatrix<f32>,
+) -> Answer {
     let (x, layer) = example::toy().unwrap();
-    let projected = layer.project(&x, &x).unwrap();
-    let all = [(projected.q, 1), (projected.k, kv_head), (projected.v, kv_head)];
-    all.map(|(all, head)| all.columns(head, 1).into_owned())
-}
-
-fn moon(
-    kv_head: usize,
-    width: f32,
-    share: fn(&DMatrix<f32>) -> DMatrix<f32>,
-) -> Answer {
-    let [q, k, v] = head_1(kv_head);
-    let scores = scores(q.as_view(), k.as_view()).unwrap() / width.sqrt();
-    found(&scores.rows(1, 1).into_owned(), share, &v)
-}
-
-fn found(
-    scores: &DMatrix<f32>,
-    share: fn(&DMatrix<f32>) -> DMatrix<f32>,
-    v: &DMatrix<f32>,
-) -> Answer {
-    let weights = share(scores);
-    let found = &weights * v;
+    let Projected { k, v, .. } = layer.project(&x, &x).unwrap();
+    let q = dmatrix![query];
+    let scores = scores(q.as_view(), k.columns(keys, 1)).unwrap();
+    let weights = share(&scores);
+    let found = &weights * v.columns(values, 1);
     Answer::of("scores", scores).and("weights", weights).and("found", found)
 }
 
-// By hand: how large a layer of 32 heads is.
+/// The page's answer, by the layer itself, and no output of the chapter shows it.
+#[test]
+fn a_fourth_token_finds_what_the_page_says() {
+    let (x, layer) = example::toy().unwrap();
+    let Projected { q, k, v } = layer.project(&fourth(), &x).unwrap();
+    let (k, v) = (k.as_view(), v.as_view());
+    let Heads { context, weights } =
+        attend_groups(&q, k, v, layer.groups(), &Mask::None).unwrap();
+    assert!((context[1] - 31.34).abs() < 0.005, "{context}");
+    for (weight, said) in weights[1].iter().zip([0.186, 0.307, 0.506]) {
+        assert!((weight - said).abs() < 0.0005, "{weight} {said}");
+    }
+    for shown in [example::three_tokens().unwrap(), example::interleaved().unwrap()] {
+        assert!(!shown.contains("31.3") && !shown.contains("0.186"), "{shown}");
+    }
+}
 
-/// The layer of the exercise keeps so many kv heads.
-const KV_HEADS: usize = 8;
+// By hand: how large a layer of 28 heads is, as wide as that of Qwen2.5-7B.
+
+const MODEL_DIM: usize = 3584;
+const HEADS: usize = 28;
+const HEAD_DIM: usize = 128;
+const KV_HEADS: usize = 4;
+/// What `k_proj` gives.
+const WIDTH: usize = KV_HEADS * HEAD_DIM;
 
 fn sizes() -> Exercise<()> {
-    Exercise::by_hand("sizes", |()| sizes_of(KV_HEADS, Llama::HEAD_DIM, 1))
-        .mistake("width-over-groups", |()| {
-            sizes_of(KV_HEADS, Llama::MODEL_DIM / KV_HEADS, 1)
-        })
-        .mistake("an-output-a-group", |()| {
-            sizes_of(KV_HEADS, Llama::HEAD_DIM, KV_HEADS)
-        })
-        .mistake("one-for-all", |()| sizes_of(1, Llama::HEAD_DIM, 1))
+    Exercise::by_hand("sizes", |()| sizes_of(KV_HEADS, HEAD_DIM, 1))
+        .mistake("width-over-groups", |()| sizes_of(KV_HEADS, MODEL_DIM / KV_HEADS, 1))
+        .mistake("an-output-a-group", |()| sizes_of(KV_HEADS, HEAD_DIM, KV_HEADS))
+        .mistake("one-for-all", |()| sizes_of(1, HEAD_DIM, 1))
         .mistake("keys-alone", |()| {
-            let width = KV_HEADS * Llama::HEAD_DIM;
-            let parameters = Llama::parameters(KV_HEADS);
-            sheet(width, parameters - width * Llama::MODEL_DIM, width)
+            sheet(WIDTH, parameters(KV_HEADS) - WIDTH * MODEL_DIM, WIDTH)
         })
-        .mistake("keys-in-the-cache", |()| {
-            let width = KV_HEADS * Llama::HEAD_DIM;
-            sheet(width, Llama::parameters(KV_HEADS), width)
-        })
-        .mistake("bytes", |()| {
-            let width = KV_HEADS * Llama::HEAD_DIM;
-            sheet(width, Llama::parameters(KV_HEADS), 2 * (2 * width))
-        })
-        .mistake("all-four-full", |()| {
-            let width = KV_HEADS * Llama::HEAD_DIM;
-            sheet(width, Llama::parameters(Llama::HEADS), 2 * width)
-        })
+        .mistake("keys-in-the-cache", |()| sheet(WIDTH, parameters(KV_HEADS), WIDTH))
+        .mistake("bytes", |()| sheet(WIDTH, parameters(KV_HEADS), 2 * (2 * WIDTH)))
+        .mistake("all-four-full", |()| sheet(WIDTH, parameters(HEADS), 2 * WIDTH))
         .mistake("not-in-millions", |()| {
-            let width = KV_HEADS * Llama::HEAD_DIM;
-            let parameters = Llama::parameters(KV_HEADS);
-            Answer::of("width", width)
-                .and("parameters", parameters)
-                .and("cached", 2 * width)
+            Answer::of("width", WIDTH)
+                .and("parameters", parameters(KV_HEADS))
+                .and("cached", 2 * WIDTH)
         })
         .mistake("cache-for-the-queries", |()| {
-            let width = KV_HEADS * Llama::HEAD_DIM;
-            sheet(width, Llama::parameters(KV_HEADS), 2 * Llama::MODEL_DIM)
+            sheet(WIDTH, parameters(KV_HEADS), 2 * MODEL_DIM)
         })
+}
+
+fn parameters(kv_heads: usize) -> usize {
+    2 * MODEL_DIM * (HEADS + kv_heads) * HEAD_DIM
 }
 
 /// With so many kv heads of one width, and so many output projections.
 fn sizes_of(kv_heads: usize, head_dim: usize, outputs: usize) -> Answer {
     let width = kv_heads * head_dim;
-    let square = Llama::MODEL_DIM * Llama::HEADS * Llama::HEAD_DIM;
-    let parameters = (1 + outputs) * square + 2 * Llama::MODEL_DIM * width;
+    let square = MODEL_DIM * HEADS * HEAD_DIM;
+    let parameters = (1 + outputs) * square + 2 * MODEL_DIM * width;
     sheet(width, parameters, 2 * width)
 }
 
@@ -1634,26 +1631,28 @@ fn turned_exercise() -> Exercise<Turning> {
 
 // Investigate: how many partners are right by chance.
 
+/// Heads that take turns in the exercise: another number than in the chapter's table.
+const IN_TURNS: usize = 24;
+
 fn partners() -> Exercise<()> {
     Exercise::investigate("partners", |()| partners_of(4, true))
         .mistake("counted-the-wrong", |()| partners_of(4, false))
-        .mistake("groups-of-four", |()| partners_of(3, true))
+        .mistake("groups-of-four", |()| partners_of(6, true))
         .mistake("both-ends-alone", |()| {
-            marked(|head| head == 0 || head + 1 == experiments::HEADS)
+            marked(|head| head == 0 || head + 1 == IN_TURNS)
         })
 }
 
 /// The heads whose partner is right, or wrong, when they take turns.
 fn partners_of(kv_heads: usize, right: bool) -> Answer {
-    let groups = Groups::new(experiments::HEADS, kv_heads).unwrap();
+    let groups = Groups::new(IN_TURNS, kv_heads).unwrap();
     marked(|head| {
         (groups.kv_head(head) == experiments::interleaved(head, groups)) == right
     })
 }
 
 fn marked(is: impl Fn(usize) -> bool) -> Answer {
-    let half = experiments::HEADS / 2;
-    let heads = DMatrix::from_fn(2, half, |row, i| f32::from(is(row * half + i)));
+    let heads = DMatrix::from_fn(4, 6, |row, i| f32::from(is(row * 6 + i)));
     Answer::of("predicted", heads.sum()).and("right", heads.sum()).and("heads", heads)
 }
 

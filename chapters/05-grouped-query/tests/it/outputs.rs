@@ -78,3 +78,8 @@ fn decode() {
 fn facts() {
     assert_snapshot!("facts", example::facts().unwrap());
 }
+
+#[test]
+fn shared_keys() {
+    assert_snapshot!("shared_keys", example::shared_keys().unwrap());
+}

@@ -63,3 +63,8 @@ fn cost() {
 fn facts() {
     assert_snapshot!("facts", example::facts().unwrap());
 }
+
+#[test]
+fn own_rotation() {
+    assert_snapshot!("own_rotation", example::own_rotation().unwrap());
+}

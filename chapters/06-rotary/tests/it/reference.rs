@@ -6,6 +6,7 @@ use chapter_cli::testing::assert_close;
 use chapter_cli::{LinearTensors, Tensors};
 use decoding::KvCache;
 use grouped_query::GroupedQueryAttention;
+use minilm::smollm2::{Sentence, Slice, Turned};
 use multi_head::{MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
 use rotary::{Llama3Scaling, Pairing, Rotary, RotaryAttention, decode, prefill};
@@ -22,6 +23,29 @@ const FAR: f32 = 3e-4;
 /// In an output that is an average over 2,000 tokens less of that is left: 3.4e-5, most of
 /// it theirs. A processor that adds in another order moves ours by a tenth of that.
 const LONG: f32 = 1.5e-4;
+
+/// What the chapters before this one take from the slice as turned is what this one turns.
+#[test]
+fn a_trained_layer_turns_as_in_transformers() {
+    let slice = Slice::load().unwrap();
+    let (_, x) = slice.sentence(Sentence::Wide).unwrap();
+    let linear = |name| Linear::new(slice.weight(name).unwrap(), None).unwrap();
+    let [q, k, v, o] = ["q_proj", "k_proj", "v_proj", "o_proj"].map(linear);
+    let (heads, kv_heads) = (slice.heads, slice.kv_heads);
+    let layer = GroupedQueryAttention::new(q, k, v, o, heads, kv_heads).unwrap();
+    let rotary = Rotary::new(64, slice.theta, Pairing::Halves).unwrap();
+    let layer = RotaryAttention::new(layer, rotary).unwrap();
+
+    let found = layer.project(&slice.normed(&x), 0).unwrap();
+    let expected = Turned::load(Sentence::Wide).unwrap();
+    for (name, found, expected) in [
+        ("q", found.q, expected.q),
+        ("k", found.k, expected.k),
+        ("v", found.v, expected.v),
+    ] {
+        assert_close(name, &found, &expected, TOLERANCE);
+    }
+}
 
 fn files() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");

@@ -3,7 +3,7 @@
 
 use attention::{Linear, Mask};
 use chapter_cli::testing::assert_close;
-use latent::experiments::{SCALED, Shape, scaled_layer};
+use latent::experiments::{LowRank, SCALED, Shape, scaled_layer};
 use latent::{
     Expanded, Form, LatentAttention, Projections, Queries, QueryProjection, RmsNorm,
     Sizes, decode, prefill,
@@ -329,5 +329,24 @@ fn both_forms_cost_the_same_where_they_cross() {
         };
         let off = cost(Form::Naive) / cost(Form::Absorbed);
         assert!((off - 1.0).abs() < 1e-3, "{before}: {off}");
+    }
+}
+
+/// The square from which the directions are found has 374 eigenvalues of 0.
+#[test]
+fn keys_and_values_of_low_rank_fit_into_a_latent_of_that_width() {
+    const RANK: usize = 10;
+    let mut layer = minilm::Layer::load(3).unwrap();
+    let down = layer.k_proj.weight.columns(0, RANK).into_owned();
+    for linear in [&mut layer.k_proj, &mut layer.v_proj] {
+        linear.weight = &down * linear.weight.rows(0, RANK);
+    }
+    let expected = [&layer.k_proj, &layer.v_proj].map(|linear| {
+        let linear = Linear::new(linear.weight.clone(), linear.bias.clone()).unwrap();
+        linear.forward(&layer.x).unwrap()
+    });
+    let found = LowRank::new(layer).keys_and_values(RANK).unwrap();
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_close("keys or values", found, expected, 1e-4);
     }
 }

@@ -4,8 +4,8 @@
 use attention::Linear;
 use chapter_cli::testing::assert_close;
 use grouped_query::Groups;
-use linformer::experiments::{self, random};
-use linformer::measured::{Measurements, share};
+use linformer::experiments::{self, normal, random};
+use linformer::measured::{Measurements, share, singular};
 use linformer::{LinformerAttention, LinformerError, Projections, SequenceProjection};
 use linformer::{Sharing, attend_condensed};
 use multi_head::LayerError;
@@ -46,6 +46,25 @@ fn good() -> LinformerAttention {
 fn says<T, E: std::fmt::Display>(result: Result<T, E>, expected: &str) {
     let error = result.err().expect("an error");
     assert_eq!(error.to_string(), expected);
+}
+
+/// Square, with singular values of 0: nalgebra's own decomposition errs for some of these.
+#[test]
+fn a_map_of_low_rank_is_found_in_its_first_directions() {
+    for (size, rank) in (2..20).flat_map(|size| (1..size).map(move |rank| (size, rank)))
+    {
+        let seed = (size * size + rank) as u64;
+        let map = normal(size, rank, seed) * normal(rank, size, seed + 1000);
+        let (squares, directions) = singular(&map);
+        let map = map.map(f64::from);
+        let all: f64 = squares.iter().sum();
+        assert!((all - map.norm_squared()).abs() <= 1e-9 * all, "{size}, {rank}");
+        // What f32 rounded off is all that is left.
+        assert!(squares[rank..].iter().sum::<f64>() <= 1e-12 * all, "{size}, {rank}");
+        let first = directions.columns(0, rank);
+        let apart = (&map * first * first.transpose() - &map).norm();
+        assert!(apart <= 1e-6 * map.norm(), "{size}, {rank}: {apart}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The chapter through its binary, as a reader runs it.
 
-use chapter_cli::testing::{Contract, Dtype, File, Program, references, references_in};
+use chapter_cli::RawTensor;
+use chapter_cli::testing::{
+    Contract, Dtype, File, Program, assert_close, references, references_in,
+};
 
 const FLASH: Program = Program::new(env!("CARGO_BIN_EXE_flash"));
 const FORWARD: &str = "forward --input layer --output out";
@@ -115,8 +118,31 @@ fn bad_flags_get_one_clear_line() {
     ] {
         FLASH.refuses_flags(&format!("{FORWARD} {flags}"), says);
     }
-    let says = "--causal and a mask in the file: give one";
-    FLASH.refuses(masked(&[3, 8]), &format!("{FORWARD} --causal"), says);
+}
+
+/// With a mask that lets query i see the keys up to i + `ahead`.
+fn stairs(ahead: usize) -> File {
+    let sees = |i: usize| u8::from(i % 8 <= i / 8 + ahead);
+    let bytes: Vec<u8> = (0..24).map(sees).collect();
+    let shape = vec![3, 8];
+    call()
+        .with_raw("mask", RawTensor { dtype: Dtype::BOOL, shape, bytes: bytes.into() })
+}
+
+#[test]
+fn a_mask_goes_with_causal_where_it_hides_what_causal_hides() {
+    let says =
+        "--causal, and the mask in the file lets queries see later keys: give one";
+    for (flags, ahead) in [("--causal", 5), ("--causal --top-left", 0)] {
+        let command = format!("{FORWARD} {flags}");
+        let [causal, both] = [call(), stairs(ahead)].map(|file| {
+            FLASH.writes(&file, &command).stack("y", "[h, n, d_v]").unwrap()
+        });
+        for (both, causal) in both.matrices.iter().zip(&causal.matrices) {
+            assert_close(flags, both, causal, 1e-6);
+        }
+        FLASH.refuses(stairs(ahead + 1), &command, says);
+    }
 }
 
 /// 300,000 queries and 2 keys: what sees nothing is not computed, nor masked by a matrix.

@@ -1,14 +1,14 @@
 //! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
 //! has the words.
 
-use attention::{ShapeError, softmax};
+use attention::{Mask, ShapeError, softmax};
 use decoding::KvCache;
 use exercises::{Answer, Dial, Draw, Exercise, Exercises, Norm, OF_NORM, Value, dial};
 use minilm::smollm2::Sentence;
 use nalgebra::{DMatrix, dmatrix};
 use std::ops::ControlFlow;
 use transformer::example::place;
-use transformer::experiments::{HEAD, heads_of, toy};
+use transformer::experiments::{HEAD, heads_under, toy};
 use transformer::projection::Projection;
 use transformer::sampling::Sampler;
 use transformer::{Block, Decoder, ModelError, RmsNorm, SwiGlu, generate, silu};
@@ -31,14 +31,21 @@ pub fn exercises() -> Exercises {
         .with(twin())
 }
 
-// By hand: one star.
+// By hand: a star after a sun.
 
 fn star() -> Exercise<()> {
-    Exercise::by_hand("by-hand", |()| after_star(bent, true, true))
-        .mistake("no-residual", |()| after_star(bent, false, true))
-        .mistake("no-gate", |()| after_star(|gate, up| gate * up, true, true))
-        .mistake("silu-on-up", |()| after_star(|gate, up| bent(up, gate), true, true))
-        .mistake("no-last-norm", |()| after_star(bent, true, false))
+    Exercise::by_hand("by-hand", |()| Pencil::right().answer())
+        .mistake("alone", |()| Pencil { sees: [1.0, -1.0], ..Pencil::right() }.answer())
+        .mistake("no-residual", |()| Pencil { keeps: 0.0, ..Pencil::right() }.answer())
+        .mistake("no-gate", |()| {
+            Pencil { hidden: |gate, up| gate * up, ..Pencil::right() }.answer()
+        })
+        .mistake("silu-on-up", |()| {
+            Pencil { hidden: |gate, up| bent(up, gate), ..Pencil::right() }.answer()
+        })
+        .mistake("no-last-norm", |()| {
+            Pencil { last_norm: false, ..Pencil::right() }.answer()
+        })
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -49,14 +56,39 @@ fn bent(gate: f32, up: f32) -> f32 {
     gate * sigmoid(gate) * up
 }
 
-/// The row (5, -5) through the block of the worked example.
-fn after_star(hidden: fn(f32, f32) -> f32, residual: bool, last_norm: bool) -> Answer {
-    let thought = dmatrix![hidden(-2.0, 1.0), hidden(2.0, -1.0)] * 10.0;
-    let leaves = if residual { dmatrix![5.0, -5.0] + thought } else { thought };
-    let size = (leaves.norm_squared() / 2.0).sqrt();
-    let ready = if last_norm { &leaves / size } else { leaves.clone() };
-    let logits = ready * dmatrix![1.0, 7.0, 5.0; 7.0, 1.0, -5.0];
-    Answer::of("leaves", &leaves).and("logits", &logits)
+/// `star` after `sun` through the block of the worked example.
+struct Pencil {
+    /// What the head finds.
+    sees: [f32; 2],
+    /// How much of the star's own row is left when attention has added to it.
+    keeps: f32,
+    hidden: fn(f32, f32) -> f32,
+    last_norm: bool,
+}
+
+impl Pencil {
+    fn right() -> Self {
+        // The mean of (0.2, 1.4) and (1, -1).
+        Pencil { sees: [0.6, 0.2], keeps: 1.0, hidden: bent, last_norm: true }
+    }
+
+    fn answer(&self) -> Answer {
+        let sum = self.sees[0] + self.sees[1];
+        let after = dmatrix![5.0, -5.0] * self.keeps + dmatrix![0.0, 10.0 * sum];
+        let ready = &after / size(after.iter().copied(), 2, 0.0);
+        let (one, two) = (ready[0], ready[1]);
+        let thought =
+            dmatrix![(self.hidden)(two - one, one), (self.hidden)(one - two, two)]
+                * 10.0;
+        let leaves = after + thought;
+        let last = if self.last_norm {
+            &leaves / size(leaves.iter().copied(), 2, 0.0)
+        } else {
+            leaves.clone()
+        };
+        let logits = last * dmatrix![1.0, 7.0, 5.0; 7.0, 1.0, -5.0];
+        Answer::of("leaves", &leaves).and("logits", &logits)
+    }
 }
 
 // Implement: the norm.
@@ -1000,21 +1032,24 @@ fn generate_exercise() -> Exercise<Written> {
         })
 }
 
-// Investigate: the twin.
+// Investigate: the twin, when `it` may see the end of both sentences.
 
 fn twin() -> Exercise<()> {
-    Exercise::investigate("twin", |()| {
-        let [tired, wide] =
-            [Sentence::Tired, Sentence::Wide].map(|s| weight(s, "animal"));
-        Answer::of("guess", wide).and("tired", tired).and("wide", wide)
-    })
-    .mistake("on-the-first", |()| {
-        let [tired, wide] = [Sentence::Tired, Sentence::Wide].map(|s| weight(s, "The"));
-        Answer::of("guess", wide).and("tired", tired).and("wide", wide)
-    })
+    Exercise::investigate("twin", |()| both(&Mask::None, "animal"))
+        .mistake("masked", |()| both(&Mask::Causal { offset: 0 }, "animal"))
+        .mistake("on-the-first", |()| both(&Mask::None, "The"))
 }
 
-fn weight(sentence: Sentence, key: &str) -> f32 {
-    let (tokens, weights) = heads_of(sentence).unwrap();
+fn both(mask: &Mask, key: &str) -> Answer {
+    let [tired, wide] =
+        [Sentence::Tired, Sentence::Wide].map(|sentence| weight(mask, sentence, key));
+    Answer::of("guess-tired", tired)
+        .and("guess-wide", wide)
+        .and("tired", tired)
+        .and("wide", wide)
+}
+
+fn weight(mask: &Mask, sentence: Sentence, key: &str) -> f32 {
+    let (tokens, weights) = heads_under(mask, sentence).unwrap();
     weights[HEAD][(place(&tokens, "it").unwrap(), place(&tokens, key).unwrap())]
 }

@@ -2,7 +2,9 @@
 //! the book, so the prose around it is read again.
 
 use insta::assert_snapshot;
-use transformer::example;
+use transformer::experiments::SMOLLM2;
+use transformer::projection::Projection;
+use transformer::{example, experiments};
 
 #[test]
 fn two_tokens() {
@@ -35,6 +37,16 @@ fn nats() {
 }
 
 #[test]
+fn merged() {
+    assert_snapshot!("merged", example::merged().unwrap());
+}
+
+#[test]
+fn latents() {
+    assert_snapshot!("latents", example::latents().unwrap());
+}
+
+#[test]
 fn windows() {
     assert_snapshot!("windows", example::windows().unwrap());
 }
@@ -42,4 +54,20 @@ fn windows() {
 #[test]
 fn facts() {
     assert_snapshot!("facts", example::facts().unwrap());
+}
+
+#[test]
+fn numbers() {
+    assert_snapshot!("numbers", example::numbers().unwrap());
+}
+
+#[test]
+fn the_attention_that_was_cut_out_has_as_many_weights_as_are_counted() {
+    let (_, _, attention, _) = experiments::slice().unwrap();
+    let parts =
+        [&attention.q_proj, &attention.k_proj, &attention.v_proj, &attention.o_proj];
+    assert_eq!(
+        parts.map(Projection::parameters).iter().sum::<usize>(),
+        SMOLLM2.attention()
+    );
 }
