@@ -53,7 +53,7 @@ pub use error::TensorError;
 pub use layers::{AttentionLayer, AttentionLayers, attention_layers};
 pub use masks::{added_mask, sees_the_future};
 pub use output::Destination;
-pub use plan::expect_room;
+pub use plan::{expect_bytes, expect_room};
 pub use prefix::behind;
 pub use raw::RawTensor;
 pub use recording::{PRODUCT, READ_MIB, Recorded, RecordingError, Roof};

@@ -8,6 +8,11 @@ use std::path::Path;
 pub(crate) struct Bytes(u64);
 
 impl Bytes {
+    /// So many.
+    pub(crate) fn of(bytes: u64) -> Self {
+        Bytes(bytes)
+    }
+
     /// Of so many F32 numbers in a tensor of this shape.
     pub(crate) fn of_f32s(shape: &[usize]) -> Self {
         let mut factors = shape.iter().map(|&length| length as u64);

@@ -139,3 +139,17 @@ pub fn expect_room(what: &str, shape: &[usize]) -> Result<()> {
     let all = Bytes::of_f32s(shape).times(2);
     all.are_free().map_err(|free| too_little(what, shape, all, free))
 }
+
+/// Asks for so many bytes for `what`, before they are taken; `instead` says what to do where
+/// there are fewer.
+///
+/// # Errors
+/// When there are fewer.
+pub fn expect_bytes(what: &str, bytes: u64, instead: &str) -> Result<()> {
+    let all = Bytes::of(bytes);
+    all.are_free().map_err(|free| {
+        anyhow::anyhow!(
+            "{what} take {all}, and this process can have {free}: {instead}"
+        )
+    })
+}

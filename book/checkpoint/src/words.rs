@@ -49,7 +49,10 @@ pub fn shape(dims: &[usize]) -> String {
 
 /// `1 byte`, `20 bytes`.
 #[must_use]
-pub fn count<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(
+    number: N,
+    noun: &str,
+) -> String {
     let plural = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

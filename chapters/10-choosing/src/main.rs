@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use chapter_cli::Destination;
-use checkpoint::{Bytes, Config, Dtype};
+use checkpoint::{Bytes, Config, Dtype, Model as Opened};
 use choosing::calculator::Question;
 use choosing::machines::{self, MACHINES};
 use choosing::{
@@ -11,7 +11,8 @@ use choosing::{
     figures,
 };
 use minilm::models::Window;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -62,12 +63,13 @@ enum Command {
 
 #[derive(clap::Args, Default, PartialEq)]
 struct Ask {
-    /// A config.json of Hugging Face, or the folder of one
+    /// A config.json of Hugging Face, or the folder of one, or a GGUF
     ///
     /// Of the kinds llama, mistral, mixtral, qwen, gemma, phi3, gpt-oss, olmo2, glm4,
     /// stablelm, smollm3, granite, deepseek, minicpm3 and gpt2, or of a model of text
     /// and images around one of them. Keys that are absent mean what Transformers takes
-    /// them to mean.
+    /// them to mean. A GGUF of the kind llama says the same in its header, and how many
+    /// bytes its weights take.
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     config: Option<PathBuf>,
 
@@ -280,8 +282,7 @@ impl Network {
 
 impl Ask {
     fn question(&self) -> Result<Question> {
-        let read = |path: &PathBuf| Config::read(path);
-        let file = self.config.as_ref().map(read).transpose()?;
+        let file = self.config.as_deref().map(Given::open).transpose()?;
         let stored = self.stored(file.as_ref())?;
         let setting = Setting {
             context: self.context.unwrap_or(8192),
@@ -289,7 +290,7 @@ impl Ask {
             weight_bytes: stored.weight_bytes,
             cache_bytes: self.cache_bytes.unwrap_or(stored.cache_bytes),
         };
-        let model = self.model(file.as_ref())?;
+        let model = self.model(file.as_ref().map(|file| &file.config))?;
         let devices = self.devices.unwrap_or(1);
         model.share(devices).with_context(|| format!("--devices {devices}"))?;
         let machine = self.machine()?;
@@ -298,7 +299,7 @@ impl Ask {
 
     /// What weights and cache take where no flag says it: what the file says, or two
     /// bytes for each number.
-    fn stored(&self, file: Option<&Config>) -> Result<Stored> {
+    fn stored(&self, file: Option<&Given>) -> Result<Stored> {
         const HALF: f64 = 2.0;
         if let Some(bytes) = self.weight_bytes {
             let weight_bytes = Bytes::all(bytes);
@@ -308,6 +309,12 @@ impl Ask {
             let weight_bytes = Bytes::all(HALF);
             return Ok(Stored { weight_bytes, cache_bytes: HALF, name: None });
         };
+        if let Some(bytes) = file.bytes_per_weight {
+            let weight_bytes = Bytes::all(bytes);
+            let name = Some(format!("GGUF, {bytes:.2} bytes each"));
+            return Ok(Stored { weight_bytes, cache_bytes: HALF, name });
+        }
+        let file = &file.config;
         let storage = file.storage(HALF).with_context(|| self.file_name())?;
         let full = (file.dtype()? == Some(Dtype::F32)).then(|| "float32".to_owned());
         Ok(Stored {
@@ -428,6 +435,30 @@ impl Ask {
         let new_heads = self.heads.or(self.head_dim).is_some();
         let default = if new_heads { wide } else { model.model_dim };
         model.model_dim = self.model_dim.unwrap_or(default);
+    }
+}
+
+/// What `--config` names.
+struct Given {
+    config: Config,
+    /// What a weight takes on average, if the file holds the weights, too.
+    bytes_per_weight: Option<f64>,
+}
+
+impl Given {
+    fn open(path: &Path) -> Result<Given> {
+        let mut start = [0; 4];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        if path.is_dir() || read.is_err() || start != *b"GGUF" {
+            return Ok(Given { config: Config::read(path)?, bytes_per_weight: None });
+        }
+        let model = Opened::open(path)?;
+        let weights = model.weights();
+        let bytes_per_weight = weights.bytes() as f64 / weights.numbers().max(1) as f64;
+        Ok(Given {
+            config: model.config().clone(),
+            bytes_per_weight: Some(bytes_per_weight),
+        })
     }
 }
 

@@ -16,8 +16,8 @@ use rand_chacha::rand_core::SeedableRng;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use transformer::changes::{Merging, merged, through_latents};
+use transformer::kept::Precision;
 use transformer::loss::{Sight, surprises, surprises_of};
-use transformer::projection::Precision;
 use transformer::watching::{Maps, Off, Stream, watched, watched_through};
 use transformer::{Decoder, loading};
 

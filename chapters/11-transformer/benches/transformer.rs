@@ -11,7 +11,7 @@ use chapter_cli::bench::{Bench, Roofs, Turns, timed, tried};
 use checkpoint::Model;
 use std::ops::ControlFlow;
 use std::time::Duration;
-use transformer::projection::Precision;
+use transformer::kept::Precision;
 use transformer::{Decoder, loading};
 
 /// Tokens that are in the cache before the clock starts.

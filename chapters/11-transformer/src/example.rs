@@ -2,7 +2,7 @@
 //! `cargo run -p transformer` shows the first two.
 
 use crate::experiments::{self, HEAD, Recording, SMOLLM2, WORDS};
-use crate::projection::Precision;
+use crate::kept::Precision;
 use crate::{Decoder, silu};
 use anyhow::{Context, Result};
 use attention::example::{grouped, table};

@@ -1,6 +1,7 @@
 //! The models that the chapter looks at, and what whole ones gave when they were run.
 
-use crate::projection::{BLOCK, Precision, Projection};
+use crate::kept::{BLOCK, Precision};
+use crate::projection::Projection;
 use crate::{Block, Decoder, ModelError, RmsNorm, SelfAttention, SwiGlu};
 use anyhow::{Context, Result};
 use attention::Mask;

@@ -28,9 +28,11 @@ pub mod encoder;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod kept;
 pub mod loading;
 pub mod loss;
 pub mod projection;
+pub mod reading;
 pub mod sampling;
 pub mod watching;
 
@@ -101,9 +103,8 @@ impl SwiGlu {
     /// # Errors
     /// When the projections do not fit `x`, or one another.
     pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
-        let (gate, up) =
-            rayon::join(|| self.gate_proj.forward(x), || self.up_proj.forward(x));
-        let (mut hidden, up) = (gate?, up?);
+        let [mut hidden, up] =
+            Projection::together([&self.gate_proj, &self.up_proj], x)?;
         expect_shape(
             "up_proj",
             up.shape(),
@@ -160,11 +161,9 @@ impl SelfAttention {
         x: &DMatrix<f32>,
         angles: Option<&Angles>,
     ) -> Result<Projected, ShapeError> {
-        let (q, (k, v)) = rayon::join(
-            || self.q_proj.forward(x),
-            || rayon::join(|| self.k_proj.forward(x), || self.v_proj.forward(x)),
-        );
-        let mut projected = Projected { q: q?, k: k?, v: v? };
+        let [q, k, v] =
+            Projection::together([&self.q_proj, &self.k_proj, &self.v_proj], x)?;
+        let mut projected = Projected { q, k, v };
         if let Some(angles) = angles {
             angles.rotate(&mut projected.q)?;
             angles.rotate(&mut projected.k)?;
@@ -379,8 +378,12 @@ impl Decoder {
         caches: &mut [KvCache],
     ) -> Result<DMatrix<f32>, ModelError> {
         let last = tokens.len().checked_sub(1).ok_or(ModelError::NoToken)?;
-        let hidden = self.forward(tokens, caches)?;
-        self.logits(&hidden.rows(last, 1).into_owned())
+        // On one of the threads that share the products: from another, each product would
+        // be handed over to them, and wait to be woken when it is there.
+        rayon::scope(|_| {
+            let hidden = self.forward(tokens, caches)?;
+            self.logits(&hidden.rows(last, 1).into_owned())
+        })
     }
 
     /// A failure halfway would leave the caches of different lengths.

@@ -2,7 +2,8 @@
 //! not compute is refused by name, and so is a tensor that nothing would read.
 
 use crate::encoder::{Activation, Encoder, EncoderBlock, LayerNorm, Mlp};
-use crate::projection::{Precision, Projection};
+use crate::kept::Precision;
+use crate::projection::Projection;
 use crate::{Block, Decoder, ModelError, RmsNorm, SelfAttention, SwiGlu};
 use checkpoint::{
     Attention, Config, ConfigError, Heads, OpenError, Pairing as Paired, Rope, Scaling,
@@ -65,6 +66,17 @@ pub enum LoadError {
     /// The rotation is none.
     #[error(transparent)]
     Rotary(#[from] RotaryError),
+}
+
+impl LoadError {
+    /// As an error about this model. One about a file names that already.
+    #[must_use]
+    pub fn about(self, model: &str) -> anyhow::Error {
+        match self {
+            LoadError::Open(error) => error.into(),
+            error => anyhow::Error::new(error).context(model.to_owned()),
+        }
+    }
 }
 
 impl From<GroupError> for LoadError {
@@ -394,6 +406,7 @@ impl<'a, G: FnMut(u64) -> ControlFlow<()>> Reader<'a, G> {
             expect_finite(&name, row, out)?;
             self.count(out.len())
         })?;
+        self.weights.forget(&name);
         match bias {
             Some(bias) => Ok(weight.with_bias(self.vector(&bias, d_out)?)?),
             None => Ok(weight),
@@ -403,9 +416,9 @@ impl<'a, G: FnMut(u64) -> ControlFlow<()>> Reader<'a, G> {
     fn vector(&self, name: &str, width: usize) -> Result<Vec<f32>, LoadError> {
         let name = self.remember(name);
         let tensor = self.weights.shaped(&name, &[width], "config.json")?;
-        let mut numbers = vec![0.0; width];
-        tensor.row_to_f32(0, &mut numbers)?;
+        let numbers = tensor.to_f32()?;
         expect_finite(&name, 0, &numbers)?;
+        self.weights.forget(&name);
         self.count(width)?;
         Ok(numbers)
     }

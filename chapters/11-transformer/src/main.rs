@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use attention::Mask;
 use chapter_cli::{Destination, Dtype, RawTensor};
 use checkpoint::{Message, Model, Reply, Tokenizer};
+use decoding::KvCache;
 use figures::{Figure, Words};
 use nalgebra::{DMatrix, DVector};
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 use talk::{Bar, Stop};
 use transformer::encoder::pooled;
+use transformer::kept::Precision;
 use transformer::loss::{Sight, surprises};
-use transformer::projection::Precision;
 use transformer::sampling::Sampler;
 use transformer::watching::{Maps, watched};
 use transformer::{Decoder, example, figures as drawn, generate, loading};
@@ -226,11 +227,18 @@ impl Source {
             Kept::Bf16 => Precision::Bf16,
             Kept::Q8 => Precision::Q8,
         };
-        let bar = Bar::new("reading weights", model.weights().numbers());
+        let numbers = model.weights().numbers();
+        let bits = if precision == Precision::Q8 { "" } else { ", or --weights q8" };
+        chapter_cli::expect_bytes(
+            "the weights",
+            precision.bytes_of(numbers),
+            &format!("give it more memory{bits}"),
+        )?;
+        let bar = Bar::new("reading weights", numbers);
         let go_on = |done| bar.at(done, stop);
         let (config, weights) = (model.config(), model.weights());
-        loading::decoder(config, weights, precision, go_on)
-            .with_context(|| self.model.clone())
+        let decoder = loading::decoder(config, weights, precision, go_on);
+        decoder.map_err(|error| error.about(&self.model))
     }
 }
 
@@ -299,7 +307,12 @@ fn expect_room(decoder: &Decoder, prompt: usize, new: usize) -> Result<()> {
             decoder.context
         );
     }
-    Ok(())
+    let token = decoder.caches(1).iter().map(KvCache::bytes).sum::<usize>() as u64;
+    chapter_cli::expect_bytes(
+        "keys and values",
+        token.saturating_mul(all as u64),
+        "give fewer --tokens or a shorter text",
+    )
 }
 
 impl Logits {
@@ -480,7 +493,7 @@ impl Embed {
         let model = Model::find(&self.model)?;
         let tokenizer = model.tokenizer()?;
         let encoder = loading::encoder(model.config(), model.weights())
-            .with_context(|| self.model.clone())?;
+            .map_err(|error| error.about(&self.model))?;
         let vector = |text: &String| -> Result<DVector<f32>> {
             let tokens = tokenizer.encode(text)?;
             if tokens.is_empty() {

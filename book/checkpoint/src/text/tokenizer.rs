@@ -56,7 +56,14 @@ impl Tokenizer {
             bos: described.end_text("bos"),
             eos: described.end_text("eos"),
         });
-        Tokenizer::parse(path, json, chat)
+        let vocabulary = described.vocabulary().map_err(|odd| odd.told(path))?;
+        let vocabulary = vocabulary.map_err(|why| refused(path, &why.to_string()))?;
+        let added = described.added().map_err(|odd| odd.told(path))?;
+        let mut tokenizer = Tokenizer::parse(path, json, chat)?;
+        tokenizer.inner.with_model(vocabulary);
+        let all = tokenizer.inner.add_tokens(added);
+        all.map_err(|why| refused(path, &why.to_string()))?;
+        Ok(tokenizer)
     }
 
     fn json(path: &Path) -> Result<Self, OpenError> {

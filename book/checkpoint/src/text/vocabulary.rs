@@ -5,6 +5,8 @@ use crate::gguf::header::Header;
 use crate::gguf::value::{Kind, List, Reader, Value};
 use crate::words::brief;
 use serde_json::{Map, Value as Json, json};
+use tokenizers::AddedToken;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -75,20 +77,14 @@ fn split(pattern: &str) -> Json {
 }
 
 impl<'a> Described<'a> {
-    /// The `tokenizer.json` that says the same.
-    ///
-    /// The vocabulary is one of bytes: each token is a text in which a letter stands for
-    /// a byte, as in GPT-2.
+    /// The `tokenizer.json` that says the same, but for the vocabulary, which is
+    /// [`Described::vocabulary`]: as JSON it would take many times its size.
     pub(crate) fn tokenizer(self) -> Result<Json, Odd> {
-        self.expect_text(MODEL, |model| model == "gpt2", "gpt2")?;
-        let cuts = "gpt-2, smollm, starcoder, llama-bpe and qwen2";
-        let pre = self.expect_text(PRE, |pre| Cut::of(pre).is_some(), cuts)?;
-        let cut = Cut::of(pre).unwrap_or(Cut::Gpt2);
-        let tokens = self.texts(TOKENS)?;
+        let (cut, tokens) = (self.cut()?, self.texts(TOKENS)?);
         let normalizer = (cut == Cut::Qwen2).then(|| json!({"type": "NFC"}));
         Ok(json!({
             "version": "1.0",
-            "added_tokens": self.added(&tokens)?,
+            "added_tokens": [],
             "normalizer": normalizer,
             "pre_tokenizer": cut.pre_tokenizer(),
             "post_processor": self.surroundings(cut, &tokens)?,
@@ -98,13 +94,24 @@ impl<'a> Described<'a> {
                 "trim_offsets": true,
                 "use_regex": true,
             },
-            "model": {
-                "type": "BPE",
-                "ignore_merges": cut == Cut::Llama3,
-                "vocab": vocab(&tokens)?,
-                "merges": self.merges()?,
-            },
+            "model": {"type": "BPE", "vocab": {}, "merges": []},
         }))
+    }
+
+    fn cut(self) -> Result<Cut, Odd> {
+        self.expect_text(MODEL, |model| model == "gpt2", "gpt2")?;
+        let cuts = "gpt-2, smollm, starcoder, llama-bpe and qwen2";
+        let pre = self.expect_text(PRE, |pre| Cut::of(pre).is_some(), cuts)?;
+        Ok(Cut::of(pre).unwrap_or(Cut::Gpt2))
+    }
+
+    /// The tokens, and how pieces of a text are merged into them. They are of bytes: each
+    /// token is a text in which a letter stands for a byte, as in GPT-2.
+    pub(crate) fn vocabulary(self) -> Result<tokenizers::Result<BPE>, Odd> {
+        let vocab = vocab(&self.texts(TOKENS)?)?;
+        let whole = self.cut()? == Cut::Llama3;
+        let bpe = BPE::builder().vocab_and_merges(vocab, self.merges()?);
+        Ok(bpe.ignore_merges(whole).build())
     }
 
     /// The text that has to be one of those that are known.
@@ -140,34 +147,27 @@ impl<'a> Described<'a> {
     }
 
     /// The tokens that are found in a text before it is cut.
-    fn added(self, tokens: &[&str]) -> Result<Vec<Json>, Odd> {
-        let types = self.header.list(TYPES, Kind::I32);
-        let types: Vec<Value> =
-            types.map(|list| list.values(self.file).collect()).unwrap_or_default();
-        if !types.is_empty() && types.len() != tokens.len() {
+    pub(crate) fn added(self) -> Result<Vec<AddedToken>, Odd> {
+        let tokens = self.texts(TOKENS)?;
+        let Some(types) = self.header.list(TYPES, Kind::I32) else {
+            return Ok(Vec::new());
+        };
+        if types.length != tokens.len() {
             return Err(Odd {
                 key: TYPES.to_owned(),
-                found: format!("a list of {}", types.len()),
+                found: format!("a list of {}", types.length),
                 wanted: format!("there are {} tokens: {ELSEWHERE}", tokens.len()),
             });
         }
-        let added = |(id, kind): (usize, &Value)| {
+        let added = |(text, kind): (&&str, Value)| {
             let special = match kind {
                 Value::Whole(CONTROL) => true,
                 Value::Whole(USER_DEFINED) => false,
                 _ => return None,
             };
-            Some(json!({
-                "id": id,
-                "content": tokens[id],
-                "single_word": false,
-                "lstrip": false,
-                "rstrip": false,
-                "normalized": false,
-                "special": special,
-            }))
+            Some(AddedToken::from((*text).to_owned(), special).normalized(false))
         };
-        Ok(types.iter().enumerate().filter_map(added).collect())
+        Ok(tokens.iter().zip(types.values(self.file)).filter_map(added).collect())
     }
 
     /// What the model wants around a text.
@@ -237,14 +237,14 @@ impl<'a> Described<'a> {
 
     /// Which two tokens become one, the first merges first. A token may hold a space only
     /// in front.
-    fn merges(self) -> Result<Vec<Json>, Odd> {
+    fn merges(self) -> Result<Merges, Odd> {
         let pair = |merge: &&str| {
             let after = merge.char_indices().nth(1).map(|(at, _)| at)?;
             let space = after + merge[after..].find(' ')?;
-            Some(json!([&merge[..space], &merge[space + 1..]]))
+            Some((merge[..space].to_owned(), merge[space + 1..].to_owned()))
         };
         let merges = self.texts(MERGES)?;
-        let pairs: Option<Vec<Json>> = merges.iter().map(pair).collect();
+        let pairs: Option<Merges> = merges.iter().map(pair).collect();
         pairs.ok_or_else(|| Odd {
             key: MERGES.to_owned(),
             found: "no pair in one of its entries".to_owned(),
@@ -275,10 +275,10 @@ impl List {
 }
 
 /// The number of each token.
-fn vocab(tokens: &[&str]) -> Result<Map<String, Json>, Odd> {
-    let mut vocab = Map::new();
-    for (id, token) in tokens.iter().enumerate() {
-        if let Some(first) = vocab.insert((*token).to_owned(), json!(id)) {
+fn vocab(tokens: &[&str]) -> Result<Vocab, Odd> {
+    let mut vocab = Vocab::with_capacity(tokens.len());
+    for (id, token) in (0_u32..).zip(tokens) {
+        if let Some(first) = vocab.insert((*token).to_owned(), id) {
             return Err(Odd {
                 key: TOKENS.to_owned(),
                 found: format!("`{}` twice, as {first} and {id}", brief(token)),

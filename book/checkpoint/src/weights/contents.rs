@@ -2,9 +2,10 @@
 //! at, or in memory already.
 
 #[cfg(not(target_family = "wasm"))]
-use mmap_io::{MemoryMappedFile, MmapIoError};
+use mmap_io::{MemoryMappedFile, MmapAdvice, MmapIoError};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// The bytes of a file.
@@ -48,6 +49,19 @@ impl Contents {
     #[cfg(target_family = "wasm")]
     fn map(path: &Path) -> io::Result<Self> {
         fs::read(path).map(Contents::Owned)
+    }
+
+    /// Lets the system have the memory back in which it holds these bytes of a mapped
+    /// file. Whoever looks at them again finds them all the same: they are read anew.
+    pub(crate) fn forget(&self, at: Range<usize>) {
+        #[cfg(not(target_family = "wasm"))]
+        if let Contents::Mapped(map) = self {
+            let length = at.len() as u64;
+            // A hint: a system that does not take it has the memory back at the end.
+            let _ = map.advise(at.start as u64, length, MmapAdvice::DontNeed);
+        }
+        #[cfg(target_family = "wasm")]
+        let _ = at;
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

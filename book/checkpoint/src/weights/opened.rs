@@ -205,6 +205,16 @@ impl Weights {
         })
     }
 
+    /// Says that the tensor of that name has been read and will not be needed again: what
+    /// the system holds of it in memory is given back. Whoever reads a model tensor after
+    /// tensor into a form of their own then never has it in memory twice. A tensor can
+    /// still be read; it takes longer.
+    pub fn forget(&self, name: &str) {
+        if let Some(entry) = self.shared.entries.get(name) {
+            self.shared.parts[entry.part].contents.forget(entry.at.clone());
+        }
+    }
+
     /// The tensor of that name.
     ///
     /// # Errors

@@ -316,3 +316,33 @@ fn help_names_every_flag() {
         assert!(stdout.replace('\n', " ").contains(assumed), "{assumed}: {stdout}");
     }
 }
+
+#[test]
+fn a_gguf_gives_what_its_config_json_gives_and_the_bytes_that_its_weights_take() {
+    let tests =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../book/checkpoint/tests");
+    let ask = |file: &str| -> Value {
+        let file = tests.join("reference").join(file);
+        let (code, stdout, stderr) =
+            run(&["--json", "--config", file.to_str().unwrap()]);
+        assert_eq!(code, 0, "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    };
+    let (gguf, folder) = (ask("tiny.gguf"), ask("tiny"));
+    let own = |answer: &Value| {
+        answer["mechanisms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["own"] == true)
+            .unwrap()
+            .clone()
+    };
+    let (one, other) = (own(&gguf), own(&folder));
+    for key in ["parameters", "cache_bytes_per_token", "step_multiply_adds"] {
+        assert_eq!(one[key], other[key], "{key}");
+    }
+    let stored = gguf["stored"].as_str().unwrap();
+    assert!(stored.starts_with("GGUF, "), "{stored}");
+    assert_ne!(one["weight_bytes"], other["weight_bytes"]);
+}

@@ -1,17 +1,18 @@
 //! What does not fit is refused, and nothing is left half done.
 
 use crate::models::{decoder, folder};
+use crate::rewritten::{Tensors, rewritten};
 use attention::{Mask, ShapeError};
 use checkpoint::{Config, Weights};
 use nalgebra::DMatrix;
-use safetensors_of::{Tensors, rewritten};
 use serde_json::{Value, json};
 use std::fs;
 use std::ops::ControlFlow;
 use transformer::encoder::{LayerNorm, pooled};
+use transformer::kept::Precision;
 use transformer::loading::{self, LoadError};
 use transformer::loss::{Sight, surprises};
-use transformer::projection::{Precision, Projection};
+use transformer::projection::Projection;
 use transformer::sampling::{Sampler, SamplingError};
 use transformer::{ModelError, RmsNorm, generate};
 
@@ -185,34 +186,4 @@ fn reading_can_be_broken_off() {
     let stopped =
         loading::decoder(model.config(), model.weights(), Precision::F32, stop);
     assert!(matches!(stopped, Err(LoadError::Stopped)));
-}
-
-/// Files with other tensors in them.
-mod safetensors_of {
-    use chapter_cli::{Destination, Dtype, RawTensor};
-    use std::collections::BTreeMap;
-    use std::path::Path;
-
-    /// Shape and numbers by name.
-    pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-    pub(super) fn rewritten(path: &Path, change: impl FnOnce(&mut Tensors)) -> Vec<u8> {
-        let file = chapter_cli::Tensors::open(path).unwrap();
-        let read = |name: String| {
-            let raw = file.raw(&name).unwrap();
-            let numbers = raw.bytes.chunks_exact(4);
-            let numbers = numbers.map(|n| f32::from_le_bytes(n.try_into().unwrap()));
-            (name, (raw.shape.clone(), numbers.collect()))
-        };
-        let mut all: Tensors = file.names().into_iter().map(read).collect();
-        change(&mut all);
-        let raw = |(name, (shape, numbers)): (&String, &(Vec<usize>, Vec<f32>))| {
-            (name.clone(), RawTensor::of(Dtype::F32, shape.clone(), numbers).unwrap())
-        };
-        let all = all.iter().map(raw).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        Destination::check(&path).unwrap().write_tensors(&all, None).unwrap();
-        std::fs::read(path).unwrap()
-    }
 }

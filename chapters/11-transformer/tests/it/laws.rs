@@ -12,8 +12,9 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use transformer::changes::{Merging, aligned, merged, of_rank, through_latents};
 use transformer::encoder::{LayerNorm, gelu, gelu_tanh};
+use transformer::kept::{BLOCK, Precision};
 use transformer::loss::{Sight, surprises, surprises_of};
-use transformer::projection::{BLOCK, Precision, Projection};
+use transformer::projection::Projection;
 use transformer::sampling::Sampler;
 use transformer::watching::{Off, watched};
 use transformer::{RmsNorm, silu};
@@ -54,6 +55,27 @@ fn one_token_and_many_get_the_same(
             let one =
                 projection.forward(&row.into_owned().resize(1, d_in, 0.0)).unwrap();
             prop_assert!((one.row(0) - plain.row(i)).amax() < 1e-4, "{precision:?}");
+        }
+    }
+}
+
+#[property_test]
+fn projections_at_once_are_projections_one_by_one(
+    #[strategy = 1..150_usize] d_in: usize,
+    #[strategy = [1..90_usize, 1..90, 1..90]] d_outs: [usize; 3],
+    #[strategy = 1..3_usize] n: usize,
+    seed: u64,
+) {
+    let x = numbers(n, d_in, seed ^ 1);
+    for precision in [Precision::F32, Precision::Bf16, Precision::Q8] {
+        let all = d_outs.map(|d_out| {
+            let bias = numbers(1, d_out, seed ^ 2).as_slice().to_vec();
+            kept(&numbers(d_in, d_out, seed), precision).with_bias(bias).unwrap()
+        });
+        let [a, b, c] = &all;
+        let at_once = Projection::together([a, b, c], &x).unwrap();
+        for (projection, at_once) in all.iter().zip(at_once) {
+            prop_assert_eq!(projection.forward(&x).unwrap(), at_once);
         }
     }
 }

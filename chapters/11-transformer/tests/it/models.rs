@@ -4,7 +4,7 @@ use chapter_cli::Tensors;
 use checkpoint::Model;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use transformer::projection::Precision;
+use transformer::kept::Precision;
 use transformer::{Decoder, loading};
 
 /// All decoders.

@@ -5,7 +5,7 @@ use attention::Mask;
 use nalgebra::DMatrix;
 use std::ops::ControlFlow;
 use transformer::encoder::pooled;
-use transformer::projection::Precision;
+use transformer::kept::Precision;
 use transformer::sampling::Sampler;
 use transformer::watching::{Maps, watched};
 use transformer::{Decoder, generate, loading};
