@@ -93,6 +93,11 @@ pub(crate) enum Cut {
     DealtOut,
     /// Each head begins where it would if keys were as wide as values, or the reverse.
     ByOtherWidth,
+    /// The rows are read one after the other, and cut into heads: a reshape without the
+    /// transpose.
+    Reshaped,
+    /// The mean of the heads of a group.
+    MeanOfGroup,
 }
 
 /// What the scores are multiplied by.
@@ -160,6 +165,8 @@ pub(crate) enum Seen {
     NotTheLast,
     LastHeadAlone,
     InfinityAfterSoftmax,
+    AfterSoftmaxSharedAnew,
+    CausalToo,
 }
 
 /// How values are averaged.
@@ -358,6 +365,7 @@ impl Headed {
             Seen::Masked
             | Seen::AfterSoftmax
             | Seen::InfinityAfterSoftmax
+            | Seen::AfterSoftmaxSharedAnew
             | Seen::InTheAverageAlone
             | Seen::Zeros
             | Seen::Below(_)
@@ -391,6 +399,7 @@ impl Headed {
             },
             Seen::NotTheFirst => right && key > 0,
             Seen::NotTheLast => right && key + 1 < self.k.nrows(),
+            Seen::CausalToo => right && key <= query,
             Seen::AllowedAndCausal => right && (!allowed || key <= query),
             Seen::FirstHeadAlone => h > 0 || right,
             Seen::LastHeadAlone => h + 1 < self.heads || right,
@@ -547,6 +556,20 @@ impl Chosen {
                 let start = self.own * self.other;
                 (start + width <= of.ncols()).then_some(start)
             }
+            Cut::Reshaped => {
+                let (rows, all) = of.shape();
+                let from = |i: usize, j: usize| {
+                    let at = (self.own * rows + i) * width + j;
+                    of[(at / all, at % all)]
+                };
+                return Some(DMatrix::from_fn(rows, width, from));
+            }
+            Cut::MeanOfGroup => {
+                let heads = self.g * self.size..(self.g + 1) * self.size;
+                let heads = heads.map(|head| of.columns(head * width, width));
+                let sum = heads.fold(DMatrix::zeros(of.nrows(), width), |a, b| a + b);
+                return Some(sum / self.size as f32);
+            }
             Cut::DealtOut => {
                 let columns = (0..width).map(|i| self.own + i * self.all);
                 return Some(of.select_columns(&columns.collect::<Vec<_>>()));
@@ -585,6 +608,12 @@ fn weights(heads: &[Head], way: &Way) -> Vec<DMatrix<f32>> {
             weights
                 .zip_map(&head.seen, |w, seen| if seen { w } else { f32::NEG_INFINITY })
         }
+        Seen::AfterSoftmaxSharedAnew => {
+            let weights = shares(&head.scores, way.shares);
+            shared_anew(
+                weights.zip_map(&head.seen, |w, seen| if seen { w } else { 0.0 }),
+            )
+        }
         Seen::InTheAverageAlone => shares(&head.scores, way.shares),
         Seen::Zeros => shares(&head.hidden_with(0.0), way.shares),
         Seen::Below(number) => {
@@ -594,6 +623,17 @@ fn weights(heads: &[Head], way: &Way) -> Vec<DMatrix<f32>> {
         _ => shares(&head.hidden(), way.shares),
     };
     heads.iter().map(one).collect()
+}
+
+/// Rows divided by what they sum to, if that is anything.
+fn shared_anew(mut weights: DMatrix<f32>) -> DMatrix<f32> {
+    for mut row in weights.row_iter_mut() {
+        let sum = row.sum();
+        if sum > 0.0 {
+            row /= sum;
+        }
+    }
+    weights
 }
 
 /// The average of values, those left out that a query does not see.

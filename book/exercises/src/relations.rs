@@ -157,7 +157,11 @@ fn uncounted(name: &str) -> String {
 }
 
 fn near(a: f32, b: f32) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 2e-4 * b.abs().max(1.0)
+    // Everything is within a share of infinity.
+    let finite = a.is_finite() && b.is_finite();
+    a == b
+        || (a.is_nan() && b.is_nan())
+        || (finite && (a - b).abs() <= 2e-4 * b.abs().max(1.0))
 }
 
 fn same(a: &DMatrix<f32>, b: &DMatrix<f32>) -> bool {
@@ -370,7 +374,12 @@ fn rearranged(name: &str, parts: &[&Part]) -> Option<Said> {
     ];
     let holds =
         |arrange: Arrange| parts.iter().all(|p| same(p.mine, &arrange(p.right)));
-    let (_, words) = ways.into_iter().find(|(arrange, _)| holds(*arrange))?;
+    // Any number alone is a row that softmax turns into 1.
+    let has_rows = parts.iter().any(|part| part.right.ncols() > 1);
+    let of_rows = ["what softmax makes", "each row divided by its sum"];
+    let told = |words: &str| has_rows || !of_rows.iter().any(|of| words.contains(of));
+    let (_, words) =
+        ways.into_iter().find(|(arrange, words)| told(words) && holds(*arrange))?;
     Some(Said::of("rearranged", format!("Your `{name}` is {words}.")))
 }
 
@@ -659,7 +668,7 @@ fn rounded(number: f32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{WrongCase, seen};
+    use super::{WrongCase, near, seen};
     use crate::{
         Answer, Value,
         features::Features,
@@ -693,6 +702,13 @@ mod tests {
             right: &right[at],
         });
         seen(&cases.collect::<Vec<_>>()).told.join(" ")
+    }
+
+    #[test]
+    fn only_infinity_is_near_infinity() {
+        assert!(near(f32::INFINITY, f32::INFINITY) && near(f32::NAN, f32::NAN));
+        assert!(!near(3.0, f32::INFINITY) && !near(f32::NEG_INFINITY, 3.0));
+        assert!(near(1.0, 1.0001) && !near(1.0, 1.001));
     }
 
     #[test]

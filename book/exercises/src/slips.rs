@@ -232,6 +232,13 @@ const OF_ATTENTION: &[Slip] = &[
          mask comes after softmax, when the shares are already given out.",
     ),
     slip(
+        "masked-and-shared-anew",
+        |way| way.seen = Seen::AfterSoftmaxSharedAnew,
+        "The mask comes after softmax, and rows are divided by what is left of them: right \
+         until a hidden score is so large that nothing is left for the others. Hide before \
+         softmax.",
+    ),
+    slip(
         "mask-in-the-average-alone",
         |way| way.seen = Seen::InTheAverageAlone,
         "Your queries see what the mask hides: only the average of the values knows of \
@@ -271,6 +278,12 @@ const OF_ATTENTION: &[Slip] = &[
         "none-is-causal",
         |way| way.seen = Seen::NoneIsCausal,
         "Without a mask, your queries attend under a causal one.",
+    ),
+    slip(
+        "causal-too",
+        |way| way.seen = Seen::CausalToo,
+        "The future is hidden whatever mask is given: a causal mask with offset 0 comes on \
+         top of it.",
     ),
     slip(
         "allowed-and-causal",
@@ -703,6 +716,26 @@ const OF_HEADS: &[Slip] = &[
          after the other.",
     ),
     slip(
+        "reshaped",
+        |way| {
+            (way.queries, way.keys) = (Cut::Reshaped, Cut::Reshaped);
+            way.values = Cut::Reshaped;
+        },
+        "Your heads are cut from rows: Q, K and V are read row after row and given another \
+         shape, without the transpose that brings each head its columns.",
+    ),
+    slip(
+        "queries-reshaped",
+        |way| way.queries = Cut::Reshaped,
+        "The queries of your heads are cut from rows: Q is read row after row and given \
+         another shape, without the transpose that brings each head its columns.",
+    ),
+    slip(
+        "queries-averaged-by-group",
+        |way| way.queries = Cut::MeanOfGroup,
+        "The heads of a group ask with the mean of their queries: each asks with its own.",
+    ),
+    slip(
         "over-root-of-layer",
         |way| way.scale = Scale::OverRootOfLayer,
         "Your rows are too flat: the scores are divided by the root of the whole layer's \
@@ -1049,6 +1082,7 @@ mod tests {
                 "maximum-from-zero",
                 "one-maximum-for-all",
                 "hidden-nan-leaks",
+                "masked-and-shared-anew",
             ];
             assert!(changes || by_odd_numbers.contains(&slip.name), "{}", slip.name);
         }

@@ -452,7 +452,8 @@ fn softmax_by(scores: &DMatrix<f32>, set: &[usize]) -> Answer {
     let weights = DMatrix::from_fn(s.nrows(), s.ncols(), |row, column| {
         let (exp, sum) = (exps[(row, column)], divisors(row, column));
         let weight = match set[4] {
-            0 if sum == 0.0 => 0.0,
+            // As the row was left: all zeros, unless something is missing from the sum.
+            0 if sum == 0.0 => exp,
             2 if sum == 0.0 => 1.0 / s.ncols() as f32,
             _ => exp / sum,
         };
@@ -1028,6 +1029,13 @@ impl Asked {
         let odd = draw.rarely();
         let [mut q, mut k] = [draw.numbers(queries, d_k), draw.numbers(keys, d_k)];
         draw.lift(&mut q, &mut k, d_k);
+        // A key that most masks hide, whose score leaves nothing for others.
+        if sees != Sees::Everything
+            && keys > 0
+            && draw.pick(&[false, false, false, true])
+        {
+            k.row_mut(keys - 1).scale_mut(64.0);
+        }
         draw.show("q", &q);
         draw.show("k", &k);
         let mut v = draw.numbers(keys + odd, d_v);

@@ -5,8 +5,8 @@ use attention::{Linear, Mask, scores, softmax};
 use decoding::experiments::{Work, real_layer, toy};
 use decoding::{CacheError, KvCache, decode, prefill};
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, attempt, dial,
-    does_not_fit,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Looks, Sees, Value,
+    attempt, dial, does_not_fit, under_one_another,
 };
 use multi_head::{
     Heads, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
@@ -773,17 +773,6 @@ impl Arriving {
     }
 
     fn run(&self, step: Step) -> Answer {
-        self.run_by(step)
-    }
-
-    fn run_by(
-        &self,
-        step: impl Fn(
-            &MultiHeadAttention,
-            &DMatrix<f32>,
-            &mut KvCache,
-        ) -> Result<MultiHeadAttended, CacheError>,
-    ) -> Answer {
         let [q, k, v, o] =
             self.weights.clone().map(|weight| Linear::new(weight, None).unwrap());
         let layer = MultiHeadAttention::new(q, k, v, o, self.heads).unwrap();
@@ -810,59 +799,108 @@ impl Arriving {
     }
 }
 
+/// What came of one chunk, if it was taken: what its heads look at.
+type Taken = Option<Headed>;
+
 impl Arriving {
-    /// Which chunks are taken, and how many tokens are kept before each.
-    fn taken(&self, one_by_one: bool) -> Vec<Option<usize>> {
-        let mut kept = 0;
-        let taken = |x: &DMatrix<f32>| {
-            let (before, tokens) = (kept, x.nrows());
-            let fits = kept + tokens <= self.capacity && (!one_by_one || tokens == 1);
-            kept += if fits { tokens } else { 0 };
-            fits.then_some(before)
+    /// What the heads look at, chunk by chunk, and how many tokens are kept in the end, as
+    /// the settings of [`OF_CACHED`] say. A token that is decoded sees all that is there.
+    fn taken_by(&self, set: &[usize], one_by_one: bool) -> (Vec<Taken>, usize) {
+        let [_, wk, wv, _] = &self.weights;
+        let nothing = || [wk, wv].map(|weight| DMatrix::zeros(0, weight.ncols()));
+        let mut kept: [DMatrix<f32>; 2] = nothing();
+        let chunk = |x: &DMatrix<f32>| {
+            if one_by_one && x.nrows() != 1 {
+                return None;
+            }
+            if set[2] == 2 {
+                kept = nothing();
+            }
+            let (before, len) = (kept.clone(), kept[0].nrows());
+            let times = self.kept_by(x, set, &mut kept);
+            if times == 0 || (times == 1 && set[2] == 4) {
+                return None;
+            }
+            let [k, v] = kept.clone();
+            let offset =
+                if one_by_one { k.nrows() - 1 } else { self.offset_by(set, x, len) };
+            let heads = if set[3] == 3 { 1 } else { self.heads };
+            if set[2] == 3 {
+                kept = before;
+            }
+            let (q, sees) = (x * &self.weights[0], Sees::UpTo { offset });
+            Some(Headed { q, k, v, heads, kv_heads: heads, sees })
         };
-        self.chunks.iter().map(taken).collect()
+        let taken = self.chunks.iter().map(chunk).collect();
+        (taken, kept[0].nrows())
     }
 
-    /// What the heads look at, chunk by chunk.
-    fn heads(&self, one_by_one: bool) -> Vec<Headed> {
-        let [q, k, v, _] = &self.weights;
-        let mut seen: DMatrix<f32> = DMatrix::zeros(0, q.nrows());
-        let mut all = Vec::new();
-        for (x, taken) in self.chunks.iter().zip(self.taken(one_by_one)) {
-            let Some(offset) = taken else { continue };
-            let before = seen.nrows();
-            seen = seen.resize_vertically(before + x.nrows(), 0.0);
-            seen.rows_mut(before, x.nrows()).copy_from(x);
-            all.push(Headed {
-                q: x * q,
-                k: &seen * k,
-                v: &seen * v,
-                heads: self.heads,
-                kv_heads: self.heads,
-                sees: Sees::UpTo { offset },
-            });
+    /// Keeps what a chunk leaves, once or twice; how often it had room.
+    fn kept_by(
+        &self,
+        x: &DMatrix<f32>,
+        set: &[usize],
+        kept: &mut [DMatrix<f32>; 2],
+    ) -> usize {
+        let [q, k, v] = [0, 1, 2].map(|which| x * &self.weights[which]);
+        let new = [[&k, &q, &v][set[0]], [&v, &k, &q][set[1]]];
+        let wanted = if matches!(set[2], 1 | 4) { 2 } else { 1 };
+        let has_room = |kept: &[DMatrix<f32>; 2]| {
+            kept[0].nrows() + x.nrows() <= self.capacity
+                && (0..2).all(|part| kept[part].ncols() == new[part].ncols())
+        };
+        let mut times = 0;
+        while times < wanted && has_room(kept) {
+            for (kept, new) in kept.iter_mut().zip(new) {
+                *kept = under_one_another([&*kept, new]);
+            }
+            times += 1;
         }
-        all
+        times
     }
 
-    fn found(&self, found: &[Found], one_by_one: bool) -> Answer {
+    /// The offset of the mask, where so many tokens were kept before.
+    fn offset_by(&self, set: &[usize], x: &DMatrix<f32>, len: usize) -> usize {
+        [
+            len,
+            self.capacity - len,
+            self.capacity + x.nrows(),
+            0,
+            len + 1,
+            len.saturating_sub(1),
+            (len + x.nrows()).saturating_sub(1),
+            x.nrows(),
+            2 * len,
+        ][set[4]]
+    }
+
+    fn looks_by(&self, set: &[usize], one_by_one: bool) -> Looks {
+        Looks::At(self.taken_by(set, one_by_one).0.into_iter().flatten().collect())
+    }
+
+    fn found_by(&self, found: &[Found], set: &[usize], one_by_one: bool) -> Answer {
         let [.., o] = &self.weights;
-        let (mut found, mut kept) = (found.iter(), 0);
+        let (taken, kept) = self.taken_by(set, one_by_one);
+        let mut found = found.iter();
         let mut answer = Answer::default();
-        for (chunk, taken) in self.taken(one_by_one).into_iter().enumerate() {
+        for (chunk, (taken, x)) in taken.into_iter().zip(&self.chunks).enumerate() {
             let name = format!("chunk {chunk}");
             let found = taken.and_then(|_| found.next());
             let Some(Found { context, weights }) = found else {
                 answer = answer.and(&name, Value::Refused("no room".to_owned()));
                 continue;
             };
-            kept += self.chunks[chunk].nrows();
             if context.ncols() != o.nrows() {
                 does_not_fit();
             }
+            let output = match set[3] {
+                1 => context.clone(),
+                2 => context * o + x,
+                _ => context * o,
+            };
             answer = answer
                 .and_each(&format!("{name}, weights of head"), weights.clone())
-                .and(&format!("{name}, output"), context * o);
+                .and(&format!("{name}, output"), output);
         }
         answer.and("tokens kept", kept)
     }
@@ -979,92 +1017,27 @@ const OF_CACHED: &[Dial] = &[
             "The offset of your mask is the position of the chunk's last token: it is \
              that of the first.",
         ),
+        (
+            "offset-of-the-chunk",
+            "The offset of your mask is the length of the chunk: it has to count the \
+             tokens that were there before.",
+        ),
+        ("offset-twice", "The offset of your mask counts the tokens before twice."),
     ]),
 ];
 
-/// A chunk, as the settings say.
-fn cached_by(
-    set: &[usize],
-    layer: &MultiHeadAttention,
-    x: &DMatrix<f32>,
-    cache: &mut KvCache,
-) -> Result<MultiHeadAttended, CacheError> {
-    let Projected { q, k, v } = layer.project(x, x)?;
-    if set[2] == 2 {
-        let (keys, values) = layer.kv_widths();
-        *cache = KvCache::new(cache.capacity(), keys, values);
-    }
-    let len = cache.len();
-    let offset = [
-        len,
-        cache.capacity() - len,
-        cache.capacity() + x.nrows(),
-        0,
-        len + 1,
-        len.saturating_sub(1),
-        (len + x.nrows()).saturating_sub(1),
-    ][set[4]];
-    let (keys, values) = ([&k, &q, &v][set[0]], [&v, &k, &q][set[1]]);
-    let before = cache.clone();
-    cache.append(keys, values)?;
-    if set[2] == 4 {
-        cache.append(keys, values)?;
-    }
-    if set[2] == 1 {
-        // What does not fit a second time is left.
-        let _full = cache.append(keys, values);
-    }
-    let mask = causal(offset);
-    let found = match set[3] {
-        0 | 2 => look(layer, &q, cache, &mask),
-        3 => unmixed(&q, cache, &mask, 1),
-        _ => unmixed(&q, cache, &mask, layer.heads()),
-    };
-    if set[2] == 3 {
-        *cache = before;
-    }
-    Ok(match set[3] {
-        2 if found.output.shape() != x.shape() => does_not_fit(),
-        2 => MultiHeadAttended { output: found.output + x, ..found },
-        3 => MultiHeadAttended {
-            output: layer.o_proj().forward(&found.output)?,
-            ..found
-        },
-        _ => found,
-    })
-}
-
-/// What so many heads find, before it is mixed.
-fn unmixed(
-    q: &DMatrix<f32>,
-    cache: &KvCache,
-    mask: &Mask,
-    heads: usize,
-) -> MultiHeadAttended {
-    let (k, v) = (cache.keys().into_owned(), cache.values().into_owned());
-    let Heads { found: context, weights } =
-        attend_heads(q, &k, &v, heads, mask).unwrap();
-    MultiHeadAttended { output: context, weights }
-}
-
-/// The same for one token, which sees all that is there.
-fn cached_token_by(
-    set: &[usize],
-    layer: &MultiHeadAttention,
-    x: &DMatrix<f32>,
-    cache: &mut KvCache,
-) -> Result<MultiHeadAttended, CacheError> {
-    one_token_only(x)?;
-    let behind = [set[0], set[1], set[2], set[3], 2];
-    cached_by(&behind, layer, x, cache)
+/// The settings for a token, which has no mask.
+fn of_a_token(set: &[usize]) -> Vec<usize> {
+    [set, &[0]].concat()
 }
 
 fn prefill_exercise() -> Exercise<Arriving> {
     Exercise::implement("prefill", Arriving::in_chunks, |p| p.run(prefill))
-        .attending(|p| Some(p.heads(false)), |p, found| p.found(found, false))
-        .dials(OF_CACHED, |p, set| {
-            p.run_by(|layer, x, cache| cached_by(set, layer, x, cache))
-        })
+        .around(
+            OF_CACHED,
+            |p, set| p.looks_by(set, false),
+            |p, found, set| p.found_by(found, set, false),
+        )
         .mistake("offset-forgotten", |p| {
             p.run(|layer, x, cache| masked(layer, x, cache, |_, _| causal(0)))
         })
@@ -1122,10 +1095,11 @@ fn prefill_exercise() -> Exercise<Arriving> {
 
 fn decode_exercise() -> Exercise<Arriving> {
     Exercise::implement("decode", Arriving::one_by_one, |p| p.run(decode))
-        .attending(|p| Some(p.heads(true)), |p, found| p.found(found, true))
-        .dials(OF_CACHED.split_at(4).0, |p, set| {
-            p.run_by(|layer, x, cache| cached_token_by(set, layer, x, cache))
-        })
+        .around(
+            OF_CACHED.split_at(4).0,
+            |p, set| p.looks_by(&of_a_token(set), true),
+            |p, found, set| p.found_by(found, &of_a_token(set), true),
+        )
         .mistake("top-left", |p| {
             p.run(|layer, x, cache| {
                 one_token_only(x)?;

@@ -174,6 +174,7 @@ impl Asked {
 
     fn parts(heads: &Heads) -> Answer {
         Answer::of("weights, head under head", under_one_another(&heads.weights))
+            .and("maps of weights", heads.weights.len())
             .and("context", &heads.found)
     }
 
@@ -487,6 +488,7 @@ impl Decoded {
 
     fn parts(decoded: &MultiHeadAttended, kept: usize) -> Answer {
         Answer::of("weights, head under head", under_one_another(&decoded.weights))
+            .and("maps of weights", decoded.weights.len())
             .and("output", &decoded.output)
             .and("tokens kept", kept)
     }

@@ -12,7 +12,7 @@ use grouped_query::{
     GroupedQueryAttention, Groups, Pool, Pooling, attend_groups, example,
 };
 use multi_head::{Heads, LayerError, Projected};
-use multi_query::alignment::turn_heads;
+use multi_query::alignment::{turn_heads, with_bias};
 use nalgebra::{DMatrix, DVector, dmatrix};
 
 #[test]
@@ -379,7 +379,9 @@ impl Asked {
 
     fn parts(Heads { found: context, weights }: Heads) -> Answer {
         let all = under_one_another(&weights);
-        Answer::of("weights, head under head", all).and("context", context)
+        Answer::of("weights, head under head", all)
+            .and("maps of weights", weights.len())
+            .and("context", context)
     }
 
     fn fits(&self) -> bool {
@@ -650,6 +652,7 @@ const OF_MEAN: &[Dial] = &[
              block.",
         ),
         ("one-number-on", "You begin one number too late."),
+        ("one-number", "All of a group is one mean: each entry has its own."),
     ]),
     dial(&[
         ("last-head-left-out", "The last head of each group is missing."),
@@ -658,6 +661,14 @@ const OF_MEAN: &[Dial] = &[
         ("last-head-alone", "Only the last head of each group counts."),
         ("two-heads-alone", "Only the first two heads of each group count."),
         ("first-and-last", "Only the first and the last head of each group count."),
+        (
+            "first-head-not-added",
+            "The first head of each group is not added, and still counted.",
+        ),
+        (
+            "last-head-not-added",
+            "The last head of each group is not added, and still counted.",
+        ),
     ]),
     dial(&[
         ("largest", "The largest of the heads' numbers is taken, not their mean."),
@@ -665,10 +676,6 @@ const OF_MEAN: &[Dial] = &[
         ("absolutes", "Absolute values are averaged."),
         ("root-of-squares", "The root of the mean of squares is taken, not the mean."),
         ("median", "The median of the heads' numbers is taken, not their mean."),
-        (
-            "in-f32",
-            "The sum of large numbers is infinite: it is taken in f32, and not in f64.",
-        ),
         (
             "running-mean",
             "Each head is averaged with the mean of those before, so that the last \
@@ -690,6 +697,10 @@ const OF_MEAN: &[Dial] = &[
         ("over-two", "The sum is divided by 2, however many heads there are."),
         ("over-the-root", "The sum is divided by the root of the number of heads."),
     ]),
+    dial(&[(
+        "in-f32",
+        "The sum of large numbers is infinite: it is taken in f32, and not in f64.",
+    )]),
 ];
 
 fn mean_by(p: &Pooled, set: &[usize]) -> Answer {
@@ -700,6 +711,9 @@ fn mean_by(p: &Pooled, set: &[usize]) -> Answer {
 
 fn mean_of_entry(group: &[f32], block: usize, i: usize, set: &[usize]) -> f32 {
     let size = group.len() / block;
+    if set[0] == 8 {
+        return one_number(group, [group.len(), block, group.len()], set);
+    }
     let (start, step) = match set[0] {
         0 => (i, block),
         1 => (i * size, 1),
@@ -722,9 +736,12 @@ fn mean_of_entry(group: &[f32], block: usize, i: usize, set: &[usize]) -> f32 {
         3 => all[..1].to_vec(),
         4 => all[last..].to_vec(),
         5 => all[..2.min(all.len())].to_vec(),
-        _ => vec![all[0], all[last]],
+        6 => vec![all[0], all[last]],
+        7 => all[1..].to_vec(),
+        _ => all[..last].to_vec(),
     };
-    one_number(&of, [of.len(), block, group.len()], set)
+    let count = if set[1] > 6 { size } else { of.len() };
+    one_number(&of, [count, block, group.len()], set)
 }
 
 /// The numbers `of` one entry, as one; with how many there are, the length of a block and
@@ -742,27 +759,30 @@ fn one_number(of: &[f32], [count, block, group]: [usize; 3], set: &[usize]) -> f
         count.sqrt(),
     ][set[3]];
     let wide = || of.iter().map(|x| f64::from(*x));
+    let sum = |numbers: &mut dyn Iterator<Item = f64>| match set[4] {
+        0 => numbers.sum::<f64>(),
+        _ => f64::from(numbers.map(|x| x as f32).sum::<f32>()),
+    };
     let mean = match set[2] {
-        0 => wide().sum::<f64>() / over,
+        0 => sum(&mut wide()) / over,
         1 => wide().fold(f64::MIN, f64::max),
         2 => wide().fold(f64::MAX, f64::min),
-        3 => wide().map(f64::abs).sum::<f64>() / over,
-        4 => (wide().map(|x| x * x).sum::<f64>() / over).sqrt(),
+        3 => sum(&mut wide().map(f64::abs)) / over,
+        4 => (sum(&mut wide().map(|x| x * x)) / over).sqrt(),
         5 => {
             let mut sorted = of.to_vec();
             sorted.sort_by(f32::total_cmp);
             f64::from(sorted[sorted.len() / 2])
         }
-        6 => f64::from(of.iter().sum::<f32>()) / over,
-        7 => wide().reduce(f64::midpoint).unwrap_or(f64::NAN),
-        8 => {
-            wide()
-                .enumerate()
-                .map(|(h, x)| if h % 2 == 1 { -x } else { x })
-                .sum::<f64>()
-                / over
+        6 => wide().reduce(f64::midpoint).unwrap_or(f64::NAN),
+        7 => {
+            let signed = |(h, x): (usize, f64)| if h % 2 == 1 { -x } else { x };
+            sum(&mut wide().enumerate().map(signed)) / over
         }
-        9 => wide().enumerate().map(|(h, x)| (h + 1) as f64 * x).sum::<f64>() / over,
+        8 => {
+            let times = |(h, x): (usize, f64)| (h + 1) as f64 * x;
+            sum(&mut wide().enumerate().map(times)) / over
+        }
         _ => wide().product(),
     };
     mean as f32
@@ -814,6 +834,8 @@ struct Checkpoint {
     x: DMatrix<f32>,
     /// `W_Q`, `W_K`, `W_V`, `W_O`.
     weights: [DMatrix<f32>; 4],
+    /// A row for each, if they have biases.
+    biases: Option<[DMatrix<f32>; 4]>,
     heads: usize,
     kv_heads: usize,
     pooling: Pooling,
@@ -825,7 +847,10 @@ impl Checkpoint {
         let uneven = draw.rarely();
         let heads = kv_heads * size;
         let [tokens, width, model] = [draw.size(1..=3), draw.size(1..=2), 2];
-        let pooling = draw.pick(&[Pooling::Mean, Pooling::Mean, Pooling::First]);
+        let random = Pooling::Random { seed: 1 };
+        let pooling = [Pooling::Mean, Pooling::Mean, Pooling::First, random];
+        let pooling = draw.pick(&pooling);
+        let biased = draw.pick(&[false, false, true]);
         draw.show("heads", heads);
         draw.show("kv_heads", kv_heads + heads * uneven);
         draw.show("pooling", format!("{pooling:?}"));
@@ -834,7 +859,15 @@ impl Checkpoint {
         let [q, k, v] = inward.map(|name| draw.matrix(name, model, heads * width));
         let o = draw.matrix("o_proj", heads * width, model);
         let weights = [q, k, v, o];
-        Checkpoint { x, weights, heads, kv_heads: kv_heads + heads * uneven, pooling }
+        let biases = biased.then(|| {
+            let biases = [("q", 0), ("k", 1), ("v", 2), ("o", 3)];
+            biases.map(|(name, which)| {
+                let width = weights[which].ncols();
+                draw.matrix(&format!("{name}_proj, bias"), 1, width)
+            })
+        });
+        let kv_heads = kv_heads + heads * uneven;
+        Checkpoint { x, weights, biases, heads, kv_heads, pooling }
     }
 
     /// Heads of width 1 and two tokens.
@@ -844,7 +877,7 @@ impl Checkpoint {
         };
         let weights = [weight(0.5), weight(1.0), weight(2.0), weight(1.0).transpose()];
         let x = dmatrix![1.0, 0.0; 0.5, 1.0];
-        Checkpoint { x, weights, heads, kv_heads, pooling }
+        Checkpoint { x, weights, biases: None, heads, kv_heads, pooling }
     }
 
     fn answer(&self) -> Answer {
@@ -857,7 +890,39 @@ impl Checkpoint {
     }
 
     fn linear(&self) -> [Linear; 4] {
-        self.weights.clone().map(|weight| Linear::new(weight, None).unwrap())
+        [0, 1, 2, 3].map(|which| self.parted(self.joined(which)))
+    }
+
+    /// A weight, and below it its bias.
+    fn joined(&self, which: usize) -> DMatrix<f32> {
+        let bias = self.biases.as_ref().map(|biases| &biases[which]);
+        under_one_another([&self.weights[which]].into_iter().chain(bias))
+    }
+
+    /// The reverse.
+    fn parted(&self, joined: DMatrix<f32>) -> Linear {
+        if self.biases.is_none() {
+            return plain(joined);
+        }
+        let d_in = joined.nrows() - 1;
+        let bias = joined.row(d_in).transpose();
+        Linear::new(joined.rows(0, d_in).into_owned(), Some(bias)).unwrap()
+    }
+
+    /// Whether the keys of each group are its values times a number. Where both are drawn
+    /// anew, they are not.
+    fn alike(&self, layer: &GroupedQueryAttention) -> bool {
+        let d = self.x.ncols();
+        let of = |x: DMatrix<f32>| layer.project(&x, &x).unwrap();
+        let (ones, none) = (of(DMatrix::identity(d, d)), of(DMatrix::zeros(d, d)));
+        let (k, v) = (ones.k - none.k, ones.v - none.v);
+        let width = k.ncols() / layer.groups().kv_heads();
+        let same = |head: usize| {
+            let of = |m: &DMatrix<f32>| m.columns(head * width, width).normalize();
+            (of(&k) - of(&v)).amax() < 1e-4
+        };
+        // Two numbers may be in proportion by chance.
+        k.len() > 3 && (0..layer.groups().kv_heads()).all(same)
     }
 
     fn run<E: std::fmt::Display>(
@@ -875,8 +940,14 @@ impl Checkpoint {
         Answer::try_of(
             &refused,
             layer.map(|layer| {
+                let answer = Answer::of("parameters", layer.parameters());
+                // Which random numbers there are does not matter.
+                if matches!(self.pooling, Pooling::Random { .. }) {
+                    let alike = if self.alike(&layer) { "alike" } else { "apart" };
+                    return answer.and("keys and values", alike);
+                }
                 let output = layer.forward(&self.x, &Mask::None).unwrap().output;
-                Answer::of("parameters", layer.parameters()).and("output", output)
+                answer.and("output", output)
             }),
         )
     }
@@ -965,6 +1036,62 @@ const OF_CONVERT: &[Dial] = &[
         ("queries-for-keys", "Queries are made by the keys' projection."),
     ]),
     dial(&[("keys-and-values-swapped", "Keys and values have changed places.")]),
+    dial(&[
+        (
+            "no-output-projection",
+            "`o_proj` is lost: what the heads find is not mixed as it was.",
+        ),
+        (
+            "output-over-group",
+            "`o_proj` is divided by the number of heads in a group: pooling changes \
+             keys and values alone.",
+        ),
+        (
+            "output-times-group",
+            "`o_proj` is multiplied by the number of heads in a group: pooling changes \
+             keys and values alone.",
+        ),
+    ]),
+    dial(&[
+        (
+            "scores-over-group",
+            "Queries or keys are divided by the number of heads in a group: scores \
+             become too small by it.",
+        ),
+        (
+            "scores-times-group",
+            "Queries or keys are multiplied by the number of heads in a group: scores \
+             become too large by it.",
+        ),
+        (
+            "scores-over-root-of-group",
+            "Queries or keys are divided by the root of the number of heads in a group.",
+        ),
+        (
+            "scores-times-root-of-group",
+            "Queries or keys are multiplied by the root of the number of heads in a \
+             group.",
+        ),
+        (
+            "scores-over-root-of-width",
+            "Queries or keys are divided by the root of a head's width: attention \
+             divides already.",
+        ),
+    ]),
+    dial(&[
+        ("biases-lost", "The biases are lost."),
+        ("biases-of-keys-and-values-lost", "Keys and values have lost their biases."),
+        ("bias-of-keys-lost", "The keys have lost their bias."),
+        ("bias-of-values-lost", "The values have lost their bias."),
+        ("bias-of-output-lost", "`o_proj` has lost its bias."),
+        ("bias-of-queries-lost", "The queries have lost their bias."),
+    ]),
+    dial(&[(
+        "drawn-twice-alike",
+        "Where pooling is random, values are the same numbers as keys: each projection has \
+         a pool of its own, and the same seed gives the same numbers. One pool goes from \
+         one projection to the next.",
+    )]),
 ];
 
 impl Checkpoint {
@@ -1012,7 +1139,8 @@ impl Checkpoint {
         if Groups::new(self.heads, self.kv_heads).is_err() {
             return self.answer();
         }
-        let [q, k, v, o] = &self.weights;
+        let all = [0, 1, 2, 3].map(|which| self.joined(which));
+        let [q, k, v, o] = &all;
         let part = |own: usize, weight: &DMatrix<f32>, other: &DMatrix<f32>| match own {
             0 => self.pooled(weight, set[0]),
             1 => weight.clone(),
@@ -1035,7 +1163,40 @@ impl Checkpoint {
             _ => k.clone(),
         };
         let [keys, values] = if set[4] == 1 { [values, keys] } else { [keys, values] };
-        let [q, k, v, o] = [queries, keys, values, o.clone()].map(plain);
+        let size = (heads / self.kv_heads) as f32;
+        let values = if set[8] == 1 && matches!(self.pooling, Pooling::Random { .. }) {
+            keys.clone()
+        } else {
+            values
+        };
+        let mixes = self.weights[3].nrows();
+        let o = match set[5] {
+            1 => DMatrix::identity(mixes, o.ncols()),
+            2 | 3 => {
+                let mut o = o.clone();
+                let by = if set[5] == 2 { 1.0 / size } else { size };
+                o.rows_mut(0, mixes).scale_mut(by);
+                o
+            }
+            _ => o.clone(),
+        };
+        let o = if set[5] == 1 { plain(o) } else { self.parted(o) };
+        let scores = [
+            1.0,
+            1.0 / size,
+            size,
+            1.0 / size.sqrt(),
+            size.sqrt(),
+            1.0 / (width as f32).sqrt(),
+        ][set[6]];
+        let [q, k, v] = [queries * scores, keys, values].map(|all| self.parted(all));
+        let lost: &[usize] =
+            [&[][..], &[0, 1, 2, 3], &[1, 2], &[1], &[2], &[3], &[0]][set[7]];
+        let mut all = [q, k, v, o];
+        for which in lost {
+            all[*which] = plain(all[*which].weight().clone());
+        }
+        let [q, k, v, o] = all;
         self.run(GroupedQueryAttention::new(q, k, v, o, heads, self.kv_heads))
     }
 }
@@ -1049,8 +1210,8 @@ fn convert() -> Exercise<Checkpoint> {
                 let pooled = Pool::new(groups, p.pooling).linear("q_proj", &q).unwrap();
                 let again: Vec<usize> =
                     (0..p.heads).map(|h| groups.kv_head(h)).collect();
-                let q = heads_in_order(pooled.weight(), p.width(), &again);
-                [plain(q), k, v, o]
+                let q = heads_in_order(&with_bias(&pooled), p.width(), &again);
+                [p.parted(q), k, v, o]
             })
         })
         .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
@@ -1061,8 +1222,8 @@ fn convert() -> Exercise<Checkpoint> {
                     .collect();
                 let mut pool = Pool::new(groups, p.pooling);
                 let [k, v] = [1, 2].map(|i| {
-                    let turned = heads_in_order(&p.weights[i], p.width(), &turns);
-                    pool.linear("k_proj", &plain(turned)).unwrap()
+                    let turned = heads_in_order(&p.joined(i), p.width(), &turns);
+                    pool.linear("k_proj", &p.parted(turned)).unwrap()
                 });
                 [q, k, v, o]
             })
@@ -1136,7 +1297,7 @@ fn convert() -> Exercise<Checkpoint> {
         })
         .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
         .mistake("keys-alone", |p| {
-            p.but(|p, _, [q, k, _, o]| [q, k, plain(p.weights[2].clone()), o])
+            p.but(|p, _, [q, k, _, o]| [q, k, p.parted(p.joined(2)), o])
         })
         .hidden_by(|| Checkpoint::small(3, 3, Pooling::Mean))
         .mistake("output-too", Checkpoint::output_too)
@@ -1329,6 +1490,7 @@ const OF_TURNED: &[Dial] = &[
         ("all-turned-back", "Everything is turned the other way."),
         ("nothing-turned", "Nothing is turned."),
         ("turns-swapped", "The turns of keys and of values have changed places."),
+        ("everything-twice", "Everything is turned twice."),
     ]),
 ];
 
@@ -1350,6 +1512,7 @@ impl Turning {
                     |turn: &DMatrix<f32>| DMatrix::identity(turn.nrows(), turn.nrows());
                 turns.iter().map(same).collect()
             }),
+            7 => each(|turns| turns.iter().map(|turn| turn * turn).collect()),
             _ => [values.clone(), keys.clone()],
         }
     }

@@ -4,7 +4,8 @@
 use attention::{Linear, Mask, softmax};
 use decoding::KvCache;
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Looks, Sees, Value, dial,
+    does_not_fit,
 };
 use grouped_query::{GroupedQueryAttention, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
@@ -308,7 +309,7 @@ impl Hands {
     fn draw(draw: &mut Draw) -> Self {
         let odd = draw.rarely();
         let head_dim = 2 * draw.size(1..=4) - odd;
-        let theta = draw.pick(&[1e4, 100.0, 5e5, 1e4, 100.0, 0.0, -1.0]);
+        let theta = draw.pick(&[1e4, 100.0, 5e5, 1e4, 100.0, 0.0, -1.0, 1.0, 0.5]);
         draw.show("head_dim", head_dim);
         draw.show("theta", theta as f32);
         Hands { head_dim, theta }
@@ -320,7 +321,10 @@ impl Hands {
             |f: &f32| if *f > 0.0 { (TAU / f64::from(*f)) as f32 } else { f32::NAN };
         let turns =
             rotary.map(|r| r.frequencies().iter().map(around).collect::<Vec<_>>());
-        Answer::of("tokens for one turn", turns)
+        let other = Rotary::new(self.head_dim, self.theta, Pairing::Neighbors);
+        let halves = Rotary::new(self.head_dim, self.theta, Pairing::Halves);
+        let kept = if other.is_ok() && other == halves { LOST } else { KEPT };
+        Answer::of("tokens for one turn", turns).and("the pairing", kept)
     }
 
     fn fits(&self) -> bool {
@@ -335,6 +339,7 @@ impl Hands {
     fn unchecked(&self, pairs: usize, exponent: impl Fn(f64) -> f64) -> Answer {
         let turns = |i| (TAU * self.theta.powf(exponent(i as f64))) as f32;
         Answer::of("tokens for one turn", (0..pairs).map(turns).collect::<Vec<_>>())
+            .and("the pairing", KEPT)
     }
 
     fn pairs(&self) -> usize {
@@ -345,6 +350,9 @@ impl Hands {
         self.head_dim as f64
     }
 }
+
+const KEPT: &str = "kept";
+const LOST: &str = "lost";
 
 /// The exponent, the base, a factor, and how many there are.
 const OF_FREQUENCIES: &[Dial] = &[
@@ -400,6 +408,11 @@ const OF_FREQUENCIES: &[Dial] = &[
         ("base-ten", "The base is 10, whatever theta is given."),
         ("base-doubled", "The base is twice theta."),
         ("base-squared", "The base is the square of theta."),
+        (
+            "in-proportion",
+            "Your frequencies are 1 over 1, 2, 3 and so on: they fall by the same factor \
+             from pair to pair.",
+        ),
     ]),
     dial(&[
         (
@@ -425,6 +438,10 @@ const OF_FREQUENCIES: &[Dial] = &[
         ("first-pair-missing", "The first pair has no frequency."),
         ("one-pair-more", "There is one frequency more than pairs."),
     ]),
+    dial(&[(
+        "pairing-lost",
+        "The pairing that is given is lost: `Halves` and `Neighbors` make the same.",
+    )]),
 ];
 
 fn frequencies_by(p: &Hands, set: &[usize]) -> Answer {
@@ -463,6 +480,7 @@ fn frequencies_by(p: &Hands, set: &[usize]) -> Answer {
         10.0,
         2.0 * theta,
         theta * theta,
+        theta,
     ][set[1]];
     let factor = [1.0, TAU, 1.0 / TAU, 2.0, 0.5, 1.0 / theta][set[2]];
     let range = match set[3] {
@@ -472,8 +490,15 @@ fn frequencies_by(p: &Hands, set: &[usize]) -> Answer {
         3 => 1..pairs,
         _ => 0..pairs + 1,
     };
-    let turns = |i: usize| (TAU * base.powf(exponent(i as f64)) / factor) as f32;
+    let turns = |i: usize| {
+        let slower = match set[1] {
+            9 => i as f64 + 1.0,
+            _ => base.powf(exponent(i as f64)),
+        };
+        (TAU * slower / factor) as f32
+    };
     Answer::of("tokens for one turn", range.map(turns).collect::<Vec<_>>())
+        .and("the pairing", if set[4] == 1 { LOST } else { KEPT })
 }
 
 fn frequencies() -> Exercise<Hands> {
@@ -695,6 +720,10 @@ const OF_TURN: &[Dial] = &[
         ("half-a-turn-more", "Sine and cosine have the opposite sign."),
         ("half-the-angle", "Your pairs turn by half of the angle."),
     ]),
+    dial(&[
+        ("first-angle-for-all", "All tokens are turned by the first one's angle."),
+        ("last-angle-for-all", "All tokens are turned by the last one's angle."),
+    ]),
 ];
 
 /// One pair, as the settings say.
@@ -739,7 +768,9 @@ fn turn() -> Exercise<Heads> {
     Exercise::implement("turn", Heads::draw, Heads::answer)
         .dials(OF_TURN, |p, set| {
             let turn = |a, b, cos, sin| turn_by(set, a, b, cos, sin);
-            let turned = p.turning.turned(&p.x, |row, _| p.start + row, turn);
+            let last = p.x.nrows().saturating_sub(1);
+            let angle = |row: usize| [row, 0, last][set[OF_TURN.len() - 1]];
+            let turned = p.turning.turned(&p.x, |row, _| p.start + angle(row), turn);
             Answer::of("turned", turned)
         })
         .mistake("minus-lost", |p| {
@@ -797,8 +828,10 @@ fn small(draw: &mut Draw, name: &str, rows: usize, columns: usize) -> DMatrix<f3
 
 struct Layer {
     x: DMatrix<f32>,
-    /// `W_Q`, `W_K`, `W_V`; the output projection is the identity.
+    /// `W_Q`, `W_K`, `W_V`.
     weights: [DMatrix<f32>; 3],
+    /// `W_O`.
+    o: DMatrix<f32>,
     turning: Turning,
     start: usize,
     /// Rows too few in the cache.
@@ -816,9 +849,10 @@ impl Layer {
     fn draw_chunks(draw: &mut Draw) -> Self {
         let tokens = draw.tokens(4);
         let mut layer = Layer::of(draw, tokens, 0..=3);
+        let width = layer.x.ncols();
+        layer.o = small(draw, "W_O", width, width);
         layer.short = draw.rarely();
         draw.show("rows that the cache lacks", layer.short);
-        let width = layer.x.ncols();
         let before = small(draw, "x, the chunk before", layer.start, width);
         let (first, all) = (layer.start, layer.start + layer.x.nrows());
         layer.x =
@@ -840,14 +874,15 @@ impl Layer {
         draw.show("start", start);
         let x = small(draw, "x", tokens, width);
         let weights = ["W_Q", "W_K", "W_V"].map(|name| small(draw, name, width, width));
-        Layer { x, weights, turning, start, short: 0 }
+        let o = DMatrix::identity(width, width);
+        Layer { x, weights, o, turning, start, short: 0 }
     }
 
     fn layer(&self) -> RotaryAttention {
         let [q, k, v] =
             self.weights.clone().map(|weight| Linear::new(weight, None).unwrap());
-        let (width, heads) = (self.x.ncols(), self.heads());
-        let o = Linear::new(DMatrix::identity(width, width), None).unwrap();
+        let heads = self.heads();
+        let o = Linear::new(self.o.clone(), None).unwrap();
         let layer = GroupedQueryAttention::new(q, k, v, o, heads, heads).unwrap();
         RotaryAttention::new(layer, self.turning.rotary()).unwrap()
     }
@@ -901,31 +936,6 @@ impl Layer {
         )
     }
 
-    /// The last chunk's queries, and all keys and values.
-    fn attending(&self) -> Option<Vec<Headed>> {
-        if self.short > 0 {
-            return None;
-        }
-        let [q, _, v] = self.raw();
-        let q = self.turned(&q, |row, _| row);
-        let (offset, heads) = (self.start, self.heads());
-        Some(vec![Headed {
-            q: q.rows(offset, q.nrows() - offset).into_owned(),
-            k: self.keys(),
-            v,
-            heads,
-            kv_heads: heads,
-            sees: Sees::UpTo { offset },
-        }])
-    }
-
-    fn looked(&self, found: &[Found]) -> Answer {
-        match found.first() {
-            Some(found) => Layer::kept(found.context.clone(), self.keys()),
-            None => self.in_chunks(),
-        }
-    }
-
     fn kept(output: DMatrix<f32>, keys: DMatrix<f32>) -> Answer {
         Answer::of("output of the last chunk", output).and("keys in the cache", keys)
     }
@@ -975,7 +985,7 @@ impl Layer {
         let q = q.rows(self.start, q.nrows() - self.start).into_owned();
         let groups = self.layer().layer().groups();
         let found = attend_groups(&q, keys.as_view(), v.as_view(), groups, mask);
-        Layer::kept(found.unwrap().found, kept.clone())
+        Layer::kept(found.unwrap().found * &self.o, kept.clone())
     }
 
     fn keys(&self) -> DMatrix<f32> {
@@ -1262,7 +1272,8 @@ fn project() -> Exercise<Layer> {
 
 impl Layer {
     fn copy(&self) -> Layer {
-        Layer { x: self.x.clone(), weights: self.weights.clone(), ..*self }
+        let (x, o) = (self.x.clone(), self.o.clone());
+        Layer { x, weights: self.weights.clone(), o, ..*self }
     }
 }
 
@@ -1273,6 +1284,7 @@ fn first_token() -> Layer {
     Layer {
         x: dmatrix![1.0, 2.0],
         weights: [same(), same(), same()],
+        o: DMatrix::identity(2, 2),
         turning,
         start: 0,
         short: 0,
@@ -1357,6 +1369,25 @@ const OF_PREFILL: &[Dial] = &[
         ),
         ("all-one-too-far", "Everything is turned one position too far."),
     ]),
+    dial(&[
+        ("not-mixed", "What the heads found is not mixed: `o_proj` is missing."),
+        (
+            "x-added",
+            "x is added to the output: that comes later, where the layer is used.",
+        ),
+    ]),
+    dial(&[
+        (
+            "cached-turned-again",
+            "The keys that come out of the cache are turned by their positions once \
+             more: they were turned when they were kept.",
+        ),
+        (
+            "new-tokens-alone",
+            "The queries of a chunk look at the chunk alone: what is kept is not looked \
+             at.",
+        ),
+    ]),
 ];
 
 impl Layer {
@@ -1377,57 +1408,94 @@ impl Layer {
         }
     }
 
-    fn chunk_by(&self, set: &[usize]) -> Answer {
-        let both = [0, 3, 1, 8, 2][set[5]];
-        let how = |own: usize| if own == 0 { both } else { own };
-        let [_, k, v] = self.raw();
-        let keys = match how(set[1]) {
+    /// Rows turned as a setting says.
+    fn turned_how(&self, x: &DMatrix<f32>, how: usize) -> DMatrix<f32> {
+        match how {
             7 => {
                 let back = |a, b, cos: f32, sin: f32| turn_pair(a, b, cos, -sin);
-                self.turning.turned(&k, |row, _| row, back)
+                self.turning.turned(x, |row, _| row, back)
             }
-            how => self.turned(&k, |row, _| self.at(how, row)),
-        };
-        let values = match set[3] {
-            0 => v.clone(),
+            how => self.turned(x, |row, _| self.at(how, row)),
+        }
+    }
+
+    /// What the last chunk's heads look at; nothing where the cache has no room.
+    fn looks_by(&self, set: &[usize]) -> Looks {
+        if self.short > 0 {
+            return Looks::Nothing;
+        }
+        let [q, _, v] = self.raw();
+        let keys = self.keys_by(set);
+        let q =
+            self.turned_how(&q, if set[0] == 0 { EVERYWHERE[set[5]] } else { set[0] });
+        let v = match set[3] {
+            0 => v,
             1 => self.turned(&v, |row, _| row),
             _ => keys.clone(),
         };
+        let (new, all) = (self.x.nrows() - self.start, self.x.nrows());
+        let sees = match set[4] {
+            3 => Sees::Everything,
+            how => Sees::UpTo {
+                offset: match how {
+                    0 => self.start,
+                    1 => 0,
+                    2 => self.start + 1,
+                    4 => self.start.saturating_sub(1),
+                    _ => new,
+                },
+            },
+        };
+        let (q, heads) =
+            (q.rows(self.start, all - self.start).into_owned(), self.heads());
+        let (k, v, sees) = match set[7] {
+            1 => (self.turned(&keys, |row, _| row), v, sees),
+            2 => {
+                let rows = |of: DMatrix<f32>| of.rows(self.start, new).into_owned();
+                let sees = match sees {
+                    Sees::UpTo { .. } => Sees::UpTo { offset: 0 },
+                    sees => sees,
+                };
+                (rows(keys), rows(v), sees)
+            }
+            _ => (keys, v, sees),
+        };
+        Looks::At(vec![Headed { q, k, v, heads, kv_heads: heads, sees }])
+    }
+
+    fn keys_by(&self, set: &[usize]) -> DMatrix<f32> {
+        let how = if set[1] == 0 { EVERYWHERE[set[5]] } else { set[1] };
+        self.turned_how(&self.raw()[1], how)
+    }
+
+    fn looked_by(&self, found: &[Found], set: &[usize]) -> Answer {
+        let [_, k, v] = self.raw();
         let kept = match set[2] {
-            0 => keys.clone(),
+            0 => self.keys_by(set),
             1 => k,
             _ => v,
         };
-        let mask = match set[4] {
-            0 => self.causal(),
-            1 => Mask::Causal { offset: 0 },
-            2 => Mask::Causal { offset: self.start + 1 },
-            3 => Mask::None,
-            4 => Mask::Causal { offset: self.start.saturating_sub(1) },
-            _ => Mask::Causal { offset: self.x.nrows() - self.start },
+        let Some(Found { context, .. }) = found.first() else {
+            return self.in_chunks();
         };
-        if how(set[0]) == 7 {
-            return self.asking(
-                &self.turning.turned(
-                    &self.raw()[0],
-                    |row, _| row,
-                    |a, b, cos, sin| turn_pair(a, b, cos, -sin),
-                ),
-                &keys,
-                &mask,
-                &values,
-                &kept,
-            );
+        if context.ncols() != self.o.nrows() {
+            does_not_fit();
         }
-        let query = |row: usize| self.at(how(set[0]), row);
-        self.looking(query, &keys, &mask, &values, &kept)
+        let output = match set[6] {
+            0 => context * &self.o,
+            1 => context.clone(),
+            _ => context * &self.o + self.x.rows(self.start, context.nrows()),
+        };
+        Layer::kept(output, kept)
     }
 }
 
+/// What queries and keys have in common, by the last dial's settings.
+const EVERYWHERE: [usize; 5] = [0, 3, 1, 8, 2];
+
 fn prefill_exercise() -> Exercise<Layer> {
     Exercise::implement("prefill", Layer::draw_chunks, Layer::in_chunks)
-        .dials(OF_PREFILL, Layer::chunk_by)
-        .attending(Layer::attending, Layer::looked)
+        .around(OF_PREFILL, Layer::looks_by, Layer::looked_by)
         .mistake("start-forgotten", |p| {
             let at = |row: usize| row.checked_sub(p.start).unwrap_or(row);
             let keys = p.turned(&p.raw()[1], |row, _| at(row));

@@ -3,8 +3,8 @@
 
 use attention::{Linear, Mask, ShapeError, softmax};
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Sees, Value, dial, does_not_fit,
-    side_by_side,
+    Answer, Dial, Draw, Exercise, Exercises, Norm, OF_NORM, Sees, Value, dial,
+    does_not_fit, side_by_side,
 };
 use latent::experiments::{CACHED, DEEPSEEK, Machine, SCALED, Shape, Work};
 use latent::{
@@ -113,183 +113,13 @@ impl Normed {
     }
 }
 
-/// Of what the mean is taken, over what, how it divides, and what the weight does.
-const OF_NORM: &[Dial] = &[
-    dial(&[
-        ("absolutes", "The mean is one of absolute values, not of squares."),
-        ("values", "The mean is one of the values themselves, not of their squares."),
-        (
-            "centered",
-            "The mean of the row is subtracted before squaring, as LayerNorm does.",
-        ),
-        ("mean-squared", "The mean is taken first and squared then, not the reverse."),
-        ("largest", "The largest square is taken, not the mean of squares."),
-        ("cubes", "Values are cubed, not squared."),
-    ]),
-    dial(&[
-        ("sum-of-squares", "The sum of squares is not divided by the width."),
-        ("over-one-less", "The sum of squares is divided by the width less one."),
-        ("over-one-more", "The sum of squares is divided by the width and one."),
-        (
-            "over-the-tokens",
-            "The sum of squares is divided by the number of tokens, not by the width.",
-        ),
-        ("over-the-root", "The sum of squares is divided by the root of the width."),
-    ]),
-    dial(&[
-        ("no-root", "The root is missing."),
-        ("root-twice", "The root is taken twice."),
-        (
-            "multiplied",
-            "Rows are multiplied by the root of the mean of squares, and not divided \
-             by it.",
-        ),
-    ]),
-    dial(&[
-        ("eps-outside-the-root", "eps is added after the root, and belongs below it."),
-        ("no-eps", "eps is missing: a row of zeros is NaN."),
-        ("eps-too-large", "eps is larger than it should be (`RmsNorm::EPS`)."),
-        (
-            "eps-much-too-large",
-            "eps is 0.01 or so, far larger than it should be (`RmsNorm::EPS`).",
-        ),
-        ("eps-subtracted", "eps is subtracted, and should be added."),
-        ("eps-squared", "eps is squared, or far smaller than it should be."),
-        (
-            "at-least-eps",
-            "The mean is raised to eps where it is smaller: eps is added.",
-        ),
-        ("eps-ten-times", "eps is larger than it should be (`RmsNorm::EPS`)."),
-        ("eps-a-thousand-times", "eps is larger than it should be (`RmsNorm::EPS`)."),
-        (
-            "eps-a-hundredth",
-            "eps is smaller than it should be (`RmsNorm::EPS`): small rows show it.",
-        ),
-    ]),
-    dial(&[
-        ("no-weight", "The weight is missing."),
-        ("one-plus-weight", "1 is added to the weight."),
-        ("weight-squared", "The weight counts twice."),
-        ("first-weight-for-all", "The first weight counts for all columns."),
-        ("over-weight", "Numbers are divided by the weight, and not multiplied."),
-        ("weight-reversed", "The weights are taken from the last."),
-        ("weight-added", "The weight is added, and not multiplied."),
-        (
-            "weight-by-rows",
-            "The weight of the row is taken, and not that of the column.",
-        ),
-        (
-            "weight-under-the-root",
-            "The weight is in the mean, below the root, and not applied to the result.",
-        ),
-        ("weight-added-too", "The weight is multiplied by, and then added as well."),
-        ("root-of-weight", "The root of the weight is multiplied by."),
-    ]),
-    dial(&[
-        ("down-the-columns", "The mean runs down the columns, and not along rows."),
-        ("one-mean-for-all", "There is one mean for all rows."),
-        ("first-row-for-all", "The mean of the first row is taken for all rows."),
-    ]),
-    dial(&[
-        (
-            "mean-taken-off",
-            "What is divided is the row less its mean, as LayerNorm has it.",
-        ),
-        ("squares-divided", "What is divided is the squares."),
-        ("absolutes-divided", "What is divided has lost its signs."),
-    ]),
-];
-
 impl Normed {
-    /// The mean of something of these numbers, as the first two dials say.
-    fn mean_by(numbers: &[f32], tokens: usize, set: &[usize]) -> f32 {
-        let width = numbers.len() as f32;
-        let average = numbers.iter().sum::<f32>() / width;
-        let of = |x: f32| match set[0] {
-            1 => x.abs(),
-            2 => x,
-            3 => (x - average).powi(2),
-            6 => x.powi(3),
-            _ => x * x,
-        };
-        let sum: f32 = numbers.iter().map(|x| of(*x)).sum();
-        match set[0] {
-            4 => average * average,
-            5 => numbers.iter().fold(0.0, |max: f32, x| max.max(x * x)),
-            _ => match set[1] {
-                0 => sum / width,
-                1 => sum,
-                2 => sum / (width - 1.0),
-                3 => sum / (width + 1.0),
-                4 => sum / tokens as f32,
-                _ => sum / width.sqrt(),
-            },
-        }
-    }
-
     fn by(&self, set: &[usize]) -> Answer {
         if !self.fits() {
             return self.answer();
         }
-        let (x, eps) = (&self.x, RmsNorm::EPS);
-        let mean = |row: usize, column: usize| {
-            if set[4] == 9 {
-                let weighed =
-                    x.row(row).map(|x| x * x).component_mul(&self.weight.row(0));
-                return weighed.mean();
-            }
-            let numbers: Vec<f32> = match set[5] {
-                0 => x.row(row).iter().copied().collect(),
-                1 => x.column(column).iter().copied().collect(),
-                2 => x.iter().copied().collect(),
-                _ => x.row(0).iter().copied().collect(),
-            };
-            Normed::mean_by(&numbers, x.nrows(), set)
-        };
-        let root = |mean: f32| match set[2] {
-            1 => mean,
-            2 => mean.sqrt().sqrt(),
-            _ => mean.sqrt(),
-        };
-        let divisor = |mean: f32| match set[3] {
-            0 => root(mean + eps),
-            1 => root(mean) + eps,
-            2 => root(mean),
-            3 => root(mean + 1e-4),
-            4 => root(mean + 1e-2),
-            5 => root(mean - eps),
-            6 => root(mean + eps * eps),
-            7 => root(mean.max(eps)),
-            8 => root(mean + 1e-5),
-            9 => root(mean + 1e-3),
-            _ => root(mean + 1e-8),
-        };
-        let normed = DMatrix::from_fn(x.nrows(), x.ncols(), |row, column| {
-            let by = divisor(mean(row, column));
-            let number = match set[6] {
-                0 => x[(row, column)],
-                1 => x[(row, column)] - x.row(row).mean(),
-                2 => x[(row, column)].powi(2),
-                _ => x[(row, column)].abs(),
-            };
-            let shrunk = if set[2] == 3 { number * by } else { number / by };
-            let last = self.weight.ncols() - 1;
-            let weight = self.weight[column];
-            match set[4] {
-                0 => shrunk * weight,
-                1 | 9 => shrunk,
-                2 => shrunk * (1.0 + weight),
-                3 => shrunk * weight * weight,
-                4 => shrunk * self.weight[0],
-                5 => shrunk / weight,
-                6 => shrunk * self.weight[last - column],
-                7 => shrunk + weight,
-                8 => shrunk * self.weight[row.min(last)],
-                10 => shrunk * weight + weight,
-                _ => shrunk * weight.sqrt(),
-            }
-        });
-        Answer::of("normed", normed)
+        let Normed { x, weight } = self;
+        Answer::of("normed", Norm { x, weight, eps: RmsNorm::EPS }.by(set))
     }
 }
 
@@ -532,6 +362,8 @@ const OF_CUT: &[Dial] = &[
         ),
         ("last-head-for-all", "All heads get the last head's columns."),
         ("one-column-on", "Everything begins one column too late."),
+        ("first-key-for-all", "All heads get the first head's key."),
+        ("first-value-for-all", "All heads get the first head's value."),
     ]),
     dial(&[
         ("bias-lost", "The bias is lost."),
@@ -588,6 +420,8 @@ impl Cut {
                 let all = self.weight.ncols();
                 self.at(|head, feature| (head * (k + v) + feature + 1) % all)
             }
+            17 => [self.at(|_, feature| feature)[0].clone(), values],
+            18 => [keys, self.at(|_, feature| feature)[1].clone()],
             _ => [keys.clone(), keys],
         }
     }
@@ -678,6 +512,8 @@ fn one_head() -> Cut {
 struct Tokens {
     x: DMatrix<f32>,
     down: DMatrix<f32>,
+    /// The bias of the projection, a row.
+    bias: Option<DMatrix<f32>>,
     norm: DMatrix<f32>,
     rope_dim: usize,
     start: usize,
@@ -693,6 +529,9 @@ impl Tokens {
         Tokens {
             x: draw.matrix("x", tokens, model_dim),
             down: draw.matrix("kv_a_proj", model_dim, rank + rope_dim),
+            bias: draw
+                .pick(&[false, false, true])
+                .then(|| draw.matrix("its bias", 1, rank + rope_dim)),
             norm: draw.matrix("weights of the norm", 1, rank),
             rope_dim,
             start,
@@ -711,7 +550,7 @@ impl Tokens {
                 self.x.ncols(),
                 sizes.qk_dim(),
             ))),
-            kv_a_proj: linear(self.down.clone()),
+            kv_a_proj: self.down(),
             kv_a_layernorm: RmsNorm::new(self.norm.as_slice().to_vec()),
             kv_b_proj: linear(DMatrix::zeros(self.rank(), 2)),
             o_proj: linear(DMatrix::zeros(1, 1)),
@@ -720,9 +559,19 @@ impl Tokens {
         Answer::of("kept", layer.compress(&self.x, self.start))
     }
 
+    fn down(&self) -> Linear {
+        let bias =
+            self.bias.as_ref().map(|bias| bias.transpose().column(0).into_owned());
+        Linear::new(self.down.clone(), bias).unwrap()
+    }
+
+    fn both(&self) -> DMatrix<f32> {
+        self.down().forward(&self.x).unwrap()
+    }
+
     /// The projection, in its two parts.
     fn parts(&self) -> [DMatrix<f32>; 2] {
-        let both = &self.x * &self.down;
+        let both = self.both();
         let rank = self.rank();
         [
             both.columns(0, rank).into_owned(),
@@ -790,11 +639,14 @@ impl Turn {
             _ => self,
         };
         let once = |part: &DMatrix<f32>| Asking::turned(turn, part, width);
+        let once_from = |start| Asking::turned(Turn { start, ..self }, all, width);
         let back = Turn { sign: -1.0, start: 1, step: 0, ..self };
         match how {
             7 => once(&once(all)),
             8 => Asking::turned(back, &once(all), width),
             10 => upside_down(&once(&upside_down(all))),
+            11 => once_from(self.start + all.nrows()),
+            12 => once_from(all.nrows()),
             _ => once(all),
         }
     }
@@ -843,6 +695,14 @@ const OF_COMPRESS: &[Dial] = &[
         ("one-too-little", "The key is turned one position too little."),
         ("twice-the-start", "`start` counts twice."),
         ("positions-reversed", "Positions are counted from the last token."),
+        (
+            "behind-the-chunk",
+            "Positions begin behind the last token of `x`, and not at `start`.",
+        ),
+        (
+            "from-the-number-of-tokens",
+            "Positions begin at the number of tokens, and not at `start`.",
+        ),
     ]),
     dial(&[
         ("key-normed", "The key is normed as well."),
@@ -856,17 +716,34 @@ const OF_COMPRESS: &[Dial] = &[
             "The key is taken from the first columns of the projection, and the \
              latents from the last.",
         ),
+        (
+            "key-from-the-front",
+            "The key is taken from the first columns of the projection: it stands \
+             behind the latent.",
+        ),
+        (
+            "latents-from-the-end",
+            "The latents are taken from the last columns of the projection: they stand \
+             before the key.",
+        ),
+    ]),
+    dial(&[
+        ("bias-lost", "The bias of `kv_a_proj` is missing: `forward` adds it."),
+        ("bias-twice", "The bias of `kv_a_proj` is added twice."),
     ]),
 ];
 
 impl Tokens {
     fn by(&self, set: &[usize]) -> Answer {
-        let both = &self.x * &self.down;
-        let [c, r] = if set[3] == 2 {
-            [both.columns(self.rope_dim, self.rank()), both.columns(0, self.rope_dim)]
-        } else {
-            [both.columns(0, self.rank()), both.columns(self.rank(), self.rope_dim)]
+        let both = match set[4] {
+            0 => self.both(),
+            1 => &self.x * &self.down,
+            _ => self.both() * 2.0 - &self.x * &self.down,
         };
+        let (rank, rope_dim) = (self.rank(), self.rope_dim);
+        let of_latents = if matches!(set[3], 2 | 4) { rope_dim } else { 0 };
+        let of_key = if matches!(set[3], 2 | 3) { 0 } else { rank };
+        let [c, r] = [both.columns(of_latents, rank), both.columns(of_key, rope_dim)];
         let (c, r) = (c.into_owned(), r.into_owned());
         let norm = RmsNorm::new(self.norm.as_slice().to_vec());
         let plain = RmsNorm::new(vec![1.0; self.rank()]);
@@ -914,7 +791,7 @@ impl Tokens {
 fn compress() -> Exercise<Tokens> {
     Exercise::implement("compress", Tokens::draw, Tokens::answer)
         .dials(OF_COMPRESS, Tokens::by)
-        .step("x [W_DKV | W_KR]", |p| Value::from(&p.x * &p.down))
+        .step("x [W_DKV | W_KR]", |p| Value::from(p.both()))
         .step("latents, normed", |p| Value::from(p.latents()))
         .mistake("not-normed", |p| {
             let [c, r] = p.parts();
@@ -965,7 +842,8 @@ fn compress() -> Exercise<Tokens> {
 /// At position 0, with one pair.
 fn one_token() -> Tokens {
     let down = dmatrix![2.0, 3.0, -2.0];
-    Tokens { x: dmatrix![1.0], down, norm: dmatrix![3.0], rope_dim: 2, start: 0 }
+    let (x, norm) = (dmatrix![1.0], dmatrix![3.0]);
+    Tokens { x, down, bias: None, norm, rope_dim: 2, start: 0 }
 }
 
 // Implement: the absorbed query.
@@ -1200,6 +1078,8 @@ const OF_ABSORB: &[Dial] = &[
             "asks-divided-by-its-own",
             "The part that is not turned is divided by the root of its own width.",
         ),
+        ("asks-doubled", "The part that is not turned counts twice."),
+        ("asks-halved", "The part that is not turned is halved."),
     ]),
 ];
 
@@ -1261,7 +1141,7 @@ impl Asked {
             _ => self.rope(head),
         };
         let by_rope = [root, root, root, root, 1.0, of(rope_dim), root][set[2]];
-        let by_asks = [root, 1.0, of(nope_dim)][set[4]];
+        let by_asks = [root, 1.0, of(nope_dim), root / 2.0, root * 2.0][set[4]];
         let (asks, rope) = (asks / by_asks, rope / by_rope);
         if asks.ncols() + rope.ncols() != self.kept.ncols() {
             does_not_fit();
@@ -1406,6 +1286,9 @@ const OF_RAISE: &[Dial] = &[
         ("bias-of-keys", "The bias of the keys is added."),
         ("bias-subtracted", "The bias is subtracted."),
         ("bias-once-a-query", "The bias is added once for each query."),
+        ("bias-of-the-next-head", "The next head's bias is added."),
+        ("bias-of-the-last-head", "The last head's bias is added for all heads."),
+        ("bias-over-keys", "The bias is divided by the number of keys."),
     ]),
     dial(&[
         (
@@ -1457,6 +1340,8 @@ impl Asked {
         let bias = match set[1] {
             1 => None,
             3 => self.v_bias(0),
+            9 => self.v_bias(next),
+            10 => self.v_bias(heads - 1),
             6 => self.bias.as_ref().map(|bias| {
                 if nope_dim != v_dim {
                     does_not_fit();
@@ -1471,11 +1356,12 @@ impl Asked {
             8 => DMatrix::repeat(weights.nrows(), 1, weights.nrows() as f32),
             how => {
                 let sums = weights.column_sum()
-                    * [1.0, 2.0, -1.0][match how {
-                        5 => 1,
-                        7 => 2,
-                        _ => 0,
-                    }];
+                    * match how {
+                        5 => 2.0,
+                        7 => -1.0,
+                        11 => 1.0 / keys,
+                        _ => 1.0,
+                    };
                 DMatrix::from_column_slice(sums.len(), 1, sums.as_slice())
             }
         };
@@ -1560,6 +1446,9 @@ struct Asking {
     sizes: Sizes,
     x: DMatrix<f32>,
     q_proj: DMatrix<f32>,
+    /// What comes before `q_proj`, if queries have a latent of their own: a projection, and
+    /// the weights of a norm.
+    latent: Option<[DMatrix<f32>; 2]>,
     start: usize,
 }
 
@@ -1575,7 +1464,17 @@ impl Asking {
         draw.show("start", start);
         Asking {
             x: draw.matrix("x", tokens, model_dim + wider),
-            q_proj: draw.matrix("q_proj", model_dim, heads * (nope_dim + rope_dim)),
+            q_proj: draw.matrix(
+                "q_proj (or q_b_proj)",
+                model_dim,
+                heads * (nope_dim + rope_dim),
+            ),
+            latent: draw.pick(&[false, false, true]).then(|| {
+                [
+                    draw.matrix("q_a_proj", model_dim, model_dim),
+                    draw.matrix("weights of q_a_layernorm", 1, model_dim),
+                ]
+            }),
             sizes,
             start,
         }
@@ -1585,7 +1484,7 @@ impl Asking {
         let sizes = self.sizes;
         let linear = |weight| Linear::new(weight, None).unwrap();
         let projections = Projections {
-            query: QueryProjection::Full(linear(self.q_proj.clone())),
+            query: self.query(),
             kv_a_proj: linear(DMatrix::zeros(self.q_proj.nrows(), 1 + sizes.rope_dim)),
             kv_a_layernorm: RmsNorm::new(vec![1.0]),
             kv_b_proj: linear(DMatrix::zeros(1, sizes.heads * (sizes.nope_dim + 1))),
@@ -1594,6 +1493,32 @@ impl Asking {
         let layer = LatentAttention::new(projections, sizes, THETA).unwrap();
         let parts = |q: Queries| Asking::parts(q.nope, q.rope);
         Answer::try_of("refused", layer.queries(&self.x, self.start).map(parts))
+    }
+
+    fn query(&self) -> QueryProjection {
+        let linear = |weight: &DMatrix<f32>| Linear::new(weight.clone(), None).unwrap();
+        match &self.latent {
+            None => QueryProjection::Full(linear(&self.q_proj)),
+            Some([down, norm]) => QueryProjection::LowRank {
+                q_a_proj: linear(down),
+                q_a_layernorm: RmsNorm::new(norm.as_slice().to_vec()),
+                q_b_proj: linear(&self.q_proj),
+            },
+        }
+    }
+
+    /// The queries of all heads, before they are cut; normed on the way or not.
+    fn all(&self, normed: bool) -> DMatrix<f32> {
+        match &self.latent {
+            None => &self.x * &self.q_proj,
+            Some([down, norm]) => {
+                let latent = &self.x * down;
+                let norm = RmsNorm::new(norm.as_slice().to_vec());
+                let latent =
+                    if normed { norm.forward(&latent).unwrap() } else { latent };
+                latent * &self.q_proj
+            }
+        }
     }
 
     fn parts(nope: DMatrix<f32>, rope: DMatrix<f32>) -> Answer {
@@ -1605,7 +1530,7 @@ impl Asking {
         if self.x.ncols() != self.q_proj.nrows() {
             return self.answer();
         }
-        let [nope, rope] = of(&self.x * &self.q_proj);
+        let [nope, rope] = of(self.all(true));
         Asking::parts(nope, rope)
     }
 
@@ -1674,6 +1599,14 @@ const OF_QUERIES: &[Dial] = &[
         ("one-too-little", "Queries are turned one position too little."),
         ("twice-the-start", "`start` counts twice."),
         ("positions-reversed", "Positions are counted from the last token."),
+        (
+            "behind-the-chunk",
+            "Positions begin behind the last token of `x`, and not at `start`.",
+        ),
+        (
+            "from-the-number-of-tokens",
+            "Positions begin at the number of tokens, and not at `start`.",
+        ),
     ]),
     dial(&[
         ("all-turned", "The part that stays is turned as well."),
@@ -1710,6 +1643,10 @@ const OF_QUERIES: &[Dial] = &[
         ),
     ]),
     dial(&[("parts-swapped", "The two parts have changed places.")]),
+    dial(&[(
+        "latent-not-normed",
+        "Where queries have a latent of their own, it is not normed.",
+    )]),
 ];
 
 impl Asking {
@@ -1750,7 +1687,7 @@ impl Asking {
         }
         let once =
             |part: &DMatrix<f32>, width| self.turn().heads_by(set[1], part, width);
-        let [nope, rope] = self.cut_by(&(&self.x * &self.q_proj), set[0]);
+        let [nope, rope] = self.cut_by(&self.all(set[5] == 0), set[0]);
         // What is no number of whole heads is refused by the rotation.
         if !rope.ncols().is_multiple_of(rope_dim) && set[2] != 4 {
             return Answer::of("refused", Value::Refused("no whole heads".to_owned()));
@@ -1786,7 +1723,7 @@ fn queries() -> Exercise<Asking> {
         .dials(OF_QUERIES, Asking::by)
         .step("x W_Q", |p| {
             let fits = p.x.ncols() == p.q_proj.nrows();
-            fits.then(|| &p.x * &p.q_proj).ok_or("x does not fit").into()
+            fits.then(|| p.all(true)).ok_or("x does not fit").into()
         })
         .mistake("not-turned", |p| p.turning(Turn { start: 0, step: 0, ..p.turn() }))
         .hidden_by(first_token)
@@ -1855,7 +1792,8 @@ fn queries() -> Exercise<Asking> {
 /// One head, one token, at position 0.
 fn first_token() -> Asking {
     let sizes = Sizes { heads: 1, nope_dim: 1, rope_dim: 2, v_dim: 1 };
-    Asking { sizes, x: dmatrix![1.0], q_proj: dmatrix![2.0, 3.0, -2.0], start: 0 }
+    let q_proj = dmatrix![2.0, 3.0, -2.0];
+    Asking { sizes, x: dmatrix![1.0], q_proj, latent: None, start: 0 }
 }
 
 // Investigate: where the forms cross.

@@ -3,7 +3,7 @@
 
 use attention::{Attended, Linear, Mask, attend, scores, softmax};
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, Value, dial,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Looks, Sees, Value, dial,
     does_not_fit, side_by_side,
 };
 use grouped_query::{Groups, attend_groups};
@@ -85,10 +85,19 @@ impl Tokens {
         let width = draw.size(1..=4);
         let n_max = (n + more).max(1);
         let tokens = if too_many == 1 { n_max + 1 } else { n };
-        Tokens {
-            e: draw.matrix("E", r, n_max),
-            tokens: draw.matrix("tokens", tokens, width),
+        let mut e = draw.numbers(r, n_max);
+        let odd = draw.pick(&[false, false, false, false, false, true]);
+        // A token that no row reads may hold anything.
+        if odd {
+            e.column_mut(0).fill(0.0);
         }
+        draw.show("E", &e);
+        let mut all = draw.numbers(tokens, width);
+        if odd && tokens > 0 {
+            all.row_mut(0).fill(f32::NAN);
+        }
+        draw.show("tokens", &all);
+        Tokens { e, tokens: all }
     }
 
     fn answer(&self) -> Answer {
@@ -166,6 +175,23 @@ const OF_CUT: &[Dial] = &[
         ),
         ("none-refused", "A text without tokens is refused: it gives zeros."),
     ]),
+    dial(&[
+        (
+            "nan-leaks",
+            "A NaN in a token that a row gives weight 0 is in your result: 0 times NaN is \
+             NaN. `average` leaves such tokens out.",
+        ),
+        (
+            "rows-of-sum-one",
+            "The rows of E are divided by their sums, where these are not 0: they are \
+             weights as they stand.",
+        ),
+        (
+            "rows-cut-too",
+            "Where there are fewer tokens than E has rows, the rows behind them are \
+             missing: only columns are cut.",
+        ),
+    ]),
 ];
 
 fn cut_by(p: &Tokens, set: &[usize]) -> Answer {
@@ -225,8 +251,15 @@ fn cut_by(p: &Tokens, set: &[usize]) -> Answer {
         does_not_fit();
     }
     let condensed = DMatrix::from_fn(e.nrows(), tokens.ncols(), |row, column| {
-        let sum = e.row(row).tr_dot(&tokens.column(column));
+        let product = |token: usize| {
+            let (weight, number) = (e[(row, token)], tokens[(token, column)]);
+            let read = weight != 0.0 || set[4] == 1;
+            if read { weight * number } else { 0.0 }
+        };
+        let sum: f32 = (0..tokens.nrows()).map(product).sum();
+        let of_row = e.row(row).sum();
         let by = match set[2] {
+            0 if set[4] == 2 && of_row != 0.0 => of_row,
             0 => 1.0,
             1 => n as f32,
             2 => n_max as f32,
@@ -239,7 +272,8 @@ fn cut_by(p: &Tokens, set: &[usize]) -> Answer {
         };
         sum / by
     });
-    Answer::of("condensed", condensed)
+    let rows = if set[4] == 3 { condensed.nrows().min(n) } else { condensed.nrows() };
+    Answer::of("condensed", condensed.rows(0, rows).into_owned())
 }
 
 fn cut() -> Exercise<Tokens> {
@@ -382,14 +416,6 @@ impl Head {
         Head::parts(attend(q.as_view(), k.as_view(), v.as_view(), mask))
     }
 
-    fn heads(&self) -> Option<Vec<Headed>> {
-        if self.k.nrows() > self.e.ncols() {
-            return None;
-        }
-        let ([q, k, v], sees) = (self.condensed(), Sees::Everything);
-        Some(vec![Headed { q, k, v, heads: 1, kv_heads: 1, sees }])
-    }
-
     fn looked(&self, found: &[Found]) -> Answer {
         let [Found { context, weights }] = found else { return self.answer() };
         Answer::of("weights", &weights[0]).and("output", context)
@@ -423,6 +449,11 @@ const OF_ATTEND: &[Dial] = &[
             "The values are condensed by E and F together: F is theirs.",
         ),
         ("values-by-last-columns", "For the values, F is cut at the wrong end."),
+        (
+            "values-cut-off",
+            "The first rows of the values are taken, as many as F has rows: F condenses \
+             them.",
+        ),
     ]),
     dial(&[
         ("queries-too", "The queries are condensed as well."),
@@ -436,56 +467,51 @@ const OF_ATTEND: &[Dial] = &[
     ]),
 ];
 
-fn attend_by(p: &Head, set: &[usize]) -> Answer {
-    let by = |e: &DMatrix<f32>, of: &DMatrix<f32>| p.cut(e) * of;
+fn looks_by(p: &Head, set: &[usize]) -> Looks {
     let n = p.k.nrows();
+    if n > p.e.ncols() {
+        return Looks::Nothing;
+    }
+    let by = |e: &DMatrix<f32>, of: &DMatrix<f32>| p.cut(e) * of;
     let late = |e: &DMatrix<f32>, of: &DMatrix<f32>| e.columns(e.ncols() - n, n) * of;
-    let mask = if set[2] == 2 { Mask::Causal { offset: 0 } } else { Mask::None };
-    p.attending(
-        || {
-            let keys = match set[0] {
-                0 if set[2] == 4 => by(&p.e, &p.k) / n as f32,
-                0 if set[2] == 5 => late(&p.e, &p.k),
-                4 => by(&p.e, &p.k) / n as f32,
-                5 => by(&(&p.e + &p.f), &p.k),
-                6 => late(&p.e, &p.k),
-                0 => by(&p.e, &p.k),
-                1 => by(&p.f, &p.k),
-                2 => p.k.clone(),
-                _ => by(&p.e, &p.v),
-            };
-            let values = match set[1] {
-                0 if set[2] == 4 => by(&p.f, &p.v) / n as f32,
-                0 if set[2] == 5 => late(&p.f, &p.v),
-                4 => by(&p.f, &p.v) / n as f32,
-                5 => by(&(&p.e + &p.f), &p.v),
-                6 => late(&p.f, &p.v),
-                0 => by(&p.f, &p.v),
-                1 => by(&p.e, &p.v),
-                2 => p.v.clone(),
-                _ => by(&p.f, &p.k),
-            };
-            let q = match set[2] {
-                1 => {
-                    if p.q.nrows() > p.e.ncols() {
-                        does_not_fit();
-                    }
-                    p.e.columns(0, p.q.nrows()) * &p.q
-                }
-                _ => p.q.clone(),
-            };
-            if set[2] == 3 { [q, values, keys] } else { [q, keys, values] }
-        },
-        &mask,
-    )
+    let k = match set[0] {
+        0 if set[2] == 4 => by(&p.e, &p.k) / n as f32,
+        0 if set[2] == 5 => late(&p.e, &p.k),
+        4 => by(&p.e, &p.k) / n as f32,
+        5 => by(&(&p.e + &p.f), &p.k),
+        6 => late(&p.e, &p.k),
+        0 => by(&p.e, &p.k),
+        1 => by(&p.f, &p.k),
+        2 => p.k.clone(),
+        _ => by(&p.e, &p.v),
+    };
+    let v = match set[1] {
+        0 if set[2] == 4 => by(&p.f, &p.v) / n as f32,
+        0 if set[2] == 5 => late(&p.f, &p.v),
+        4 => by(&p.f, &p.v) / n as f32,
+        5 => by(&(&p.e + &p.f), &p.v),
+        6 => late(&p.f, &p.v),
+        0 => by(&p.f, &p.v),
+        1 => by(&p.e, &p.v),
+        2 => p.v.clone(),
+        7 => p.v.clone().resize_vertically(p.f.nrows(), 0.0),
+        _ => by(&p.f, &p.k),
+    };
+    let q = match set[2] {
+        1 if p.q.nrows() > p.e.ncols() => return Looks::Misfit,
+        1 => p.e.columns(0, p.q.nrows()) * &p.q,
+        _ => p.q.clone(),
+    };
+    let [k, v] = if set[2] == 3 { [v, k] } else { [k, v] };
+    let sees = if set[2] == 2 { Sees::UpTo { offset: 0 } } else { Sees::Everything };
+    Looks::At(vec![Headed { q, k, v, heads: 1, kv_heads: 1, sees }])
 }
 
 fn one_head() -> Exercise<Head> {
     Exercise::implement("attend", Head::draw, Head::answer)
-        .dials(OF_ATTEND, attend_by)
+        .around(OF_ATTEND, looks_by, |p, found, _| p.looked(found))
         .step("E k", |p| p.step(&p.e, &p.k))
         .step("F v", |p| p.step(&p.f, &p.v))
-        .attending(Head::heads, Head::looked)
         .mistake("not-condensed", |p| {
             p.attending(|| [p.q.clone(), p.k.clone(), p.v.clone()], &Mask::None)
         })
@@ -937,11 +963,6 @@ const OF_SHARING: &[Dial] = &[
             "none-shares-e-and-f",
             "`None` takes one matrix for each head, for E and F: they are two.",
         ),
-        (
-            "none-in-turns",
-            "`None` takes an E and an F for each head in turn: all E of a layer come first.",
-        ),
-        ("none-f-first", "`None` takes all F of a layer first: E comes first."),
     ]),
     dial(&[
         (
@@ -953,7 +974,6 @@ const OF_SHARING: &[Dial] = &[
             "`Headwise` shares E and F: they are two in a layer.",
         ),
         ("headwise-is-layerwise", "`Headwise` shares among layers: each has its own."),
-        ("headwise-f-first", "`Headwise` takes F first: E comes first."),
     ]),
     dial(&[
         (
@@ -983,6 +1003,16 @@ const OF_SHARING: &[Dial] = &[
         ("one-layer", "There is one layer, however many the model has."),
         ("layers-and-heads-swapped", "Layers and heads have changed places."),
     ]),
+    dial(&[
+        ("always-none", "Nothing is shared, whatever `sharing` says."),
+        ("always-headwise", "Every mode is taken for `Headwise`."),
+        ("always-key-value", "Every mode is taken for `KeyValue`."),
+        ("always-layerwise", "Every mode is taken for `Layerwise`."),
+        (
+            "headwise-and-key-value-swapped",
+            "`Headwise` and `KeyValue` have changed places.",
+        ),
+    ]),
 ];
 
 fn shared_by(p: &Model, set: &[usize]) -> Answer {
@@ -994,30 +1024,24 @@ fn shared_by(p: &Model, set: &[usize]) -> Answer {
         4 => Model { layers: p.heads, heads: p.layers, ..*p },
         _ => Model { ..*p },
     };
-    let (dial, taken_for) = match p.sharing {
+    let sharing = match (set[5], p.sharing) {
+        (how @ 1..=4, _) => MODES[how - 1],
+        (5, Sharing::Headwise) => key_value,
+        (5, Sharing::KeyValue) => headwise,
+        (_, own) => own,
+    };
+    let (dial, taken_for) = match sharing {
         Sharing::None => (set[0], [none, headwise, key_value, layerwise, none]),
-        Sharing::Headwise if set[1] == 4 => (6, [none; 5]),
         Sharing::Headwise => (set[1], [headwise, none, key_value, layerwise, none]),
         Sharing::KeyValue => (set[2], [key_value, none, headwise, layerwise, none]),
         Sharing::Layerwise => (set[3], [layerwise, none, headwise, key_value, none]),
     };
-    if p.sharing == none && dial == 4 {
+    if sharing == none && dial == 4 {
         let (layers, heads) = (p.layers, p.heads);
         let table = DMatrix::from_fn(layers, 2 * heads, |layer, column| {
-            (layer * heads + column % heads) as f32
+            (layer * heads + column / 2) as f32
         });
         return Model::parts(layers * heads, layers * heads, table);
-    }
-    if dial > 4 {
-        let (layers, heads) = (p.layers, if p.sharing == none { p.heads } else { 1 });
-        let table = DMatrix::from_fn(layers, 2 * p.heads, |layer, column| {
-            let (head, is_f) = (column % p.heads % heads, column / p.heads);
-            let at =
-                if dial == 5 { 2 * head + is_f } else { (1 - is_f) * heads + head };
-            (layer * 2 * heads + at) as f32
-        });
-        let made = 2 * layers * heads;
-        return Model::parts(made, made, table);
     }
     p.shared_as(taken_for[dial])
 }

@@ -3,7 +3,8 @@
 
 use attention::{Linear, Mask, attend as attend_whole, average, scores};
 use exercises::{
-    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Sees, dial, does_not_fit,
+    Answer, Dial, Draw, Exercise, Exercises, Found, Headed, Looks, Sees, dial,
+    does_not_fit,
 };
 use flash::{CHUNK, Partial, Sight, Tile, attend_tiled, decode, sight};
 use grouped_query::{Groups, attend_groups};
@@ -366,8 +367,8 @@ fn exp_by(scores: &DMatrix<f32>, (row, key): (usize, usize), set: &[usize]) -> f
         2 => fold(-1e4, f32::max),
         3 => 0.0,
         4 => scores.iter().copied().fold(f32::MIN, f32::max),
-        5 => scores[(row, 0)],
-        6 => scores[(row, last)],
+        5 => scores[(row, 0)].clamp(f32::MIN, f32::MAX),
+        6 => scores[(row, last)].clamp(f32::MIN, f32::MAX),
         7 => fold(f32::MAX, f32::min),
         8 => fold(f32::NEG_INFINITY, f32::max),
         9 => fold(0.0, |max, s| if s.is_finite() { max.max(s.abs()) } else { max }),
@@ -704,7 +705,37 @@ const OF_MERGE: &[Dial] = &[
             "Weighted values are multiplied by the other part's factor.",
         ),
     ]),
+    dial(&[
+        (
+            "divided-each-time",
+            "What is merged is divided by its sum each time: `output` divides once, at \
+             the end.",
+        ),
+        (
+            "halved-each-time",
+            "What is merged is divided by 2, as if the two parts were averaged.",
+        ),
+    ]),
 ];
+
+impl Tiles {
+    fn merged_by(&self, set: &[usize]) -> Answer {
+        if !self.fits() {
+            return self.answer();
+        }
+        let merge = |all: State, next: State| {
+            let mut all = all.merge(&next, |a, b| factors_by(a, b, set));
+            match set[8] {
+                0 => {}
+                1 => all.weighted = all.output(),
+                _ => all.weighted /= 2.0,
+            }
+            all
+        };
+        let all = self.states().into_iter().reduce(merge).unwrap();
+        Answer::of("output", all.output())
+    }
+}
 
 /// What both sums and both weighted values are multiplied by, and the maximum that is kept.
 fn factors_by(a: f32, b: f32, set: &[usize]) -> ([f32; 2], [f32; 2], f32) {
@@ -754,7 +785,7 @@ fn factors_by(a: f32, b: f32, set: &[usize]) -> ([f32; 2], [f32; 2], f32) {
 
 fn merge() -> Exercise<Tiles> {
     Exercise::implement("merge", Tiles::draw, Tiles::answer)
-        .dials(OF_MERGE, |p, set| p.with_factors(|a, b| factors_by(a, b, set)))
+        .dials(OF_MERGE, Tiles::merged_by)
         .mistake("sum-not-rescaled", |p| {
             p.with(|a, b| {
                 let [one, two] = measured(a, b);
@@ -1618,6 +1649,11 @@ const OF_TILED: &[Dial] = &[
             "every-second-tile",
             "Every second tile of keys is missing: the loop goes two tiles on.",
         ),
+        (
+            "mask-on-the-diagonal-alone",
+            "Only tiles that begin at the same query and key are hidden in part: others \
+             that are seen in part are taken whole.",
+        ),
     ]),
     dial(&[
         (
@@ -1662,6 +1698,21 @@ const OF_TILED: &[Dial] = &[
         ),
         ("added", "Tiles are added up without measuring anything anew."),
         ("last-tile-alone", "Only the last tile of keys is kept."),
+        (
+            "outputs-added",
+            "Each tile is divided by its own sum, and the tiles' outputs are added up: \
+             divide once, at the end.",
+        ),
+        (
+            "outputs-averaged",
+            "Each tile is divided by its own sum, and the tiles' outputs are averaged: \
+             divide once, at the end.",
+        ),
+        (
+            "outputs-averaged-over-all",
+            "Each tile is divided by its own sum, and the tiles' outputs are averaged \
+             over all tiles, those that are not seen as well: divide once, at the end.",
+        ),
     ]),
     dial(&[
         ("not-divided", "The output is not divided by the sum."),
@@ -1698,6 +1749,37 @@ const OF_TILED: &[Dial] = &[
             "Tiles overlap by one key, which counts twice: a range ends before its end.",
         ),
         ("values-of-the-first-tile", "All tiles take the values of the first one."),
+    ]),
+    dial(&[
+        (
+            "unscaled",
+            "Your scores are too large by √d_k: nothing is divided by the root of a \
+             key's width. `scores` does it.",
+        ),
+        (
+            "scaled-again",
+            "Your scores are too small by √d_k: they are divided by it twice. `scores` \
+             divides already.",
+        ),
+        (
+            "over-root-of-values",
+            "Your scores are divided by the root of a value's width, and not by that of \
+             a key's.",
+        ),
+        (
+            "over-root-of-tile",
+            "Your scores are divided by the root of a tile's keys as well.",
+        ),
+        ("sign-turned", "Your scores have the opposite sign."),
+    ]),
+    dial(&[
+        ("no-mask", "The mask is not looked at."),
+        ("offset-forgotten", "The offset of a causal mask is left out."),
+        ("allowed-forgotten", "A causal mask is obeyed, and `Allowed` is not."),
+        ("causal-forgotten", "`Allowed` is obeyed, and a causal mask is not."),
+        ("one-future-token", "Under a causal mask, queries see one key too many."),
+        ("not-even-itself", "Under a causal mask, queries see one key too few."),
+        ("true-hides", "`Allowed` hides what it should keep: `true` is seen."),
     ]),
 ];
 
@@ -1741,6 +1823,7 @@ impl Asked {
             19 => right && key + 1 < (first_key + self.tile.keys).min(m),
             20 => right && key > first_key,
             21 => right && (first_key / self.tile.keys).is_multiple_of(2),
+            22 => right || (any() && first_query != first_key),
             _ => {
                 let tiles = (first_key + self.tile.keys..m).step_by(self.tile.keys);
                 let queries = first_query..(first_query + self.tile.queries).min(n);
@@ -1789,7 +1872,12 @@ impl Asked {
         if !self.fits() {
             return self.answer();
         }
+        if set[8] > 0 {
+            let masked = self.masked_by(set[8]);
+            return masked.by(&[&set[..8], &[0]].concat());
+        }
         let scores = scores(self.q.as_view(), self.k.as_view()).unwrap();
+        let scores = scores * self.factor_by(set[7]);
         let (n, width) = (self.q.nrows(), self.v.ncols());
         let mut all = State {
             max: vec![f32::MIN; n],
@@ -1797,7 +1885,11 @@ impl Asked {
             weighted: DMatrix::zeros(n, width),
         };
         for start in (0..self.k.nrows()).step_by(self.tile.keys) {
-            let part = self.tile_by(&scores, start, set);
+            let mut part = self.tile_by(&scores, start, set);
+            if set[2] > 6 {
+                part.weighted = part.output();
+                part.sum.iter_mut().for_each(|sum| *sum = f32::from(*sum != 0.0));
+            }
             let factors = |a: f32, b: f32| {
                 let [one, two] = measured(a, b);
                 match set[2] {
@@ -1806,7 +1898,7 @@ impl Asked {
                     2 => ([1.0, two], [one, two], a.max(b)),
                     3 => ([one, two], [1.0, two], a.max(b)),
                     4 => ([(a - b).exp(), 1.0], [(a - b).exp(), 1.0], b),
-                    5 => ([1.0; 2], [1.0; 2], a.max(b)),
+                    5 | 7..=9 => ([1.0; 2], [1.0; 2], a.max(b)),
                     _ => ([0.0, 1.0], [0.0, 1.0], b),
                 }
             };
@@ -1818,13 +1910,45 @@ impl Asked {
         }
         let output = DMatrix::from_fn(n, width, |row, column| {
             let (o, sum) = (all.weighted[(row, column)], all.sum[row]);
-            match set[3] {
-                0 if sum == 0.0 => 0.0,
-                1 => o,
+            match (set[3], set[2]) {
+                (1, _) | (_, 7) => o,
+                (_, 9) => o / self.k.nrows().div_ceil(self.tile.keys) as f32,
+                (0, _) if sum == 0.0 => 0.0,
                 _ => o / sum,
             }
         });
         Answer::of("output", self.rows_by(&output, set[4]))
+    }
+
+    /// What all scores are multiplied by too much.
+    fn factor_by(&self, how: usize) -> f32 {
+        let root = |size: usize| (size as f32).sqrt();
+        let own = root(self.q.ncols());
+        [
+            1.0,
+            own,
+            1.0 / own,
+            own / root(self.v.ncols()),
+            1.0 / root(self.tile.keys),
+            -1.0,
+        ][how]
+    }
+
+    /// The same under another mask, as the last dial says.
+    fn masked_by(&self, how: usize) -> Asked {
+        let (n, m) = (self.q.nrows(), self.k.nrows());
+        let mask = match (&self.mask, how) {
+            (_, 1) | (Mask::Allowed(_), 3) | (Mask::Causal { .. }, 4) => Mask::None,
+            (Mask::Causal { .. }, 2) => Mask::Causal { offset: 0 },
+            (Mask::Causal { offset }, 5) => Mask::Causal { offset: offset + 1 },
+            (Mask::Causal { offset }, 6) => {
+                Mask::Allowed(DMatrix::from_fn(n, m, |i, j| j < i + offset))
+            }
+            (Mask::Allowed(allowed), 7) => Mask::Allowed(allowed.map(|sees| !sees)),
+            (mask, _) => mask.clone(),
+        };
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(DMatrix::clone);
+        Asked { q, k, v, mask, tile: self.tile }
     }
 
     /// The rows that have an output, as the last dial says.
@@ -2052,20 +2176,6 @@ impl Token {
         Answer::of("output", decode(&self.q, k, v, self.groups))
     }
 
-    fn heads(&self) -> Option<Vec<Headed>> {
-        let [q, k, v] = [self.q.clone(), self.k.clone(), self.v.clone()];
-        let (heads, kv_heads) = (self.groups.heads(), self.groups.kv_heads());
-        let sees = Sees::Everything;
-        (q.nrows() == 1).then(|| vec![Headed { q, k, v, heads, kv_heads, sees }])
-    }
-
-    fn looked(&self, found: &[Found]) -> Answer {
-        match found.first() {
-            Some(found) => Answer::of("output", &found.context),
-            None => self.answer(),
-        }
-    }
-
     /// Chapter 5's attention to some of the keys.
     fn among(&self, q: &DMatrix<f32>, keys: Range<usize>) -> DMatrix<f32> {
         let rows =
@@ -2157,47 +2267,61 @@ const OF_DECODE: &[Dial] = &[
 ];
 
 impl Token {
-    /// What these queries find among the keys that a setting leaves.
-    fn among_by(&self, q: &DMatrix<f32>, how: usize) -> DMatrix<f32> {
-        let chunks = self.chunks();
-        let kept = |keep: &dyn Fn(usize) -> bool| {
-            let rows: Vec<usize> =
-                (0..self.k.nrows()).filter(|key| keep(*key)).collect();
-            let (k, v) = (self.k.select_rows(&rows), self.v.select_rows(&rows));
-            attend_groups(q, k.as_view(), v.as_view(), self.groups, &Mask::None)
-                .unwrap()
-                .found
-        };
-        match how {
-            8 | 9 => {
-                let count = chunks.len().max(1) as f32;
-                let sum = chunks.into_iter().map(|keys| self.among(q, keys));
-                let sum = sum.reduce(|sum, next| sum + next);
-                let sum = sum.unwrap_or_else(|| self.among(q, 0..0));
-                if how == 8 { sum } else { sum / count }
-            }
+    /// The keys that a setting leaves; several where each chunk is looked at by itself.
+    fn keys_by(&self, how: usize) -> Vec<Vec<usize>> {
+        let (m, chunks) = (self.k.nrows(), self.chunks());
+        let first = chunks.first().cloned().unwrap_or(0..0);
+        let last = chunks.last().cloned().unwrap_or(0..0);
+        let kept =
+            |keep: &dyn Fn(usize) -> bool| (0..m).filter(|key| keep(*key)).collect();
+        let one: Vec<usize> = match how {
+            0 => (0..m).collect(),
+            1 => first.collect(),
+            2 => last.collect(),
+            3 => (0..m.saturating_sub(1)).collect(),
+            4 => (1.min(m)..m).collect(),
+            5 => (first.end..m).collect(),
+            6 => (0..last.start).collect(),
+            7 => (0..m / CHUNK * CHUNK).collect(),
             10 => kept(&|key| !chunks.iter().any(|chunk| chunk.end == key + 1)),
             11 => kept(&|key| !chunks.iter().any(|chunk| chunk.start == key)),
             12 => kept(&|key| (key / CHUNK).is_multiple_of(2)),
-            _ => self.among(q, self.keys_by(how)),
-        }
+            _ => return chunks.into_iter().map(Iterator::collect).collect(),
+        };
+        vec![one]
     }
 
-    fn keys_by(&self, how: usize) -> Range<usize> {
-        let (m, chunks) = (self.k.nrows(), self.chunks());
-        let whole = m / CHUNK * CHUNK;
-        let first = chunks.first().cloned().unwrap_or(0..0);
-        let last = chunks.last().cloned().unwrap_or(0..0);
-        match how {
-            0 => 0..m,
-            1 => first,
-            2 => last,
-            3 => 0..m.saturating_sub(1),
-            4 => 1.min(m)..m,
-            5 => first.end..m,
-            6 => 0..last.start,
-            _ => 0..whole,
+    /// What the heads look at; nothing where there is not one query.
+    fn looks_by(&self, set: &[usize]) -> Looks {
+        if self.q.nrows() != 1 {
+            return Looks::Nothing;
         }
+        let (heads, kv_heads) = (self.groups.heads(), self.groups.kv_heads());
+        let size = self.groups.size();
+        let mut asks = self.queries_by(set[2]);
+        if set[1] == 2 {
+            asks = self.heads_from(&asks, |head| head % size * kv_heads + head / size);
+        }
+        let at = |keys: Vec<usize>| Headed {
+            q: asks.clone(),
+            k: self.k.select_rows(&keys),
+            v: self.v.select_rows(&keys),
+            heads,
+            kv_heads,
+            sees: Sees::Everything,
+        };
+        Looks::At(self.keys_by(set[0]).into_iter().map(at).collect())
+    }
+
+    fn looked_by(&self, found: &[Found], set: &[usize]) -> Answer {
+        if self.q.nrows() != 1 {
+            return self.answer();
+        }
+        let sum = found.iter().map(|found| found.context.clone());
+        let sum = sum.reduce(|sum, next| sum + next);
+        let sum = sum.unwrap_or_else(|| self.among(&self.q, 0..0));
+        let found = if set[0] == 9 { sum / found.len().max(1) as f32 } else { sum };
+        Answer::of("output", self.laid_by(&found, set[1]))
     }
 
     fn queries_by(&self, how: usize) -> DMatrix<f32> {
@@ -2215,14 +2339,16 @@ impl Token {
         }
     }
 
-    fn by(&self, set: &[usize]) -> DMatrix<f32> {
+    /// The heads' answers, laid side by side as a setting says.
+    fn laid_by(&self, found: &DMatrix<f32>, how: usize) -> DMatrix<f32> {
         let (size, groups) = (self.groups.size(), self.groups.kv_heads());
-        let found = |q: &DMatrix<f32>| self.among_by(q, set[0]);
-        let q = self.queries_by(set[2]);
-        match set[1] {
-            0 => found(&q),
+        // A slip of attention may give fewer heads.
+        if !found.ncols().is_multiple_of(self.groups.heads()) {
+            return found.clone();
+        }
+        match how {
+            0 => found.clone(),
             1 => {
-                let found = found(&q);
                 let width = found.ncols() / self.groups.heads();
                 DMatrix::from_fn(1, found.ncols(), |_, column| {
                     let (group, at) =
@@ -2230,25 +2356,20 @@ impl Token {
                     found[group * size * width + at % size * width + at / size]
                 })
             }
-            2 => {
-                let dealt = |head| head % size * groups + head / size;
-                let back = |head| head % groups * size + head / groups;
-                self.heads_from(&found(&self.heads_from(&q, dealt)), back)
-            }
-            3 => self.heads_from(&found(&q), |head| size * groups - 1 - head),
-            4 => self.heads_from(&found(&q), |head| {
+            2 => self.heads_from(found, |head| head % groups * size + head / groups),
+            3 => self.heads_from(found, |head| size * groups - 1 - head),
+            4 => self.heads_from(found, |head| {
                 (groups - 1 - head / size) * size + head % size
             }),
-            5 => self.heads_from(&found(&q), |head| head / size * size),
-            _ => self.heads_from(&found(&q), |head| head % size),
+            5 => self.heads_from(found, |head| head / size * size),
+            _ => self.heads_from(found, |head| head % size),
         }
     }
 }
 
 fn decode_exercise() -> Exercise<Token> {
     Exercise::implement("decode", Token::draw, Token::answer)
-        .dials(OF_DECODE, |p, set| p.instead(|| p.by(set)))
-        .attending(Token::heads, Token::looked)
+        .around(OF_DECODE, Token::looks_by, Token::looked_by)
         .mistake("first-chunk", |p| {
             p.instead(|| p.among(&p.q, p.chunks().first().cloned().unwrap_or(0..0)))
         })

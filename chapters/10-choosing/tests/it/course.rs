@@ -169,6 +169,16 @@ const OF_KEPT: &[Dial] = &[
              meant: parentheses are missing.",
         ),
         ("widths-subtracted", "The width of a value is subtracted: it is added."),
+        (
+            "keys-by-query-heads",
+            "Keys count once for each query head, and values for each kv head: both are \
+             kept by the kv heads.",
+        ),
+        (
+            "values-by-query-heads",
+            "Values count once for each query head, and keys for each kv head: both are \
+             kept by the kv heads.",
+        ),
     ]),
     dial(&[
         ("latent-a-head", "A latent counts for each head: it is one for all."),
@@ -221,6 +231,8 @@ fn kept_by(m: &Mechanism, set: &[usize]) -> Answer {
                 7 => times * qk_dim + v_dim,
                 8 => qk_dim + times * v_dim,
                 9 => times * (qk_dim - v_dim),
+                10 => heads * qk_dim + times * v_dim,
+                11 => times * qk_dim + heads * v_dim,
                 how => times * of[how],
             };
             if set[0] == 6 { all / heads } else { all }
