@@ -731,14 +731,12 @@ fn mean_of_entry(group: &[f32], block: usize, i: usize, set: &[usize]) -> f32 {
     let last = all.len() - 1;
     let of: Vec<f32> = match set[1] {
         0 => all,
-        1 => all[..last].to_vec(),
-        2 => all[1..].to_vec(),
+        1 | 8 => all[..last].to_vec(),
+        2 | 7 => all[1..].to_vec(),
         3 => all[..1].to_vec(),
         4 => all[last..].to_vec(),
         5 => all[..2.min(all.len())].to_vec(),
-        6 => vec![all[0], all[last]],
-        7 => all[1..].to_vec(),
-        _ => all[..last].to_vec(),
+        _ => vec![all[0], all[last]],
     };
     let count = if set[1] > 6 { size } else { of.len() };
     one_number(&of, [count, block, group.len()], set)
