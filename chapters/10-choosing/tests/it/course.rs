@@ -74,7 +74,11 @@ fn some_mechanism(draw: &mut Draw) -> Mechanism {
         ] {
             draw.show(name, value);
         }
-        latent([heads, width, 2 * rope, v_dim, rank])
+        let queries = draw.pick(&[None, Some(1), Some(3)]);
+        if let Some(width) = queries {
+            draw.show("q_lora_rank", width);
+        }
+        with_query_latent(latent([heads, width, 2 * rope, v_dim, rank]), queries)
     }
 }
 
@@ -87,6 +91,24 @@ fn latent(sizes: [usize; 5]) -> Mechanism {
     let [heads, nope_dim, rope_dim, v_dim, lora_rank] = sizes.map(|size| size as u64);
     let q_lora_rank = None;
     Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, q_lora_rank }
+}
+
+/// The same, where queries have so wide a latent of their own, or none.
+fn with_query_latent(mechanism: Mechanism, width: Option<usize>) -> Mechanism {
+    match mechanism {
+        Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
+            let q_lora_rank = width.map(|width| width as u64);
+            Mechanism::Latent {
+                heads,
+                nope_dim,
+                rope_dim,
+                v_dim,
+                lora_rank,
+                q_lora_rank,
+            }
+        }
+        shared @ Mechanism::Shared { .. } => shared,
+    }
 }
 
 fn numbers(count: u64) -> Answer {
@@ -298,6 +320,13 @@ fn kept() -> Exercise<Mechanism> {
         .mistake("expanded", |m| {
             if_latent(m, |[h, n, r, v, _]| h * (n + r + v), |m| numbers(m.kept()))
         })
+        .mistake("the-queries-latent-too", |m| match *m {
+            Mechanism::Latent { q_lora_rank: Some(width), .. } => {
+                numbers(m.kept() + width)
+            }
+            _ => numbers(m.kept()),
+        })
+        .hidden_by(|| latent([2, 3, 2, 3, 3]))
 }
 
 /// How often which widths count, of shared heads and of a latent.
