@@ -110,6 +110,7 @@ pub fn decoder(
         };
         return Err(LoadError::Lacks { what, why });
     }
+    make_room(precision.bytes_of(weights.numbers()));
     let reader = Reader::new(weights, precision, "", go_on);
     let (model_dim, vocab) = (size(config.model_dim()?), size(config.vocab()?));
     let table = "model.embed_tokens.weight";
@@ -132,6 +133,16 @@ pub fn decoder(
     })?;
     let context = context(config);
     Ok(Decoder { embedding, blocks, norm, lm_head, rotary, context })
+}
+
+/// Has the allocator ask for the room of all weights in one piece, of which it then gives
+/// each matrix its part. A system that has large pages uses them for one large piece, and
+/// not for many small ones; looking up small pages took as long as reading what is on them.
+fn make_room(bytes: u64) {
+    let mut room = Vec::<u8>::new();
+    // Where there is none, the first matrix that does not fit says so.
+    let _ = room.try_reserve_exact(usize::try_from(bytes).unwrap_or(usize::MAX));
+    std::hint::black_box(room);
 }
 
 /// Positions that the model was made for.
