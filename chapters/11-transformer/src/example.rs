@@ -7,6 +7,7 @@ use crate::{Decoder, silu};
 use anyhow::{Context, Result};
 use attention::example::{grouped, table};
 use attention::{Mask, softmax};
+use chapter_cli::Recorded;
 use minilm::smollm2::Sentence;
 use nalgebra::{DMatrix, RowDVector};
 use std::fmt::Write;
@@ -244,6 +245,45 @@ fn hundredths(number: f64) -> f64 {
     (number * 100.0).round() / 100.0 + 0.0
 }
 
+/// How long the whole model took, as the benchmark recorded it: one token after 128 others,
+/// and a prompt of 512, with weights in three forms.
+///
+/// # Errors
+/// When the recording does not hold it.
+pub fn speed() -> Result<String> {
+    let recorded = experiments::recorded()?;
+    let mut text = String::from("              one token          prompt\n");
+    text += "weights   MB     ms   GB/s           ms\n";
+    for name in FORMS {
+        let (megabytes, ms) = decoding(&recorded, name)?;
+        let prompt = recorded.milliseconds(&format!("prompt {name}"), 512)?;
+        let rate = megabytes / ms;
+        writeln!(text, "{name:<6}{megabytes:>6.0}{ms:>7.1}{rate:>7.1}{prompt:>13.0}")?;
+    }
+    let (mebibytes, ms) = reading(&recorded)?;
+    let (megabytes, rate) = (mebibytes * MEGABYTES, mebibytes * MEGABYTES / ms);
+    writeln!(text, "a sum {megabytes:>6.0}{ms:>7.1}{rate:>7.1}")?;
+    Ok(text)
+}
+
+/// What the recording calls the forms of weights.
+const FORMS: [&str; 3] = ["f32", "bf16", "q8"];
+/// In a MiB.
+const MEGABYTES: f64 = 1.048_576;
+
+/// Megabytes of weights in a form, and the milliseconds that a token takes.
+fn decoding(recorded: &Recorded, name: &str) -> Result<(f64, f64)> {
+    let point = recorded.points(&format!("decode {name}")).next();
+    let (megabytes, ms) = point.with_context(|| format!("no decoding in {name}"))?;
+    Ok((megabytes as f64, ms))
+}
+
+/// MiB of an array, and the milliseconds that its sum takes.
+fn reading(recorded: &Recorded) -> Result<(f64, f64)> {
+    let (mebibytes, ms) = recorded.points("read").next().context("no reading")?;
+    Ok((mebibytes as f64, ms))
+}
+
 /// What a window costs, with and without the first tokens.
 ///
 /// # Errors
@@ -434,6 +474,20 @@ fn heads_in_facts(
     fact("dearest", (*name).to_owned())?;
     fact("dearest_price", format!("{price:.2}"))?;
     fact("heads", dearest.len().to_string())?;
+    let recorded = experiments::recorded()?;
+    let [processor, cores, vectors, day] =
+        ["processor", "cores", "instructions", "recorded"]
+            .map(|key| recorded.condition(key));
+    fact("measured", format!("{processor}, {cores} cores, {vectors}, {day}"))?;
+    let (mebibytes, ms) = reading(&recorded)?;
+    let (most, (full, slowest)) =
+        (mebibytes * MEGABYTES / ms, decoding(&recorded, "f32")?);
+    fact("read_share", format!("{:.0}", 100.0 * full / slowest / most))?;
+    for name in ["bf16", "q8"] {
+        let (bytes, ms) = decoding(&recorded, name)?;
+        fact(&format!("{name}_faster"), format!("{:.1}", slowest / ms))?;
+        fact(&format!("{name}_fewer"), format!("{:.1}", full / bytes))?;
+    }
     let cheap = dearest.iter().filter(|(_, price)| price.abs() < 0.01).count();
     fact("cheap", cheap.to_string())?;
     let better = dearest.iter().filter(|(_, price)| *price < 0.0).count();

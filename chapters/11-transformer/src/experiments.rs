@@ -5,6 +5,7 @@ use crate::projection::Projection;
 use crate::{Block, Decoder, ModelError, RmsNorm, SelfAttention, SwiGlu};
 use anyhow::{Context, Result};
 use attention::Mask;
+use chapter_cli::Recorded;
 use grouped_query::Groups;
 use minilm::smollm2::{Sentence, Slice};
 use multi_head::Heads;
@@ -94,6 +95,15 @@ pub fn heads_under(
 
 /// Where the sentence looks that the chapter keeps looking at.
 pub const HEAD: usize = 8;
+
+/// What `cargo bench -p transformer --bench transformer -- --record` wrote down last.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn recorded() -> Result<Recorded> {
+    Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/11-transformer/benches/recorded.csv")
+}
 
 /// What the whole of `SmolLM2` gave, which no test can run: `benches/nats.csv`, written by
 /// the benchmark `nats`.

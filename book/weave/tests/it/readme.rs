@@ -7,8 +7,17 @@ use std::{
 };
 
 /// The kinds of tests that the table tells of.
-const KINDS: [&str; 7] =
-    ["command", "course", "edges", "figures", "laws", "outputs", "reference"];
+const KINDS: [&str; 9] = [
+    "command",
+    "course",
+    "edges",
+    "figures",
+    "hostile",
+    "laws",
+    "outputs",
+    "reference",
+    "whole",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -47,6 +47,11 @@ fn latents() {
 }
 
 #[test]
+fn speed() {
+    assert_snapshot!("speed", example::speed().unwrap());
+}
+
+#[test]
 fn windows() {
     assert_snapshot!("windows", example::windows().unwrap());
 }
