@@ -254,28 +254,34 @@ pub fn speed() -> Result<String> {
     let recorded = experiments::recorded()?;
     let mut text = String::from("              one token          prompt\n");
     text += "weights   MB     ms   GB/s           ms\n";
-    for name in FORMS {
-        let (megabytes, ms) = decoding(&recorded, name)?;
+    for (name, precision) in FORMS {
+        let (megabytes, ms) =
+            (experiments::megabytes(precision), decoding(&recorded, name)?);
         let prompt = recorded.milliseconds(&format!("prompt {name}"), 512)?;
         let rate = megabytes / ms;
         writeln!(text, "{name:<6}{megabytes:>6.0}{ms:>7.1}{rate:>7.1}{prompt:>13.0}")?;
     }
     let (mebibytes, ms) = reading(&recorded)?;
     let (megabytes, rate) = (mebibytes * MEGABYTES, mebibytes * MEGABYTES / ms);
-    writeln!(text, "a sum {megabytes:>6.0}{ms:>7.1}{rate:>7.1}")?;
+    writeln!(text, "a sum {megabytes:>6.0}{ms:>7.1}{rate:>7.1}\n")?;
+    let [processor, cores, vectors, day] =
+        ["processor", "cores", "instructions", "recorded"]
+            .map(|key| recorded.condition(key));
+    let processor = processor.replacen(" (", "\n(", 1);
+    writeln!(text, "{processor}\n{cores} cores, {vectors}, {day}")?;
     Ok(text)
 }
 
 /// What the recording calls the forms of weights.
-const FORMS: [&str; 3] = ["f32", "bf16", "q8"];
+const FORMS: [(&str, Precision); 3] =
+    [("f32", Precision::F32), ("bf16", Precision::Bf16), ("q8", Precision::Q8)];
 /// In a MiB.
 const MEGABYTES: f64 = 1.048_576;
 
-/// Megabytes of weights in a form, and the milliseconds that a token takes.
-fn decoding(recorded: &Recorded, name: &str) -> Result<(f64, f64)> {
+/// Milliseconds that a token takes with weights in a form.
+fn decoding(recorded: &Recorded, name: &str) -> Result<f64> {
     let point = recorded.points(&format!("decode {name}")).next();
-    let (megabytes, ms) = point.with_context(|| format!("no decoding in {name}"))?;
-    Ok((megabytes as f64, ms))
+    Ok(point.with_context(|| format!("no decoding in {name}"))?.1)
 }
 
 /// MiB of an array, and the milliseconds that its sum takes.
@@ -475,18 +481,16 @@ fn heads_in_facts(
     fact("dearest_price", format!("{price:.2}"))?;
     fact("heads", dearest.len().to_string())?;
     let recorded = experiments::recorded()?;
-    let [processor, cores, vectors, day] =
-        ["processor", "cores", "instructions", "recorded"]
-            .map(|key| recorded.condition(key));
-    fact("measured", format!("{processor}, {cores} cores, {vectors}, {day}"))?;
     let (mebibytes, ms) = reading(&recorded)?;
-    let (most, (full, slowest)) =
-        (mebibytes * MEGABYTES / ms, decoding(&recorded, "f32")?);
+    let most = mebibytes * MEGABYTES / ms;
+    let (full, slowest) =
+        (experiments::megabytes(Precision::F32), decoding(&recorded, "f32")?);
     fact("read_share", format!("{:.0}", 100.0 * full / slowest / most))?;
-    for name in ["bf16", "q8"] {
-        let (bytes, ms) = decoding(&recorded, name)?;
-        fact(&format!("{name}_faster"), format!("{:.1}", slowest / ms))?;
-        fact(&format!("{name}_fewer"), format!("{:.1}", full / bytes))?;
+    for (name, precision) in &FORMS[1..] {
+        let faster = slowest / decoding(&recorded, name)?;
+        fact(&format!("{name}_faster"), format!("{faster:.1}"))?;
+        let fewer = full / experiments::megabytes(*precision);
+        fact(&format!("{name}_fewer"), format!("{fewer:.1}"))?;
     }
     let cheap = dearest.iter().filter(|(_, price)| price.abs() < 0.01).count();
     fact("cheap", cheap.to_string())?;
