@@ -141,13 +141,14 @@ fn dot_q8<S: Simd>(
     scales: &[f32],
     x: &[f32],
 ) -> f32 {
-    // Below 2²⁴, the last bit of an f32 counts ones: with the bits of 2²³ above it, a byte is
-    // the number 2²³ + byte.
+    // Below 2²⁴, the last bit of an f32 counts ones: with the bits of 2²³ above it,
+    // a byte is the number 2²³ + byte.
     const POWER: f32 = (1 << 23) as f32;
     let [byte, power] = [255, POWER.to_bits()].map(|bits| simd.splat_u32s(bits));
     let offset = simd.splat_f32s(POWER + OFFSET);
     let mut sums = [simd.splat_f32s(0.0); SUMS];
-    for ((words, scale), x) in blocks.iter().zip(scales).zip(x.as_chunks::<BLOCK>().0) {
+    let x = x.as_chunks::<BLOCK>().0;
+    for ((words, scale), x) in blocks.iter().zip(scales).zip(x) {
         let (words, x) = (S::as_simd_u32s(words).0, S::as_simd_f32s(x).0);
         let mut block = [simd.splat_f32s(0.0); SUMS];
         for (i, word) in words.iter().enumerate() {
