@@ -221,7 +221,7 @@ pub fn real_cache() -> Result<KvCache> {
 pub struct Read {
     /// The tokens of the sentence.
     pub tokens: Vec<String>,
-    /// Where each of them looked when it came: so many weights as tokens were there.
+    /// Where each of them looked when it came: as many weights as there were tokens.
     pub weights: Vec<DMatrix<f32>>,
     /// What the head has kept.
     pub cache: KvCache,

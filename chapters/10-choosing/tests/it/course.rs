@@ -78,7 +78,7 @@ fn some_mechanism(draw: &mut Draw) -> Mechanism {
         if let Some(width) = queries {
             draw.show("q_lora_rank", width);
         }
-        with_query_latent(latent([heads, width, 2 * rope, v_dim, rank]), queries)
+        with_query_latent([heads, width, 2 * rope, v_dim, rank], queries)
     }
 }
 
@@ -88,27 +88,14 @@ fn shared(sizes: [usize; 4]) -> Mechanism {
 }
 
 fn latent(sizes: [usize; 5]) -> Mechanism {
-    let [heads, nope_dim, rope_dim, v_dim, lora_rank] = sizes.map(|size| size as u64);
-    let q_lora_rank = None;
-    Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, q_lora_rank }
+    with_query_latent(sizes, None)
 }
 
-/// The same, where queries have so wide a latent of their own, or none.
-fn with_query_latent(mechanism: Mechanism, width: Option<usize>) -> Mechanism {
-    match mechanism {
-        Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, .. } => {
-            let q_lora_rank = width.map(|width| width as u64);
-            Mechanism::Latent {
-                heads,
-                nope_dim,
-                rope_dim,
-                v_dim,
-                lora_rank,
-                q_lora_rank,
-            }
-        }
-        shared @ Mechanism::Shared { .. } => shared,
-    }
+/// A latent, and one so wide for the queries.
+fn with_query_latent(sizes: [usize; 5], width: Option<usize>) -> Mechanism {
+    let [heads, nope_dim, rope_dim, v_dim, lora_rank] = sizes.map(|size| size as u64);
+    let q_lora_rank = width.map(|width| width as u64);
+    Mechanism::Latent { heads, nope_dim, rope_dim, v_dim, lora_rank, q_lora_rank }
 }
 
 fn numbers(count: u64) -> Answer {
