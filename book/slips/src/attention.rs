@@ -495,6 +495,43 @@ const OF_ATTENTION: &[Slip] = &[
     ),
 ];
 
+/// Of a window that moves with the query.
+const OF_WINDOWS: &[Slip] = &[
+    slip(
+        "window-forgotten",
+        |way| way.seen = Seen::WindowForgotten,
+        "Your queries see everything before them: the window is left out.",
+    ),
+    slip(
+        "window-one-more",
+        |way| way.seen = Seen::WindowOneMore,
+        "Each of your queries sees one key too many: a window of W counts the query's own \
+         key, and yours counts W before it.",
+    ),
+    slip(
+        "window-one-less",
+        |way| way.seen = Seen::WindowOneLess,
+        "Each of your queries sees one key too few: a window of W is the query's own key \
+         and the W - 1 before it.",
+    ),
+    slip(
+        "window-on-both-sides",
+        |way| way.seen = Seen::WindowOfBothSides,
+        "Your window lies on both sides of the query: it sees W - 1 keys of the future, too.",
+    ),
+    slip(
+        "window-without-future-hidden",
+        |way| way.seen = Seen::WindowAlone,
+        "Your window hides the far past, and the future is not hidden.",
+    ),
+    slip(
+        "window-in-blocks",
+        |way| way.seen = Seen::WindowInBlocks,
+        "Your window does not move with the query: texts are cut into blocks of W, and a \
+         query sees its own block alone.",
+    ),
+];
+
 /// The heads of one matrix taken from other columns than their own.
 macro_rules! cuts {
     ($field:ident, $part:literal, $matrix:literal, $other:literal) => {
@@ -1023,6 +1060,11 @@ pub fn of_groups() -> impl Iterator<Item = &'static Slip> {
 
 fn is_of_groups(name: &str) -> bool {
     ["kv-head", "group"].iter().any(|word| name.contains(word))
+}
+
+/// Those of a window that moves with the query.
+pub fn of_windows() -> impl Iterator<Item = &'static Slip> {
+    OF_WINDOWS.iter()
 }
 
 /// All of them, those of heads only where there is more than one.

@@ -169,6 +169,12 @@ pub(crate) enum Seen {
     InfinityAfterSoftmax,
     AfterSoftmaxSharedAnew,
     CausalToo,
+    WindowForgotten,
+    WindowOneMore,
+    WindowOneLess,
+    WindowOfBothSides,
+    WindowAlone,
+    WindowInBlocks,
 }
 
 /// How values are averaged.
@@ -488,9 +494,17 @@ impl Given<'_> {
     /// Whether the query sees the key, or is thought to.
     fn seen(&self, how: Seen, h: usize, query: usize, key: usize) -> bool {
         let right = self.sees.sees(query, key);
+        // With another past: the future, a window and the like stay as they are.
         let moved = |causal: &dyn Fn(usize) -> bool| match *self.sees {
             Sees::UpTo { offset } => causal(offset),
+            Sees::Within { offset, window } => {
+                causal(offset) && query + offset < key + window
+            }
             Sees::Everything | Sees::Pairs(_) => right,
+        };
+        let windowed = |lies_within: &dyn Fn(usize, usize) -> bool| match *self.sees {
+            Sees::Within { offset, window } => lies_within(offset, window),
+            Sees::UpTo { .. } | Sees::Everything | Sees::Pairs(_) => right,
         };
         let allowed = matches!(self.sees, Sees::Pairs(_));
         match how {
@@ -504,6 +518,22 @@ impl Given<'_> {
             | Seen::Below(_)
             | Seen::NotNumbers => right,
             Seen::AlwaysCausal => key <= query,
+            Seen::WindowForgotten => windowed(&|offset, _| key <= query + offset),
+            Seen::WindowOneMore => windowed(&|offset, window| {
+                key <= query + offset && query + offset <= key + window
+            }),
+            Seen::WindowOneLess => windowed(&|offset, window| {
+                key <= query + offset && query + offset + 1 < key + window
+            }),
+            Seen::WindowOfBothSides => {
+                windowed(&|offset, window| (query + offset).abs_diff(key) < window)
+            }
+            Seen::WindowAlone => {
+                windowed(&|offset, window| query + offset < key + window)
+            }
+            Seen::WindowInBlocks => windowed(&|offset, window| {
+                key <= query + offset && key / window == (query + offset) / window
+            }),
             Seen::OffsetForgotten => moved(&|_| key <= query),
             Seen::AllowedForgotten => right || allowed,
             Seen::CausalForgotten => moved(&|_| true),

@@ -12,6 +12,14 @@ pub enum Sees {
         /// Keys before the first query.
         offset: usize,
     },
+    /// Query `i` stands at key `i + offset`, and sees that one and the `window - 1` before
+    /// it.
+    Within {
+        /// Keys before the first query.
+        offset: usize,
+        /// Keys that a query sees, its own among them.
+        window: usize,
+    },
     /// (queries, keys): whether the query sees the key.
     Pairs(DMatrix<bool>),
 }
@@ -21,7 +29,7 @@ impl Sees {
     #[must_use]
     pub fn fits(&self, queries: usize, keys: usize) -> bool {
         match self {
-            Sees::Everything | Sees::UpTo { .. } => true,
+            Sees::Everything | Sees::UpTo { .. } | Sees::Within { .. } => true,
             Sees::Pairs(allowed) => allowed.shape() == (queries, keys),
         }
     }
@@ -32,6 +40,9 @@ impl Sees {
         match self {
             Sees::Everything => true,
             Sees::UpTo { offset } => key <= query + offset,
+            Sees::Within { offset, window } => {
+                key <= query + offset && query + offset < key + window
+            }
             Sees::Pairs(allowed) => allowed.get((query, key)).is_some_and(|sees| *sees),
         }
     }

@@ -124,6 +124,9 @@ pub fn sees(mask: &Mask) -> Sees {
     match mask {
         Mask::None => Sees::Everything,
         Mask::Causal { offset } => Sees::UpTo { offset: *offset },
+        Mask::Window { offset, window } => {
+            Sees::Within { offset: *offset, window: *window }
+        }
         Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
     }
 }
