@@ -18,6 +18,7 @@ mod allocator;
 mod batch;
 pub mod bench;
 mod command;
+mod compare;
 mod configured;
 mod described;
 mod error;
@@ -174,6 +175,34 @@ pub trait Chapter {
     fn run(layer: &Self::Layer, flags: &Self::Flags) -> anyhow::Result<SideBySide> {
         let _ = (layer, flags);
         anyhow::bail!("{} runs on x", Self::NAME)
+    }
+
+    /// Whether the chapter has slips, so that `compare` has something to look for.
+    const COMPARES: bool = false;
+
+    /// The layer on one sequence, with the slips that are known of it.
+    ///
+    /// # Errors
+    /// When the sequence does not fit the layer or the flags.
+    fn compared<'a>(
+        layer: &'a Self::Layer,
+        flags: &Self::Flags,
+        sequence: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn slips::Compare + 'a>> {
+        let _ = (layer, flags, sequence);
+        anyhow::bail!("{} does not compare", Self::NAME)
+    }
+
+    /// [`Chapter::compared`] for a chapter without [`Chapter::READS_X`].
+    ///
+    /// # Errors
+    /// When what was read does not go together with the flags.
+    fn compared_run<'a>(
+        layer: &'a Self::Layer,
+        flags: &Self::Flags,
+    ) -> anyhow::Result<Box<dyn slips::Compare + 'a>> {
+        let _ = (layer, flags);
+        anyhow::bail!("{} does not compare", Self::NAME)
     }
 
     /// Commands that this chapter has beside those of all chapters. Most have none.
