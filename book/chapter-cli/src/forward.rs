@@ -137,7 +137,10 @@ pub(crate) fn forward<C: Chapter>(
     if let Some(expected) = &expected {
         expected.expect_tensors(&tensors)?;
     }
-    let layer = C::load(flags, &tensors)?;
+    let layer = match configured {
+        Some(configured) => C::load_described(configured.layer(), flags, &tensors)?,
+        None => C::load(flags, &tensors)?,
+    };
     let wide = tensors.widths();
     let runs = repeat.unwrap_or(1);
     let (results, times) = if C::READS_X {

@@ -115,6 +115,21 @@ pub trait Chapter {
     /// When a tensor is missing or does not fit, or the flags do not go together.
     fn load(flags: &Self::Flags, tensors: &Tensors) -> anyhow::Result<Self::Layer>;
 
+    /// [`Chapter::load`] where `--config` describes the `layer`. Its flags are set as
+    /// [`Chapter::flags_of`] says; a chapter whose layers have more to them than flags can
+    /// say reads the description itself.
+    ///
+    /// # Errors
+    /// As for [`Chapter::load`].
+    fn load_described(
+        layer: &checkpoint::Attention,
+        flags: &Self::Flags,
+        tensors: &Tensors,
+    ) -> anyhow::Result<Self::Layer> {
+        let _ = layer;
+        Self::load(flags, tensors)
+    }
+
     /// Runs the layer on one sequence. This, and nothing else, is what `--repeat`
     /// times.
     ///
