@@ -126,14 +126,18 @@ pub fn of_rotation() -> Slips<Turning> {
              neighbors are 2i and 2i + 1, and these weights have the other ones.",
         )
         .hidden_by("one token at position 0, or a head of two features")
-        .seen(&[Thread::of("huggingface/transformers", 25_199)]),
+        .seen(&[Thread::of("ooples/AiDotNet", 2074)]),
         turning(
             "queries-and-keys-reordered",
             |way| way.order = Order::Both,
             "The features of queries and keys are in the order of the other pairing: the \
              weights were permuted, or not permuted, for another rotation than yours.",
         )
-        .hidden_by("position 0"),
+        .hidden_by("position 0")
+        .seen(&[
+            Thread::of("ooples/AiDotNet", 2074),
+            Thread::of("rasbt/LLMs-from-scratch", 750),
+        ]),
         turning(
             "queries-reordered",
             |way| way.order = Order::Queries,

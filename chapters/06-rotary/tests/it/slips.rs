@@ -66,7 +66,8 @@ fn turns(seed: u64, d: usize) -> Rotary {
 }
 
 fn plain(seed: u64, features: usize) -> Rotary {
-    let pairing = if seed % 3 == 0 { Pairing::Neighbors } else { Pairing::Halves };
+    let pairing =
+        if seed.is_multiple_of(3) { Pairing::Neighbors } else { Pairing::Halves };
     Rotary::new(features, 100.0, pairing).unwrap()
 }
 
