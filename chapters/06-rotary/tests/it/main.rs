@@ -8,3 +8,5 @@ mod laws;
 mod outputs;
 mod permute;
 mod reference;
+mod rotations;
+mod slips;
