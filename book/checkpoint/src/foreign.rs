@@ -91,6 +91,7 @@ fn reads(config: &Config, key: &str) -> bool {
         "attn_logit_softcapping" => config.kind.capped,
         // No fields, but read.
         "partial_rotary_factor" => true,
+        "rotary_pct" | "rotary_emb_base" => config.kind.name == "gpt_neox",
         "rope_local_base_freq" => config.kind.name == "gemma3_text",
         _ => config.keys.class.fields.contains_key(key),
     }

@@ -23,6 +23,7 @@
 //! ```
 
 mod attention;
+mod block;
 mod config;
 mod defaults;
 mod dtype;
@@ -49,7 +50,8 @@ mod whole;
 mod windows;
 pub mod words;
 
-pub use attention::{Attention, Biases, Heads, NormSpan, QkNorm, Sight};
+pub use attention::{Attention, Biases, Heads, NormNames, NormSpan, QkNorm, Sight};
+pub use block::{Block, Factors, Gain, LayerNorm};
 pub use config::Config;
 pub use dtype::Dtype;
 pub use error::ConfigError;
@@ -57,7 +59,7 @@ pub use file::{LONGEST, ReadError, kind};
 pub use kinds::{Projections, known};
 pub use model::Model;
 pub use open_error::OpenError;
-pub use rope::{Pairing, Rope, Scaling};
+pub use rope::{Pairing, Rope, Scaling, Temperature};
 pub use sizes::{FeedForward, Sizes};
 pub use storage::{Bytes, Storage};
 #[cfg(feature = "tokenizer")]
