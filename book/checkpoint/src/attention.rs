@@ -175,7 +175,7 @@ impl Config {
             return Err(ConfigError::Layer { layer, layers });
         }
         foreign::refuse(self)?;
-        self.expect_no_alibi()?;
+        foreign::refuse_alibi(self)?;
         let heads = self.heads()?;
         let rotated = match heads {
             Heads::Shared { head_dim, .. } => head_dim,

@@ -174,36 +174,6 @@ pub(crate) enum Network {
     DeepSeek,
 }
 
-/// How norms, attention and network of a layer are joined: see [`crate::Block`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BlockRule {
-    Before,
-    After,
-    Around,
-    /// One norm, and what it gives goes to both.
-    Parallel,
-    /// With so many norms if `use_parallel_residual` is true, or else as `Before`.
-    ParallelIf(u64),
-    /// As `parallel_attn` and `new_decoder_architecture` say.
-    Falcon,
-    AfterSum,
-}
-
-/// What the norms between layers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LayerNorms {
-    /// Root mean square, with a gain.
-    Rms,
-    /// The same, with a gain of one plus the weight.
-    RmsPlusOne,
-    /// Mean and variance, with gain and bias.
-    WithBias,
-    /// Mean and variance, with a gain.
-    WithoutBias,
-    /// Mean and variance, with nothing.
-    Bare,
-}
-
 /// What models of one kind do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
@@ -222,8 +192,6 @@ pub(crate) struct Kind {
     pub(crate) sinks: bool,
     pub(crate) rope: RopeRule,
     pub(crate) network: Network,
-    pub(crate) norms: LayerNorms,
-    pub(crate) block: BlockRule,
     /// Whether it is an encoder, unless `is_decoder` is true.
     pub(crate) encoder: bool,
 }
@@ -241,8 +209,6 @@ const LLAMA: Kind = Kind {
     sinks: false,
     rope: RopeRule::Halves,
     network: Network::Gated(Some("mlp_bias")),
-    norms: LayerNorms::Rms,
-    block: BlockRule::Before,
     encoder: false,
 };
 
@@ -262,19 +228,13 @@ const QWEN2: Kind = Kind {
     ..LLAMA
 };
 
-const GEMMA: Kind = Kind {
-    name: "gemma",
-    network: Network::Gated(None),
-    norms: LayerNorms::RmsPlusOne,
-    ..LLAMA
-};
+const GEMMA: Kind = Kind { name: "gemma", network: Network::Gated(None), ..LLAMA };
 
 const GEMMA2: Kind = Kind {
     name: "gemma2",
     windows: WindowRule::Even,
     scale: ScaleRule::Scalar,
     capped: true,
-    block: BlockRule::Around,
     ..GEMMA
 };
 
@@ -282,7 +242,6 @@ const OLMO2: Kind = Kind {
     name: "olmo2",
     norm: NormRule::Whole,
     network: Network::Gated(None),
-    block: BlockRule::After,
     ..LLAMA
 };
 
@@ -292,8 +251,6 @@ const COHERE: Kind = Kind {
     eps: "layer_norm_eps",
     rope: RopeRule::Neighbors,
     network: Network::Gated(None),
-    norms: LayerNorms::WithoutBias,
-    block: BlockRule::Parallel,
     ..LLAMA
 };
 
@@ -377,14 +334,9 @@ pub(crate) const KINDS: [Kind; 39] = [
         rope: RopeRule::ByLayerType,
         ..OLMO2
     },
-    Kind {
-        name: "olmo",
-        network: Network::Gated(None),
-        norms: LayerNorms::Bare,
-        ..LLAMA
-    },
+    Kind { name: "olmo", network: Network::Gated(None), ..LLAMA },
     GLM,
-    Kind { name: "glm4", block: BlockRule::Around, ..GLM },
+    Kind { name: "glm4", ..GLM },
     Kind {
         name: "glm4_moe",
         norm: NormRule::HeadIf("use_qk_norm"),
@@ -407,7 +359,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         norm: NormRule::Head,
         rope: RopeRule::HalvesInWindows,
         network: Network::Gated(None),
-        block: BlockRule::After,
         ..LLAMA
     },
     Kind {
@@ -416,7 +367,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         windows: WindowRule::All,
         eps: "norm_epsilon",
         network: Network::PlainIf("use_bias"),
-        norms: LayerNorms::WithBias,
         ..LLAMA
     },
     Kind {
@@ -427,8 +377,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         eps: "layer_norm_eps",
         rope: RopeRule::PartialHalves(0.5),
         network: Network::Plain,
-        norms: LayerNorms::WithBias,
-        block: BlockRule::Parallel,
         ..LLAMA
     },
     Kind {
@@ -438,8 +386,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         eps: "layer_norm_eps",
         rope: RopeRule::NeoX,
         network: Network::Plain,
-        norms: LayerNorms::WithBias,
-        block: BlockRule::ParallelIf(2),
         ..LLAMA
     },
     Kind {
@@ -449,8 +395,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         biases: BiasRule::AllIf("bias"),
         eps: "layer_norm_epsilon",
         network: Network::PlainIf("bias"),
-        norms: LayerNorms::WithBias,
-        block: BlockRule::Falcon,
         ..LLAMA
     },
     Kind {
@@ -461,8 +405,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         eps: "layer_norm_eps",
         rope: RopeRule::PartialHalves(0.25),
         network: Network::Gated(None),
-        norms: LayerNorms::WithBias,
-        block: BlockRule::ParallelIf(1),
         ..LLAMA
     },
     Kind {
@@ -490,8 +432,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         eps: "layer_norm_eps",
         rope: RopeRule::Learned,
         network: Network::Plain,
-        norms: LayerNorms::WithBias,
-        block: BlockRule::AfterSum,
         encoder: true,
         ..LLAMA
     },
@@ -504,7 +444,6 @@ pub(crate) const KINDS: [Kind; 39] = [
         scale: ScaleRule::Gpt2,
         rope: RopeRule::Learned,
         network: Network::Plain,
-        norms: LayerNorms::WithBias,
         ..LLAMA
     },
 ];

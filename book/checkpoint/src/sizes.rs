@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::json::shown;
 use crate::keys::{MOST_HEADS, MOST_LAYERS, MOST_WORDS, WIDEST, wrong};
-use crate::kinds::{LayerNorms, Network, RopeRule};
+use crate::kinds::{Network, RopeRule};
 use serde_json::Value;
 
 /// What follows attention in a layer.
@@ -110,7 +110,7 @@ impl Config {
         Ok(())
     }
 
-    fn feed_forward(&self) -> Result<Vec<FeedForward>, ConfigError> {
+    pub(crate) fn feed_forward(&self) -> Result<Vec<FeedForward>, ConfigError> {
         let layers = self.layers()?;
         let has_experts = self.has_experts(layers)?;
         let experts = match self.kind.network {
@@ -199,18 +199,14 @@ impl Config {
     ) -> Result<u64, ConfigError> {
         let layers = feed_forward.len() as u64;
         // Gain and bias of each norm, and of the one behind the last layer.
-        let last = match self.kind.norms {
-            LayerNorms::Bare => 0,
-            LayerNorms::WithBias => 2,
-            _ => 1,
-        };
-        let gains = self.block()?.norms() * last;
+        let [norms, last] = self.norm_counts()?;
+        let gains = norms * last;
         let mut networks = 0;
         for layer in feed_forward {
             networks += self.small_of_network(model_dim, *layer)?;
         }
         let each = gains * model_dim + self.small_of_attention(model_dim)?;
-        let head = if self.head_bias() { self.vocab()? } else { 0 };
+        let head = if self.head_adds() { self.vocab()? } else { 0 };
         Ok(layers * each + networks + last * model_dim + head)
     }
 

@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::json::shown;
 use crate::keys::{MOST_WORDS, WIDEST};
-use crate::kinds::LayerNorms;
 use serde_json::Value;
 
 /// The curve between the matrices of a feed-forward network.
@@ -54,7 +53,7 @@ impl Config {
     /// # Errors
     /// When the key that says so is no number, or not above 0.
     pub fn norm_eps(&self) -> Result<f64, ConfigError> {
-        if self.kind.norms == LayerNorms::Bare {
+        if self.kind.name == "olmo" {
             // No key, and the number of its own class.
             return Ok(1e-5);
         }

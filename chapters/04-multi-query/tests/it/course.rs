@@ -96,6 +96,7 @@ fn mask_of(sees: Sees) -> Mask {
     match sees {
         Sees::Everything => Mask::None,
         Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Within { offset, window } => Mask::Window { offset, window },
         Sees::Pairs(allowed) => Mask::Allowed(allowed),
     }
 }
@@ -106,6 +107,7 @@ fn sees_of(mask: &Mask) -> Sees {
         Mask::None => Sees::Everything,
         Mask::Causal { offset } => Sees::UpTo { offset: *offset },
         Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
+        Mask::Window { .. } => unreachable!("no window is drawn"),
     }
 }
 
@@ -113,7 +115,7 @@ fn sees_of(mask: &Mask) -> Sees {
 fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
     match mask {
         Mask::Allowed(allowed) => allowed.shape() == shape,
-        Mask::None | Mask::Causal { .. } => true,
+        Mask::None | Mask::Causal { .. } | Mask::Window { .. } => true,
     }
 }
 
