@@ -23,10 +23,12 @@
 //! ```
 
 mod attention;
+mod blocks;
 mod config;
 mod defaults;
 mod dtype;
 mod error;
+mod experts;
 mod file;
 mod foreign;
 mod gguf;
@@ -50,9 +52,11 @@ mod windows;
 pub mod words;
 
 pub use attention::{Attention, Biases, Heads, NormSpan, QkNorm, Sight};
+pub use blocks::{Block, Ends, Gated, GatedNames, Network, StreamNorm};
 pub use config::Config;
 pub use dtype::Dtype;
 pub use error::ConfigError;
+pub use experts::{Bend, ExpertLayout, Experts, Router, RouterGroups, Scoring};
 pub use file::{LONGEST, ReadError, kind};
 pub use kinds::{Projections, known};
 pub use model::Model;

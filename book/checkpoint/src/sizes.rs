@@ -107,7 +107,7 @@ impl Config {
         Ok(())
     }
 
-    fn feed_forward(&self) -> Result<Vec<FeedForward>, ConfigError> {
+    pub(crate) fn feed_forward(&self) -> Result<Vec<FeedForward>, ConfigError> {
         let layers = self.layers()?;
         let has_experts = self.has_experts(layers)?;
         let experts = match self.kind.network {
