@@ -417,6 +417,9 @@ fn unknown_scaling(rope: &Rope) -> Option<(&'static str, &'static str)> {
         Scaling::Long { .. } => {
             Some(("longrope", "each frequency is slowed down by its own factor"))
         }
+        Scaling::Proportional { .. } => {
+            Some(("proportional", "the slower pairs of features stand still"))
+        }
         _ if rope.amplitude != 1.0 => {
             Some(("attention_factor", "rotated queries and keys grow"))
         }

@@ -70,6 +70,14 @@ pub enum Scaling {
         /// `original_max_position_embeddings`.
         trained: f64,
     },
+    /// The first `pairs` turn, at the frequencies that they have among all pairs of a
+    /// head, divided by `factor`; the others stand still (Gemma 4).
+    Proportional {
+        /// By this.
+        factor: f64,
+        /// So many turn.
+        pairs: usize,
+    },
 }
 
 /// The rotation of a layer.
@@ -133,6 +141,10 @@ impl Config {
         parameters: &Parameters,
         width: u64,
     ) -> Result<usize, ConfigError> {
+        if parameters.kind == "proportional" {
+            // The share is of pairs that turn: `Scaling::Proportional`.
+            return Ok(width as usize);
+        }
         let share = parameters.number(SHARE)?;
         let partial = matches!(
             self.kind.rope,
@@ -271,15 +283,15 @@ impl Parameters<'_> {
         let own: &[&str] = match self.kind.as_str() {
             // The axes of text are all alike.
             "default" => &["mrope_section"],
-            "linear" | "dynamic" => &["factor"],
+            "linear" | "dynamic" | "proportional" => &["factor"],
             "llama3" => &["factor", "low_freq_factor", "high_freq_factor", TRAINED],
             "yarn" => &YARN,
             "longrope" => {
                 &["factor", "attention_factor", "short_factor", "long_factor", TRAINED]
             }
             _ => {
-                let why =
-                    "default, linear, dynamic, llama3, yarn and longrope are known";
+                let why = "default, linear, dynamic, llama3, yarn, longrope and proportional \
+                     are known";
                 return Err(not_understood(
                     "rope_type",
                     &self.kind.as_str().into(),
@@ -309,6 +321,7 @@ impl Parameters<'_> {
             "llama3" => (self.llama3()?, 1.0),
             "yarn" => self.yarn()?,
             "longrope" => self.long(pairs)?,
+            "proportional" => (self.proportional(pairs)?, 1.0),
             _ => (Scaling::None, 1.0),
         })
     }
@@ -368,6 +381,18 @@ impl Parameters<'_> {
             None => (1.0 + factor.ln() / trained.ln()).sqrt(),
         };
         Ok((scaling, amplitude))
+    }
+
+    fn proportional(&self, pairs: usize) -> Result<Scaling, ConfigError> {
+        let share = self.number(SHARE)?;
+        if !(0.0..=1.0).contains(&share) {
+            let wanted = "a share of the pairs, from 0 to 1".to_owned();
+            return Err(wrong(SHARE, &Value::from(share), wanted));
+        }
+        // Transformers divides the features and not the pairs.
+        let turning = (share * (2 * pairs) as f64 / 2.0) as usize;
+        let factor = self.some("factor")?.unwrap_or(1.0);
+        Ok(Scaling::Proportional { factor, pairs: turning })
     }
 
     /// How many times as long texts may be as those of training.

@@ -31,12 +31,7 @@ pub fn mask(sequence: &Sequence, causal: bool) -> Result<Mask> {
         (None, false) => Mask::None,
     };
     let Some(real) = &sequence.real else { return Ok(mask) };
-    let sees = |query: usize, key: usize| match &mask {
-        Mask::None => true,
-        Mask::Causal { offset } => key <= query + offset,
-        Mask::Allowed(allowed) => allowed[(query, key)],
-    };
-    let allowed = |query, key: usize| real[key] && sees(query, key);
+    let allowed = |query, key: usize| real[key] && mask.sees(query, key);
     Ok(Mask::Allowed(DMatrix::from_fn(sequence.x.nrows(), real.len(), allowed)))
 }
 
@@ -46,6 +41,9 @@ pub fn mask_of_rows(mask: &Mask, rows: Range<usize>) -> Mask {
     match mask {
         Mask::None => Mask::None,
         Mask::Causal { offset } => Mask::Causal { offset: offset + rows.start },
+        Mask::Window { offset, window } => {
+            Mask::Window { offset: offset + rows.start, window: *window }
+        }
         Mask::Allowed(allowed) => {
             Mask::Allowed(allowed.rows(rows.start, rows.len()).into_owned())
         }

@@ -277,6 +277,14 @@ pub enum Mask {
         /// Keys before the first query.
         offset: usize,
     },
+    /// The last `window` of the keys that `Causal` leaves: query `i` stands at key
+    /// `i + offset`, and sees that one and the `window - 1` before it.
+    Window {
+        /// Keys before the first query.
+        offset: usize,
+        /// Keys that a query sees, its own among them.
+        window: usize,
+    },
     /// (queries, keys); `true` means *may attend*.
     Allowed(DMatrix<bool>),
 }
@@ -295,6 +303,10 @@ impl Mask {
         match self {
             Mask::None => true,
             Mask::Causal { offset } => key <= query.saturating_add(*offset),
+            Mask::Window { offset, window } => {
+                let own = query.saturating_add(*offset);
+                key <= own && own - key < *window
+            }
             Mask::Allowed(allowed) => allowed.get((query, key)) == Some(&true),
         }
     }
@@ -311,6 +323,14 @@ impl Mask {
                 for (key, mut column) in scores.column_iter_mut().enumerate() {
                     let blind = key.saturating_sub(*offset).min(column.nrows());
                     column.rows_mut(0, blind).fill(f32::NEG_INFINITY);
+                }
+            }
+            Mask::Window { .. } => {
+                for (key, mut column) in scores.column_iter_mut().enumerate() {
+                    let queries = column.iter_mut().enumerate();
+                    for (_, score) in queries.filter(|(i, _)| !self.sees(*i, key)) {
+                        *score = f32::NEG_INFINITY;
+                    }
                 }
             }
             Mask::Allowed(allowed) => {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use attention::{Linear, Mask};
 use chapter_cli::{LinearTensors, Recorded};
 use minilm::Layer;
-use nalgebra::{DMatrix, DVectorView, dmatrix};
+use nalgebra::{DMatrix, DVectorView, SymmetricEigen, dmatrix};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -307,12 +307,15 @@ impl Rebuilt {
 pub fn rebuilt(terms: usize) -> Result<Rebuilt> {
     let real = real(3)?;
     let weights = real.found.weights[1].map(f64::from);
-    let svd = weights.clone().svd(true, true);
-    let (columns, rows) = svd.u.zip(svd.v_t).context("no decomposition")?;
-    let mut sum = DMatrix::zeros(weights.nrows(), weights.ncols());
-    for (i, value) in svd.singular_values.iter().enumerate().take(terms) {
-        sum += columns.column(i) * rows.row(i) * *value;
-    }
+    // The v of σ u vᵀ are the eigenvectors of AᵀA, and σ u is A v. (nalgebra's SVD was
+    // found to give wrong factors where singular values are zero.)
+    let SymmetricEigen { eigenvalues, eigenvectors } =
+        SymmetricEigen::new(weights.tr_mul(&weights));
+    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
+    order.sort_by(|&a, &b| eigenvalues[b].total_cmp(&eigenvalues[a]));
+    order.truncate(terms);
+    let largest = eigenvectors.select_columns(&order);
+    let sum = &weights * &largest * largest.transpose();
     let missing = (&weights - &sum).norm() / weights.norm();
     Ok(Rebuilt { tokens: real.layer.tokens, sum, missing })
 }

@@ -86,7 +86,7 @@ fn looks_at(read: &Read, token: usize) -> String {
     format!("{:<8} {:.2}", read.tokens[most], weights[most])
 }
 
-/// What the n-th token costs with and without a cache: counted, and as recorded.
+/// What the m-th token costs with and without a cache: counted, and as recorded.
 ///
 /// # Errors
 /// When the recording does not hold it.
@@ -94,15 +94,15 @@ pub fn per_token() -> Result<String> {
     let recorded = experiments::recorded()?;
     let (d, _) = TIMED;
     let mut text = String::from("          multiply-adds    time, ms\n");
-    text += "   n     all n  the last  all  last\n";
-    for n in [64, 512, 2048] {
-        let (all, one) = (Work::of(n, n, d as u64), Work::of(1, n, d as u64));
-        let ms = |case| recorded.milliseconds(case, n as usize);
+    text += "   m     all m  the last  all  last\n";
+    for m in [64, 512, 2048] {
+        let (all, one) = (Work::of(m, m, d as u64), Work::of(1, m, d as u64));
+        let ms = |case| recorded.milliseconds(case, m as usize);
         let (slow, fast) = (ms("whole")?, ms("alone")?);
         let million = |work: Work| work.total() as f64 / 1e6;
         writeln!(
             text,
-            "{n:>4} {:>7.0} M {:>7.1} M {slow:>4.0} {fast:>5.2}",
+            "{m:>4} {:>7.0} M {:>7.1} M {slow:>4.0} {fast:>5.2}",
             million(all),
             million(one)
         )?;
@@ -274,6 +274,9 @@ pub fn facts() -> Result<String> {
     let (refused, len) = experiments::refused()?;
     fact("refused", refused.map_or(String::new(), |error| error.to_string()))?;
     fact("refused_len", len.to_string())?;
+    let (same, farthest) = experiments::windowed(layer.tokens.len() / 2)?;
+    fact("window_same", same.to_string())?;
+    fact("window_farthest", format!("{farthest:.2}"))?;
 
     let roofline = Roofline::recorded()?;
     fact("bandwidth", format!("{:.0}", roofline.bandwidth / 1e9))?;

@@ -58,6 +58,22 @@ pub fn distance_from_causal(prompt: usize) -> Result<f32> {
     Ok((through_cache(&layer, &x, prompt)?.output - whole.output).amax())
 }
 
+/// MiniLM's sentence in a causal pass that also hides keys `room` or more tokens back, as
+/// a cache for `room` tokens does that forgets the oldest: how many of the first outputs
+/// are still those of the causal pass, and how far off the farthest number of any is.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn windowed(room: usize) -> Result<(usize, f32)> {
+    let (Layer { x, .. }, layer) = real_layer()?;
+    let whole = layer.forward(&x, &Mask::Causal { offset: 0 })?.output;
+    let near = |i: usize, j: usize| j <= i && i - j < room;
+    let allowed = DMatrix::from_fn(x.nrows(), x.nrows(), near);
+    let off = layer.forward(&x, &Mask::Allowed(allowed))?.output - whole;
+    let same = off.row_iter().take_while(|row| row.amax() < 1e-4).count();
+    Ok((same, off.amax()))
+}
+
 /// How far the outputs of earlier tokens move when the last of `n` tokens arrives, with
 /// a mask that hides the future and without.
 pub struct Moved {

@@ -20,7 +20,7 @@ pub fn all() -> Result<Vec<Figure>> {
     ])
 }
 
-/// What the n-th token costs, with and without a cache.
+/// What the m-th token costs, with and without a cache.
 ///
 /// # Errors
 /// When the recording cannot be read.
@@ -30,37 +30,37 @@ pub fn again_or_once() -> Result<Figure> {
     let times = |case| recorded.line(case).collect::<Vec<_>>();
     let (again, once) = (times("whole"), times("alone"));
     let last = again.len() - 1;
-    let ((first_n, first), (n, slow)) = (again[0], again[last]);
+    let ((first_m, first), (m, slow)) = (again[0], again[last]);
     let [first, slow, fast] = [first, slow, once[last].1].map(|time| time.median);
-    let most = grouped(n as u64);
+    let most = grouped(m as u64);
     let work = |tokens: fn(u64) -> u64| {
-        let count = move |n: u64| Work::of(tokens(n), n, d as u64).total() as f64;
-        again.iter().map(move |(n, _)| (*n, count(*n as u64)))
+        let count = move |m: u64| Work::of(tokens(m), m, d as u64).total() as f64;
+        again.iter().map(move |(m, _)| (*m, count(*m as u64)))
     };
     let words = Words {
-        title: "The n-th token, again or once".into(),
+        title: "The m-th token, again or once".into(),
         caption: format!(
             "Without a cache, each new token costs a pass over all of them. A layer of \
-             width {d} with {heads} heads; above, the time until the n-th token has left \
-             it, below, the multiply-adds. At n = {most} running everything again takes \
+             width {d} with {heads} heads; above, the time until the m-th token has left \
+             it, below, the multiply-adds. At m = {most} running everything again takes \
              {slow:.0} ms, running the last token through a cache {fast:.2} ms.",
         ),
         alt: format!(
-            "Two charts with log scales over n from {first_n:.0} to {most}. Time without a \
+            "Two charts with log scales over m from {first_m:.0} to {most}. Time without a \
              cache rises from {first:.2} to {slow:.0} ms; with a cache it ends at \
              {fast:.2} ms. Multiply-adds without a cache rise as steeply; with a cache \
              they hardly rise.",
         ),
     };
     let time = Axis::log("time, ms").range(0.05, 500.0);
-    let time = Chart::new(Axis::log2("n"), time)
+    let time = Chart::new(Axis::log2("m"), time)
         .title("measured")
         .measured("all again", Hue::MultiHead, again.clone())
         .measured("cache", Hue::Decoding, once);
     let count = Axis::log("multiply-adds").format(Format::Short).range(3e5, 2e10);
-    let work = Chart::new(Axis::log2("n"), count)
+    let work = Chart::new(Axis::log2("m"), count)
         .title("counted")
-        .line("all again", Hue::MultiHead, work(|n| n))
+        .line("all again", Hue::MultiHead, work(|m| m))
         .line("cache", Hue::Decoding, work(|_| 1));
     let measured = recorded.measured();
     Ok(Figure::measured("again_or_once", words, &measured, 1, &[&time, &work])?)

@@ -407,7 +407,7 @@ pub fn facts() -> Result<String> {
     fact("repeated_8192", format!("{:.1}", ms("repeated", 8192)?))?;
     for heads in [32, 1] {
         let append = ms(&format!("append_{heads}"), 8192)?;
-        fact(&format!("append_{heads}"), format!("{:.0}", 1e3 * append))?;
+        fact(&format!("append_{heads}"), format!("{append:.2}"))?;
     }
     Ok(text)
 }

@@ -412,7 +412,7 @@ pub fn facts() -> Result<String> {
         fact(&format!("decode_{kv_heads}"), format!("{ms:.1}"))?;
         fact(&format!("ratio_{kv_heads}"), format!("{:.2}", ms / most))?;
         let append = recorded.milliseconds("append", kv_heads)?;
-        fact(&format!("append_{kv_heads}"), format!("{:.0}", 1e3 * append))?;
+        fact(&format!("append_{kv_heads}"), format!("{append:.2}"))?;
     }
     Ok(text)
 }

@@ -29,6 +29,20 @@ pub enum RotaryError {
         .0.factor, .0.low_freq_factor, .0.high_freq_factor, .0.original_context
     )]
     Scaling(Llama3Scaling),
+    /// The frequencies cannot be stretched so.
+    #[error("rope scaling: {why}")]
+    Stretch {
+        /// What is wrong, and what was wanted.
+        why: String,
+    },
+    /// More is to turn than there is.
+    #[error("{features} features are to turn, and a head has {head_dim}")]
+    Narrow {
+        /// Features that are to turn.
+        features: usize,
+        /// Features of a head.
+        head_dim: usize,
+    },
     /// The layer does not fit, or its cache.
     #[error(transparent)]
     Group(#[from] GroupError),

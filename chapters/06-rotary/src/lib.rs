@@ -27,6 +27,7 @@ mod error;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod longer;
 pub mod permute;
 mod reordering;
 mod scaling;
@@ -37,6 +38,7 @@ use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoding::KvCache;
 pub use error::RotaryError;
 use grouped_query::{GroupError, GroupedQueryAttention, attend_groups, attend_stacked};
+use longer::Longer;
 use multi_head::{Heads, MultiHeadAttended, Projected, head_dim};
 use nalgebra::DMatrix;
 pub use scaling::Llama3Scaling;
@@ -70,6 +72,12 @@ pub struct Rotary {
     /// Radians per token, one for each pair: 1 for the first, then slower and slower.
     frequencies: Vec<f32>,
     pairing: Pairing,
+    /// Width of a head. Features behind those of the pairs are left as they are.
+    head_dim: usize,
+    /// What turns also grows by this factor: 1 in all but models that were stretched.
+    amplitude: f32,
+    /// Other frequencies for texts that are longer than those of training.
+    longer: Option<Longer>,
 }
 
 impl Rotary {
@@ -97,10 +105,27 @@ impl Rotary {
         if !usable || frequencies.iter().any(|f| !f.is_finite()) {
             return Err(RotaryError::Theta { theta });
         }
-        Ok(Rotary { frequencies, pairing })
+        Ok(Rotary { frequencies, pairing, head_dim, amplitude: 1.0, longer: None })
     }
 
-    /// Radians per token, one for each pair.
+    /// Cosines and sines for tokens at these positions. The first token of a sequence
+    /// stands at 0; a token that follows `len` cached ones stands at `len`.
+    #[must_use]
+    pub fn angles(&self, positions: Range<usize>) -> Angles {
+        let frequencies = self.frequencies_at(positions.end);
+        // In f64, because a rounded angle is another position: the spacing of f32 grows
+        // with the angle, to 0.008 radians at 100,000. Cosines and sines fit an f32.
+        let angle = |row: usize, pair: usize| {
+            (positions.start + row) as f64 * f64::from(frequencies[pair])
+        };
+        let (tokens, pairs) = (positions.len(), frequencies.len());
+        let cos = DMatrix::from_fn(tokens, pairs, |row, i| angle(row, i).cos() as f32);
+        let sin = DMatrix::from_fn(tokens, pairs, |row, i| angle(row, i).sin() as f32);
+        let (cos, sin) = (cos * self.amplitude, sin * self.amplitude);
+        Angles { cos, sin, pairing: self.pairing, head_dim: self.head_dim }
+    }
+
+    /// Radians per token, one for each pair, in texts as long as those of training.
     #[must_use]
     pub fn frequencies(&self) -> &[f32] {
         &self.frequencies
@@ -109,22 +134,7 @@ impl Rotary {
     /// Width of the heads that it turns.
     #[must_use]
     pub fn head_dim(&self) -> usize {
-        2 * self.frequencies.len()
-    }
-
-    /// Cosines and sines for tokens at these positions. The first token of a sequence
-    /// stands at 0; a token that follows `len` cached ones stands at `len`.
-    #[must_use]
-    pub fn angles(&self, positions: Range<usize>) -> Angles {
-        // In f64, because a rounded angle is another position: the spacing of f32 grows
-        // with the angle, to 0.008 radians at 100,000. Cosines and sines fit an f32.
-        let angle = |row: usize, pair: usize| {
-            (positions.start + row) as f64 * f64::from(self.frequencies[pair])
-        };
-        let (tokens, pairs) = (positions.len(), self.frequencies.len());
-        let cos = DMatrix::from_fn(tokens, pairs, |row, i| angle(row, i).cos() as f32);
-        let sin = DMatrix::from_fn(tokens, pairs, |row, i| angle(row, i).sin() as f32);
-        Angles { cos, sin, pairing: self.pairing }
+        self.head_dim
     }
 }
 
@@ -145,6 +155,8 @@ pub struct Angles {
     /// (tokens, pairs).
     sin: DMatrix<f32>,
     pairing: Pairing,
+    /// Width of a head.
+    head_dim: usize,
 }
 
 impl Angles {
@@ -154,13 +166,13 @@ impl Angles {
     /// When `x` has a different number of tokens, or its width is not that of whole heads.
     pub fn rotate(&self, x: &mut DMatrix<f32>) -> Result<(), ShapeError> {
         let (tokens, pairs) = self.cos.shape();
-        let heads = x.ncols() / (2 * pairs);
+        let heads = x.ncols() / self.head_dim;
         let why = "one row per position, and whole heads";
-        expect_shape("x", x.shape(), (tokens, heads * 2 * pairs), why)?;
+        expect_shape("x", x.shape(), (tokens, heads * self.head_dim), why)?;
         for head in 0..heads {
             for i in 0..pairs {
                 let (a, b) = self.pairing.features(i, pairs);
-                let first = head * 2 * pairs;
+                let first = head * self.head_dim;
                 let (mut a, mut b) = x.columns_range_pair_mut(first + a, first + b);
                 let (cos, sin) = (self.cos.column(i), self.sin.column(i));
                 let (cos, sin) = (cos.as_slice(), sin.as_slice());

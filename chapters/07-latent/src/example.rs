@@ -443,7 +443,9 @@ fn machines() -> Result<String> {
         fact(&format!("intensity_{key}_f32"), format!("{:.1}", of.per_byte(4)))?;
         fact(&format!("intensity_{key}"), format!("{:.0}", of.per_byte(2)))?;
     }
-    fact("roof", format!("{:.0}", Machine::recorded()?.roof()))?;
+    let machine = Machine::recorded()?;
+    fact("roof", format!("{:.0}", machine.roof()))?;
+    fact("read_gb", format!("{:.0}", 4.0 * machine.numbers / 1e9))?;
     fact("roof_h100", format!("{:.0}", experiments::H100))?;
     fact("per_device_grouped", per_device(8, 128, 8).to_string())?;
     for (key, mscale) in [("v2", 0.707), ("v3", 1.0)] {

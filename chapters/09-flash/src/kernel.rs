@@ -198,6 +198,9 @@ pub struct Task<'a> {
     pub values: &'a PackedValues,
     /// (queries, keys).
     pub mask: &'a Mask,
+    /// The score of one more key that every query sees, and whose value is zero; −∞ if
+    /// there is none.
+    pub sink: f32,
     /// How it is done.
     pub tuning: Tuning,
     /// (rows, `d_v`), column after column.
@@ -248,7 +251,7 @@ impl<S: Simd, const R: usize> Strip<S, R> {
 
     #[inline(always)]
     fn walk(simd: S, task: Task) {
-        let Task { q, rows, keys, values, mask, tuning, output } = task;
+        let Task { q, rows, keys, values, mask, sink, tuning, output } = task;
         let tile =
             tuning.tile.keys.clamp(1, keys.tokens.max(1)).next_multiple_of(GROUP);
         let zero = [simd.splat_f32s(0.0); R];
@@ -262,17 +265,17 @@ impl<S: Simd, const R: usize> Strip<S, R> {
             weighted: vec![zero; values.width.next_multiple_of(GROUP)],
         };
         for queries in steps(rows.clone(), Self::QUERIES) {
-            strip.start(&q, &queries);
-            for seen in steps(0..horizon(mask, queries.end, keys.tokens), tile) {
+            strip.start(&q, &queries, sink);
+            for seen in steps(reach(mask, &queries, keys.tokens), tile) {
                 strip.meet(keys, values, mask, &queries, seen);
             }
             strip.finish(output, rows.len(), queries.start - rows.start, queries.len());
         }
     }
 
-    /// Loads queries, and forgets those before.
+    /// Loads queries, and forgets those before. The sink is the first key.
     #[inline(always)]
-    fn start(&mut self, q: &DMatrixView<f32>, queries: &Range<usize>) {
+    fn start(&mut self, q: &DMatrixView<f32>, queries: &Range<usize>, sink: f32) {
         let scale = 1.0 / (self.q.len() as f32).sqrt();
         for (f, into) in self.q.iter_mut().enumerate() {
             let into: &mut [f32] = bytemuck::cast_slice_mut(into);
@@ -282,10 +285,10 @@ impl<S: Simd, const R: usize> Strip<S, R> {
                 *into = q * scale;
             }
         }
-        let zero = self.simd.splat_f32s(0.0);
-        self.max = [self.simd.splat_f32s(f32::MIN); R];
-        self.sum = [zero; R];
-        self.weighted.fill([zero; R]);
+        let (max, sum) = sunk(sink);
+        self.max = [self.simd.splat_f32s(max); R];
+        self.sum = [self.simd.splat_f32s(sum); R];
+        self.weighted.fill([self.simd.splat_f32s(0.0); R]);
     }
 
     /// Merges what a tile of keys gives into what was found so far.
@@ -338,10 +341,14 @@ impl<S: Simd, const R: usize> Strip<S, R> {
         for (key, scores) in seen.clone().zip(&mut self.scores) {
             let scores: &mut [f32] = bytemuck::cast_slice_mut(scores);
             let scores = &mut scores[..queries.len()];
-            if let Mask::Causal { offset } = mask {
-                let sighted = queries.start.saturating_add(*offset);
-                let blind = key.saturating_sub(sighted).min(scores.len());
+            if let Some((offset, window)) = band(mask) {
+                let first = queries.start.saturating_add(offset);
+                let blind = key.saturating_sub(first).min(scores.len());
                 scores[..blind].fill(f32::NEG_INFINITY);
+                // From here on the key lies too far back.
+                let past = key.saturating_add(window).saturating_sub(first);
+                let past = past.min(scores.len());
+                scores[past..].fill(f32::NEG_INFINITY);
                 continue;
             }
             for (query, score) in queries.clone().zip(scores) {
@@ -435,11 +442,32 @@ impl<S: Simd, const R: usize> Strip<S, R> {
     }
 }
 
-/// The first key that no query before `end` can see.
-fn horizon(mask: &Mask, end: usize, tokens: usize) -> usize {
+/// Keys before the first query, and how many a query sees: the masks that are a band along
+/// the diagonal.
+fn band(mask: &Mask) -> Option<(usize, usize)> {
     match mask {
-        Mask::Causal { offset } => tokens.min(end.saturating_add(*offset)),
-        Mask::None | Mask::Allowed(_) => tokens,
+        Mask::Causal { offset } => Some((*offset, usize::MAX)),
+        Mask::Window { offset, window } => Some((*offset, *window)),
+        Mask::None | Mask::Allowed(_) => None,
+    }
+}
+
+/// From the first key that one of the queries can see to the last; it begins at a multiple
+/// of [`GROUP`].
+fn reach(mask: &Mask, queries: &Range<usize>, tokens: usize) -> Range<usize> {
+    let Some((offset, window)) = band(mask) else { return 0..tokens };
+    let end = tokens.min(queries.end.saturating_add(offset));
+    let first = queries.start.saturating_add(offset).saturating_add(1);
+    let start = first.saturating_sub(window) / GROUP * GROUP;
+    start.min(end)..end
+}
+
+/// The maximum and the sum that a sink begins with: its own score, and e⁰. −∞ is no sink.
+pub(crate) fn sunk(sink: f32) -> (f32, f32) {
+    match sink {
+        f32::NEG_INFINITY => (f32::MIN, 0.0),
+        sink if sink.is_nan() => (f32::MIN, f32::NAN),
+        sink => (sink.min(f32::MAX), 1.0),
     }
 }
 

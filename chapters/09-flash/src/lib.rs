@@ -35,6 +35,7 @@ pub mod experiments;
 pub mod figures;
 pub mod kernel;
 mod shapes;
+mod sinks;
 
 use attention::{Mask, ShapeError, average, exp_nonpositive, expect_shape, scores};
 use cached::Chunk;
@@ -44,6 +45,7 @@ use multi_head::LayerError;
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use rayon::prelude::*;
 use shapes::{Sizes, expect_mask, side_by_side, sizes};
+pub use sinks::attend_with_sinks;
 use std::ops::Range;
 
 /// What some queries have gathered from some of the keys: enough to go on with the others.
@@ -65,6 +67,20 @@ impl Partial {
             max: DVector::repeat(queries, f32::MIN),
             sum: DVector::zeros(queries),
             weighted: DMatrix::zeros(queries, d_v),
+        }
+    }
+
+    /// The result of a key whose value is zero: the `sinks` are its scores, one for each
+    /// query. It takes weight from all keys that are merged with it (Xiao et al. 2023, §3.3;
+    /// gpt-oss learns one score for each head).
+    #[must_use]
+    pub fn of_sinks(sinks: &[f32], d_v: usize) -> Self {
+        let begin = sinks.iter().map(|&sink| kernel::sunk(sink));
+        let (max, sum): (Vec<f32>, Vec<f32>) = begin.unzip();
+        Partial {
+            max: max.into(),
+            sum: sum.into(),
+            weighted: DMatrix::zeros(sinks.len(), d_v),
         }
     }
 
@@ -229,6 +245,14 @@ pub fn sight(mask: &Mask, queries: &Range<usize>, keys: &Range<usize>) -> Sight 
             let corner = mask.sees(queries.start, last_key);
             (mask.sees(last_query, keys.start), corner)
         }
+        Mask::Window { offset, window } => {
+            let [first, last] =
+                [queries.start, last_query].map(|i| i.saturating_add(*offset));
+            let any = keys.start <= last && first.saturating_sub(last_key) < *window;
+            // The newest key is not ahead of anybody, and the oldest out of nobody's reach.
+            let corners = [(queries.start, last_key), (last_query, keys.start)];
+            (any, corners.iter().all(|&(query, key)| mask.sees(query, key)))
+        }
         Mask::Allowed(allowed) => {
             let shape = (queries.len(), keys.len());
             let tile = allowed.view((queries.start, keys.start), shape);
@@ -279,8 +303,20 @@ pub fn attend(
             let seen = k.nrows().min(offset.saturating_add(1));
             decode(q, k.rows(0, seen), v.rows(0, seen), groups)
         }
+        Mask::Window { offset, window } if q.nrows() == 1 => {
+            sizes(q, k, v, groups)?;
+            let seen = seen_by_one(*offset, *window, k.nrows());
+            decode(q, k.rows_range(seen.clone()), v.rows_range(seen), groups)
+        }
         _ => attend_tuned(q, k, v, groups, mask, Tuning::default()),
     }
+}
+
+/// The keys, of so many, that a query sees through a window.
+fn seen_by_one(offset: usize, window: usize, keys: usize) -> Range<usize> {
+    let end = offset.saturating_add(1);
+    let start = end.saturating_sub(window);
+    start.min(keys)..end.min(keys)
 }
 
 /// Where the corner of a causal mask lies when there are more keys than queries, or fewer
@@ -331,6 +367,20 @@ pub fn attend_tuned(
     mask: &Mask,
     tuning: Tuning,
 ) -> Result<DMatrix<f32>, LayerError> {
+    let none = vec![f32::NEG_INFINITY; groups.heads()];
+    attend_from(q, k, v, groups, mask, &none, tuning)
+}
+
+/// [`attend_tuned`], where each head begins with a key of its own: the score of its sink.
+fn attend_from(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+    mask: &Mask,
+    sinks: &[f32],
+    tuning: Tuning,
+) -> Result<DMatrix<f32>, LayerError> {
     let Sizes { n, m, d_k, d_v } = sizes(q, k, v, groups)?;
     expect_mask(mask, (n, m))?;
     let pack = |g| {
@@ -345,8 +395,9 @@ pub fn attend_tuned(
         let (keys, values) = &packed[groups.kv_head(head)];
         let mut output = vec![0.0; rows.len() * d_v];
         let q = q.columns(head * d_k, d_k);
-        let seen = rows.clone();
-        Task { q, rows, keys, values, mask, tuning, output: &mut output }.run();
+        let (seen, sink) = (rows.clone(), sinks[head]);
+        let into = &mut output[..];
+        Task { q, rows, keys, values, mask, sink, tuning, output: into }.run();
         values.reveal(mask, seen, &mut output);
         output
     };

@@ -42,7 +42,7 @@ pub(crate) fn expect_mask(
         Mask::Allowed(allowed) => {
             expect_shape("mask", allowed.shape(), shape, "one entry per query and key")
         }
-        Mask::None | Mask::Causal { .. } => Ok(()),
+        Mask::None | Mask::Causal { .. } | Mask::Window { .. } => Ok(()),
     }
 }
 

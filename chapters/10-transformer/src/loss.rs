@@ -43,6 +43,9 @@ impl Sight {
     pub fn mask(self, before: usize, tokens: usize) -> Mask {
         match self {
             Sight::All => Mask::Causal { offset: before },
+            Sight::Window { window, first: 0 } => {
+                Mask::Window { offset: before, window }
+            }
             Sight::Window { .. } => {
                 Mask::Allowed(DMatrix::from_fn(tokens, before + tokens, |row, key| {
                     self.sees(before + row, key)

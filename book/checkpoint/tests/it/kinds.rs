@@ -202,7 +202,6 @@ fn frequencies(rope: &Rope) -> Vec<f64> {
     let plain = |pair: usize| rope.base.powf(-2.0 * pair as f64 / width);
     let stretched = |pair: usize| match &rope.scaling {
         Scaling::None | Scaling::Dynamic { .. } => plain(pair),
-        Scaling::Linear { factor } => plain(pair) / factor,
         Scaling::Llama3 { factor, low, high, trained } => {
             let turns = trained * plain(pair) / TAU;
             let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -221,6 +220,10 @@ fn frequencies(rope: &Rope) -> Vec<f64> {
             plain(pair) * (1.0 - stretch + stretch / factor)
         }
         Scaling::Long { short, .. } => plain(pair) / short[pair],
+        Scaling::Proportional { pairs, .. } if pair >= *pairs => 0.0,
+        Scaling::Linear { factor } | Scaling::Proportional { factor, .. } => {
+            plain(pair) / factor
+        }
     };
     (0..rope.features / 2).map(stretched).collect()
 }

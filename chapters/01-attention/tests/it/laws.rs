@@ -187,7 +187,9 @@ fn qkv_and_mask() -> impl Strategy<Value = (Qkv, Mask)> {
         let allowed = prop::collection::vec(any::<bool>(), n * m)
             .prop_map(move |all| Mask::Allowed(DMatrix::from_vec(n, m, all)));
         let causal = (0..m).prop_map(|offset| Mask::Causal { offset });
-        (Just(qkv), prop_oneof![causal, allowed])
+        let window = (0..m, 0..=m + 1)
+            .prop_map(|(offset, window)| Mask::Window { offset, window });
+        (Just(qkv), prop_oneof![causal, window, allowed])
     })
 }
 
@@ -279,4 +281,22 @@ fn a_hidden_token_may_hold_anything(
             prop_assert_eq!(found.weights.row(query), clean.weights.row(query));
         }
     }
+}
+
+#[property_test]
+fn a_window_is_the_last_keys_of_a_causal_mask(
+    #[strategy = (0..9_usize, 0..9_usize, 0..9_usize, 0..30_usize)] at: (
+        usize,
+        usize,
+        usize,
+        usize,
+    ),
+) {
+    let (query, offset, window, key) = at;
+    let seen = Mask::Window { offset, window }.sees(query, key);
+    let causal = Mask::Causal { offset }.sees(query, key);
+    prop_assert_eq!(seen, causal && key + window > query + offset);
+    // Everything before and oneself: as many keys as there can be.
+    let all = Mask::Window { offset, window: query + offset + 1 };
+    prop_assert_eq!(all.sees(query, key), causal);
 }

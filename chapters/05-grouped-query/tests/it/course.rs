@@ -307,6 +307,7 @@ fn sees_of(mask: &Mask) -> Sees {
         Mask::None => Sees::Everything,
         Mask::Causal { offset } => Sees::UpTo { offset: *offset },
         Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
+        Mask::Window { .. } => unreachable!("no window is drawn"),
     }
 }
 
@@ -314,7 +315,7 @@ fn sees_of(mask: &Mask) -> Sees {
 fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
     match mask {
         Mask::Allowed(allowed) => allowed.shape() == shape,
-        Mask::None | Mask::Causal { .. } => true,
+        Mask::None | Mask::Causal { .. } | Mask::Window { .. } => true,
     }
 }
 

@@ -8,3 +8,4 @@ mod laws;
 mod outputs;
 mod permute;
 mod reference;
+mod rotations;

@@ -1342,6 +1342,7 @@ fn sight_by(p: &Corner, set: &[usize]) -> Answer {
             Mask::None => [(true, true), (true, false), (false, false)][set[4]],
             Mask::Causal { offset } => causal_by(p, *offset, set),
             Mask::Allowed(allowed) => allowed_by(p, allowed, set[3]),
+            Mask::Window { .. } => unreachable!("no window is drawn"),
         };
         match (any, all) {
             (_, true) => All,
@@ -1434,6 +1435,7 @@ fn sees_of(mask: &Mask) -> Sees {
         Mask::None => Sees::Everything,
         Mask::Causal { offset } => Sees::UpTo { offset: *offset },
         Mask::Allowed(allowed) => Sees::Pairs(allowed.clone()),
+        Mask::Window { .. } => unreachable!("no window is drawn"),
     }
 }
 
@@ -1441,7 +1443,7 @@ fn sees_of(mask: &Mask) -> Sees {
 fn is_of(mask: &Mask, shape: (usize, usize)) -> bool {
     match mask {
         Mask::Allowed(allowed) => allowed.shape() == shape,
-        Mask::None | Mask::Causal { .. } => true,
+        Mask::None | Mask::Causal { .. } | Mask::Window { .. } => true,
     }
 }
 

@@ -6,7 +6,7 @@ use flash::experiments::normal;
 use flash::kernel::{Exp, Tuning, Vectors};
 use flash::{
     Align, CHUNK, Partial, Tile, attend, attend_causal, attend_tiled, attend_tuned,
-    chunk, decode,
+    attend_with_sinks, chunk, decode,
 };
 use grouped_query::{Groups, attend_groups};
 use nalgebra::{DMatrix, dmatrix};
@@ -358,4 +358,71 @@ fn tiles_may_be_larger_than_all_there_is() {
     let found =
         attend_tuned(&q, k.as_view(), k.as_view(), one, &Mask::None, tuning).unwrap();
     assert_close("tuned", &found, &ones(3, 2), 1e-6);
+}
+
+/// By hand: query 3 stands at key 4 with an offset of 1, and a window of 2 leaves keys 3
+/// and 4. A window of none leaves nothing.
+#[test]
+fn a_window_is_counted_with_oneself() {
+    let v = dmatrix![1.0; 2.0; 4.0; 8.0; 16.0];
+    let (q, k) = (DMatrix::zeros(4, 1), DMatrix::zeros(5, 1));
+    for (window, wanted) in [(1, 16.0), (2, 12.0), (3, 28.0 / 3.0), (9, 6.2), (0, 0.0)]
+    {
+        let mask = Mask::Window { offset: 1, window };
+        for (way, found) in every_way(&q, &k, &v, &mask) {
+            assert!((found[(3, 0)] - wanted).abs() < 1e-5, "{way}, {window}: {found}");
+        }
+    }
+}
+
+#[test]
+fn one_query_sees_its_window_and_no_nan_outside() {
+    let (q, k) = (ones(1, 8), ones(9, 4));
+    let mut v = ones(9, 4);
+    v.row_mut(2).fill(f32::NAN);
+    v.row_mut(7).fill(f32::NAN);
+    let mask = Mask::Window { offset: 6, window: 4 };
+    let found = attend(&q, k.as_view(), v.as_view(), groups(), &mask).unwrap();
+    assert_close("output", &found, &ones(1, 8), 1e-6);
+    let sinks = [f32::NEG_INFINITY; 4];
+    let found =
+        attend_with_sinks(&q, k.as_view(), v.as_view(), groups(), &mask, &sinks);
+    assert_close("output", &found.unwrap(), &ones(1, 8), 1e-6);
+    let far = Mask::Window { offset: usize::MAX, window: 4 };
+    let found = attend(&q, k.as_view(), v.as_view(), groups(), &far).unwrap();
+    assert_eq!(found, DMatrix::zeros(1, 8));
+}
+
+/// By hand: two keys with the score 0 and the value 3 weigh e⁰ each; a sink of ln 2 weighs
+/// as much as both, and takes half.
+#[test]
+fn a_sink_takes_its_share() {
+    let v = ones(2, 4) * 3.0;
+    for queries in [1, 3] {
+        let (q, k) = (DMatrix::zeros(queries, 8), DMatrix::zeros(2, 4));
+        let ln_2 = std::f32::consts::LN_2;
+        let sinks = [ln_2, f32::NEG_INFINITY, f32::INFINITY, f32::NAN];
+        let found = attend_with_sinks(
+            &q,
+            k.as_view(),
+            v.as_view(),
+            groups(),
+            &Mask::None,
+            &sinks,
+        );
+        for row in found.unwrap().row_iter() {
+            assert!((row[0] - 1.5).abs() < 1e-6 && (row[2] - 3.0).abs() < 1e-6);
+            assert!(row[4] == 0.0 && row[6].is_nan(), "{row}");
+        }
+    }
+}
+
+#[test]
+fn every_head_has_its_sink() {
+    let (q, k, v) = (ones(2, 8), ones(3, 4), ones(3, 4));
+    let sinks = [0.0; 3];
+    says(
+        attend_with_sinks(&q, k.as_view(), v.as_view(), groups(), &Mask::None, &sinks),
+        "sinks: expected (4, 1), found (3, 1): every query head has one sink",
+    );
 }

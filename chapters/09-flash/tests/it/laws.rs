@@ -6,7 +6,7 @@ use flash::experiments::{WALKED, stopped};
 use flash::kernel::{Exp, Tuning, Vectors};
 use flash::{
     Align, CHUNK, Partial, Sight, Tile, attend, attend_causal, attend_tiled,
-    attend_tuned, decode, sight,
+    attend_tuned, attend_with_sinks, decode, sight,
 };
 use grouped_query::{Groups, attend_groups};
 use nalgebra::DMatrix;
@@ -57,6 +57,7 @@ fn mask(n: usize, m: usize) -> impl Strategy<Value = Mask> {
     prop_oneof![
         Just(Mask::None),
         (0..=m).prop_map(|offset| Mask::Causal { offset }),
+        (0..=m, 0..=m + 2).prop_map(|(offset, window)| Mask::Window { offset, window }),
         (prop::collection::vec(any::<bool>(), n * m), 0..=n, 0..=m).prop_map(
             move |(allowed, blind, from)| {
                 let sees = |i: usize, j: usize| {
@@ -396,4 +397,73 @@ fn a_value_spoils_whoever_sees_it(
             }
         }
     }
+}
+
+/// [`attend_groups`] on one key more, that every query scores with its head's sink and whose
+/// value is zero. One head at a time, since the key is another for each.
+fn with_a_key_of_zeros(case: &Case, sinks: &[f32]) -> DMatrix<f32> {
+    let Case { q, k, v, groups, mask } = case;
+    let (d_k, d_v) = (q.ncols() / groups.heads(), v.ncols() / groups.kv_heads());
+    let mut found = DMatrix::zeros(q.nrows(), groups.heads() * d_v);
+    for (h, &sink) in sinks.iter().enumerate() {
+        let g = groups.kv_head(h);
+        let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
+        let mut scores = scores(q.columns(h * d_k, d_k), k).unwrap();
+        mask.hide(&mut scores).unwrap();
+        let one_more = scores.ncols();
+        let scores = scores.insert_column(one_more, sink);
+        let weights = softmax(scores).columns(0, one_more).into_owned();
+        found.columns_mut(h * d_v, d_v).copy_from(&(weights * v));
+    }
+    found
+}
+
+#[property_test]
+fn a_sink_is_one_more_key_with_value_zero(
+    #[strategy = case()] case: Case,
+    #[strategy = prop::collection::vec(-6.0_f32..6.0, 12)] sinks: Vec<f32>,
+) {
+    let Case { q, k, v, groups, mask } = &case;
+    let sinks = &sinks[..groups.heads()];
+    let found = attend_with_sinks(q, k.as_view(), v.as_view(), *groups, mask, sinks);
+    let expected = with_a_key_of_zeros(&case, sinks);
+    assert_close("output", &found.unwrap(), &expected, TOLERANCE);
+}
+
+#[property_test]
+fn a_sink_scales_the_output_by_a_sigmoid(
+    #[strategy = three_parts()] parts: Vec<Partial>,
+    #[strategy = prop::collection::vec(-30.0_f32..30.0, 5)] sinks: Vec<f32>,
+) {
+    let part = &parts[0];
+    let (queries, d_v) = part.output().shape();
+    let sinks = &sinks[..queries];
+    let merged = part.merge(&Partial::of_sinks(sinks, d_v)).unwrap().output();
+    let mut scaled = part.output();
+    for ((mut row, lse), sink) in
+        scaled.row_iter_mut().zip(part.log_sum_exp().iter()).zip(sinks)
+    {
+        row *= 1.0 / (1.0 + (sink - lse).exp());
+    }
+    assert_close("output", &merged, &scaled, TOLERANCE);
+}
+
+#[property_test]
+fn a_sink_of_minus_infinity_takes_nothing(#[strategy = case()] case: Case) {
+    let Case { q, k, v, groups, mask } = &case;
+    let none = vec![f32::NEG_INFINITY; groups.heads()];
+    let found = attend_with_sinks(q, k.as_view(), v.as_view(), *groups, mask, &none);
+    assert_eq!(found.unwrap(), case.found());
+}
+
+#[property_test]
+fn a_window_of_all_tokens_is_no_window(
+    #[strategy = case()] case: Case,
+    #[strategy = 0..80_usize] offset: usize,
+) {
+    let mut case = case;
+    case.mask = Mask::Causal { offset };
+    let causal = case.found();
+    case.mask = Mask::Window { offset, window: case.q.nrows() + offset };
+    prop_assert_eq!(case.found(), causal);
 }
