@@ -7,7 +7,6 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::experts::Experts;
 use crate::json::shown;
-use crate::keys::WIDEST;
 use crate::sizes::FeedForward;
 use crate::whole::Activation;
 use serde_json::Value;
@@ -50,7 +49,7 @@ pub enum Network {
         transposed: bool,
     },
     /// Many networks, of which each token passes a few.
-    Experts(Experts),
+    Experts(Box<Experts>),
 }
 
 /// A network with a gate.
@@ -121,6 +120,9 @@ pub struct Ends {
     /// Logits become `cap · tanh(logit / cap)`, after that.
     pub cap: Option<f64>,
 }
+
+/// Names of the norms before and behind a part.
+type NormNames = [Option<&'static str>; 2];
 
 /// Norms by the names that most kinds give them.
 const INPUT: Option<&str> = Some("input_layernorm");
@@ -220,18 +222,11 @@ impl Config {
     }
 
     /// Names of the norms before and behind attention, and before and behind the network.
-    #[allow(clippy::type_complexity)]
-    fn norm_names(
-        &self,
-        parallel: bool,
-    ) -> Result<[[Option<&'static str>; 2]; 2], ConfigError> {
+    fn norm_names(&self, parallel: bool) -> Result<[NormNames; 2], ConfigError> {
         Ok(match self.kind() {
             "gemma2" | "gemma3_text" => [
                 [INPUT, AFTER_ATTENTION],
-                [
-                    Some("pre_feedforward_layernorm"),
-                    Some("post_feedforward_layernorm"),
-                ],
+                [Some("pre_feedforward_layernorm"), Some("post_feedforward_layernorm")],
             ],
             "glm4" => [
                 [INPUT, Some("post_self_attn_layernorm")],
@@ -272,7 +267,9 @@ impl Config {
             return Err(ConfigError::Layer { layer, layers: all.len() });
         };
         match *one {
-            FeedForward::Experts { .. } => Ok(Network::Experts(self.experts_of(*one)?)),
+            FeedForward::Experts { .. } => {
+                Ok(Network::Experts(Box::new(self.experts_of(*one)?)))
+            }
             FeedForward::Dense { dim } => self.dense_network(dim),
         }
     }
@@ -366,9 +363,5 @@ impl Config {
             found: shown(self.get(key).unwrap_or(&nothing)),
             why: why.to_owned(),
         }
-    }
-
-    pub(crate) fn width(&self, key: &'static str) -> Result<u64, ConfigError> {
-        self.keys.count(key, WIDEST)
     }
 }

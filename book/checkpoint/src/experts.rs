@@ -70,7 +70,7 @@ pub enum Scoring {
 }
 
 /// How a token's experts are chosen, and how much each counts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Router {
     /// The matrix (experts, width of a token), behind the block's prefix.
     pub tensor: &'static str,
@@ -225,7 +225,7 @@ impl Config {
     }
 
     fn never_normalized(&self) -> Result<bool, ConfigError> {
-        match self.keys.get("norm_topk_prob").map(|value| value.as_bool()) {
+        match self.keys.get("norm_topk_prob").map(serde_json::Value::as_bool) {
             Some(Some(true)) => Err(self.not_here(
                 "norm_topk_prob",
                 "Transformers does not divide the scores of this kind by their sum, and \

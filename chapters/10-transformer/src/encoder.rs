@@ -5,8 +5,11 @@
 //! Source: Devlin et al. 2019, *BERT*, §3.
 
 use crate::projection::Projection;
-use crate::{ModelError, SelfAttention};
-use attention::{Mask, ShapeError, expect_shape};
+use crate::ModelError;
+use crate::heads::SelfAttention;
+use crate::networks::Mlp;
+use crate::norms::LayerNorm;
+use attention::Mask;
 use nalgebra::{DMatrix, DVector};
 
 /// One layer: attention and feed-forward network, each added to what was there, and the
@@ -29,7 +32,8 @@ impl EncoderBlock {
     /// # Errors
     /// When a part does not fit `x`.
     pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ModelError> {
-        let found = self.attention.look(x, None, &Mask::None)?.found;
+        let place = self.attention.parts.place(0..x.nrows(), x.nrows());
+        let found = self.attention.look(x, &place, &Mask::None)?.found;
         let found = self.attention.o_proj.forward(&found)?;
         let x = self.attention_norm.forward(&(x + found))?;
         let thought = self.feed_forward.forward(&x)?;
@@ -77,7 +81,8 @@ impl Encoder {
         let mut x = self.norm.forward(&self.embed(tokens)?)?;
         let mut all = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            all.push(block.attention.look(&x, None, &Mask::None)?.weights);
+            let place = block.attention.parts.place(0..x.nrows(), x.nrows());
+            all.push(block.attention.look(&x, &place, &Mask::None)?.weights);
             x = block.forward(&x)?;
         }
         Ok(all)

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use attention::Mask;
 use chapter_cli::{Destination, Dtype, RawTensor};
 use checkpoint::{Message, Model, Reply, Tokenizer};
-use decoding::KvCache;
 use figures::{Figure, Words};
 use nalgebra::{DMatrix, DVector};
 use std::collections::BTreeMap;
@@ -18,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use talk::{Bar, Stop};
+use transformer::caches::Cache;
 use transformer::encoder::pooled;
 use transformer::kept::Precision;
 use transformer::loss::{Sight, surprises};
@@ -307,7 +307,7 @@ fn expect_room(decoder: &Decoder, prompt: usize, new: usize) -> Result<()> {
             decoder.context
         );
     }
-    let token = decoder.caches(1).iter().map(KvCache::bytes).sum::<usize>() as u64;
+    let token = decoder.caches(1).iter().map(Cache::bytes).sum::<usize>() as u64;
     chapter_cli::expect_bytes(
         "keys and values",
         token.saturating_mul(all as u64),

@@ -57,6 +57,15 @@ impl FeedForward {
         }
     }
 
+    /// The network, if it is one with a gate.
+    #[must_use]
+    pub fn gated(&self) -> Option<&SwiGlu> {
+        match self {
+            FeedForward::Gated(network, _) => Some(network),
+            FeedForward::Plain(_) | FeedForward::Experts(_) => None,
+        }
+    }
+
     /// All its matrices.
     pub fn projections(&self) -> Vec<&Projection> {
         match self {
