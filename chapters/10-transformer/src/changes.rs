@@ -1,8 +1,8 @@
 //! What chapters 5 and 7 do to a layer's keys and values, done to every layer of a model
 //! that was not trained for it: so that the loss can say what it costs.
 
-use crate::projection::Projection;
 use crate::heads::{Attention, SelfAttention};
+use crate::projection::Projection;
 use crate::{Decoder, ModelError};
 use attention::Linear;
 use decoder_layer::Parts;
@@ -60,7 +60,10 @@ fn merged_layer(
     Ok(SelfAttention {
         k_proj: Projection::of_linear(&k_proj),
         v_proj: Projection::of_linear(&v_proj),
-        parts: Parts { groups: Groups::new(layer.parts.groups.heads(), 1)?, ..layer.parts },
+        parts: Parts {
+            groups: Groups::new(layer.parts.groups.heads(), 1)?,
+            ..layer.parts
+        },
         q_proj: layer.q_proj,
         o_proj: layer.o_proj,
     })

@@ -4,11 +4,11 @@
 //!
 //! Source: Devlin et al. 2019, *BERT*, §3.
 
-use crate::projection::Projection;
 use crate::ModelError;
 use crate::heads::SelfAttention;
 use crate::networks::Mlp;
 use crate::norms::LayerNorm;
+use crate::projection::Projection;
 use attention::Mask;
 use nalgebra::{DMatrix, DVector};
 

@@ -1,11 +1,11 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p transformer` shows the first two.
 
-use crate::experiments::{self, HEAD, Recording, SMOLLM2, WORDS};
-use crate::kept::Precision;
-use crate::gated::silu;
-use crate::places::Places;
 use crate::Decoder;
+use crate::experiments::{self, HEAD, Recording, SMOLLM2, WORDS};
+use crate::gated::silu;
+use crate::kept::Precision;
+use crate::places::Places;
 use anyhow::{Context, Result};
 use attention::example::{grouped, table};
 use attention::{Mask, softmax};

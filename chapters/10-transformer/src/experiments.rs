@@ -1,13 +1,13 @@
 //! The models that the chapter looks at, and what whole ones gave when they were run.
 
-use crate::kept::{BLOCK, Precision};
-use crate::projection::Projection;
 use crate::ends::Ends;
 use crate::gated::SwiGlu;
 use crate::heads::{Attention, SelfAttention};
+use crate::kept::{BLOCK, Precision};
 use crate::networks::FeedForward;
 use crate::norms::RmsNorm;
 use crate::places::Places;
+use crate::projection::Projection;
 use crate::{Block, Decoder, ModelError};
 use anyhow::{Context, Result};
 use attention::Mask;
@@ -43,8 +43,13 @@ pub fn toy() -> Result<Decoder> {
         up_proj: of(DMatrix::identity(2, 2)),
         down_proj: of(DMatrix::from_diagonal_element(2, 2, 10.0)),
     };
-    let attention = Attention::Heads(attention);
-    let block = Block::pre_norm(plain(), attention, plain(), feed_forward);
+    let block = Block {
+        attention_norm: plain().into(),
+        attention: Attention::Heads(attention),
+        ffn_norm: plain().into(),
+        feed_forward: feed_forward.into(),
+        otherwise: None,
+    };
     Ok(Decoder {
         embedding: of(dmatrix![1.0, 7.0, 5.0; 7.0, 1.0, -5.0]),
         blocks: vec![block],

@@ -162,8 +162,7 @@ impl Experts {
                 continue;
             }
             let found = expert.gated(&x.select_rows(&tokens), self.gate)?;
-            for ((token, count), row) in
-                tokens.iter().zip(counts).zip(found.row_iter())
+            for ((token, count), row) in tokens.iter().zip(counts).zip(found.row_iter())
             {
                 y.row_mut(*token).zip_apply(&row, |y, found| *y += count * found);
             }

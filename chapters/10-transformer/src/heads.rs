@@ -78,12 +78,19 @@ impl SelfAttention {
         cache.append(&k, &v)?;
         let (keys, values) = (cache.keys(), cache.values());
         let found = match self.narrowed(mask, cache.len()) {
-            Mask::Causal { .. } if x.nrows() == 1 && self.parts.scores_are_plain() => {
+            Mask::Causal { .. } if x.nrows() == 1 && self.has_plain_scores() => {
                 attend_stacked(&q, keys, values, self.parts.groups)?.found
             }
             mask => self.parts.find(&q, keys, values, &mask)?,
         };
         Ok(self.o_proj.forward(&found)?)
+    }
+
+    /// Whether its weights are softmax(q · k / √d), as in the chapters that decode.
+    fn has_plain_scores(&self) -> bool {
+        let Parts { cap, sinks, scale, head_dim, .. } = &self.parts;
+        let plain = (scale * (*head_dim as f32).sqrt() - 1.0).abs() < 1e-6;
+        plain && cap.is_none() && sinks.is_none()
     }
 
     /// What `mask` and the layer's own window both let through, of so many keys.
@@ -117,6 +124,14 @@ impl Attention {
     /// The heads that keep keys, if they do.
     #[must_use]
     pub fn heads(&self) -> Option<&SelfAttention> {
+        match self {
+            Attention::Heads(heads) => Some(heads),
+            Attention::Latents(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn heads_mut(&mut self) -> Option<&mut SelfAttention> {
         match self {
             Attention::Heads(heads) => Some(heads),
             Attention::Latents(_) => None,
@@ -207,4 +222,3 @@ impl Attention {
 fn form(tokens: usize) -> Form {
     if tokens == 1 { Form::Absorbed } else { Form::Naive }
 }
-

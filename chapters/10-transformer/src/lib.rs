@@ -41,11 +41,12 @@ pub mod networks;
 pub mod norms;
 pub mod places;
 pub mod projection;
+mod reader;
 pub mod reading;
 pub mod sampling;
 pub mod watching;
 
-use attention::{Mask, ShapeError};
+use attention::Mask;
 use caches::Cache;
 use ends::Ends;
 pub use error::ModelError;
@@ -62,40 +63,66 @@ use std::ops::ControlFlow;
 /// it. Both are added to what the token was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
-    /// Of what attention reads.
+    /// Before attention.
     pub attention_norm: Norm,
     /// Tokens look at one another.
     pub attention: Attention,
-    /// Of what attention gives: none in Llama.
-    pub found_norm: Norm,
-    /// Of what the feed-forward network reads.
+    /// Before the feed-forward network.
     pub ffn_norm: Norm,
     /// Each token by itself.
     pub feed_forward: FeedForward,
-    /// Of what the feed-forward network gives: none in Llama.
+    /// What blocks of another kind than Llama's do otherwise.
+    pub otherwise: Option<Otherwise>,
+}
+
+/// What blocks of another kind than Llama's do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Otherwise {
+    /// Norms what attention gives before it is added, as in Gemma 2.
+    pub found_norm: Norm,
+    /// Norms what the feed-forward network gives.
     pub thought_norm: Norm,
-    /// Whether both read the same rows, side by side: not in Llama.
+    /// Whether the network reads what attention read, as in GPT-NeoX and Cohere's models.
     pub parallel: bool,
 }
 
 impl Block {
-    /// A block of Llama's kind: one after the other, each with a norm before it.
-    #[must_use]
-    pub fn pre_norm(
-        attention_norm: impl Into<Norm>,
-        attention: Attention,
-        ffn_norm: impl Into<Norm>,
-        feed_forward: impl Into<FeedForward>,
-    ) -> Self {
-        Block {
-            attention_norm: attention_norm.into(),
-            attention,
-            found_norm: Norm::Absent,
-            ffn_norm: ffn_norm.into(),
-            feed_forward: feed_forward.into(),
-            thought_norm: Norm::Absent,
-            parallel: false,
-        }
+    /// `x` (tokens, `model_dim`) to the same, in a block of Llama's kind. What `attend`
+    /// makes of the normed rows is what attention adds.
+    ///
+    /// # Errors
+    /// Those of `attend`, and when a part does not fit `x`.
+    pub fn forward<'a>(
+        &'a self,
+        mut x: DMatrix<f32>,
+        attend: impl FnOnce(
+            &'a Attention,
+            &DMatrix<f32>,
+        ) -> Result<DMatrix<f32>, ModelError>,
+    ) -> Result<DMatrix<f32>, ModelError> {
+        x += attend(&self.attention, &self.attention_norm.forward(&x)?)?;
+        x += self.feed_forward.forward(&self.ffn_norm.forward(&x)?)?;
+        Ok(x)
+    }
+
+    /// [`Block::forward`], or what a block of another kind does.
+    ///
+    /// # Errors
+    /// As for [`Block::forward`].
+    pub fn pass<'a>(
+        &'a self,
+        x: DMatrix<f32>,
+        attend: impl FnOnce(
+            &'a Attention,
+            &DMatrix<f32>,
+        ) -> Result<DMatrix<f32>, ModelError>,
+    ) -> Result<DMatrix<f32>, ModelError> {
+        let Some(otherwise) = &self.otherwise else { return self.forward(x, attend) };
+        let found = attend(&self.attention, &self.attention_norm.forward(&x)?)?;
+        let after = &x + otherwise.found_norm.forward(&found)?;
+        let read = if otherwise.parallel { &x } else { &after };
+        let thought = self.feed_forward.forward(&self.ffn_norm.forward(read)?)?;
+        Ok(after + otherwise.thought_norm.forward(&thought)?)
     }
 
     fn projections(&self) -> Vec<&Projection> {
@@ -104,26 +131,6 @@ impl Block {
             all.extend([&a.q_proj, &a.k_proj, &a.v_proj, &a.o_proj]);
         }
         all
-    }
-
-    /// `x` (tokens, `model_dim`) to the same. What `attend` makes of the normed rows is
-    /// what attention adds.
-    ///
-    /// # Errors
-    /// Those of `attend`, and when a part does not fit `x`.
-    pub fn forward<'a>(
-        &'a self,
-        x: DMatrix<f32>,
-        attend: impl FnOnce(
-            &'a Attention,
-            &DMatrix<f32>,
-        ) -> Result<DMatrix<f32>, ModelError>,
-    ) -> Result<DMatrix<f32>, ModelError> {
-        let found = attend(&self.attention, &self.attention_norm.forward(&x)?)?;
-        let with_found = &x + self.found_norm.forward(&found)?;
-        let read = if self.parallel { &x } else { &with_found };
-        let thought = self.feed_forward.forward(&self.ffn_norm.forward(read)?)?;
-        Ok(with_found + self.thought_norm.forward(&thought)?)
     }
 }
 
@@ -170,7 +177,9 @@ impl Decoder {
 
     fn projections(&self) -> impl Iterator<Item = &Projection> {
         let tables = std::iter::once(&self.embedding).chain(&self.ends.positions);
-        tables.chain(&self.lm_head).chain(self.blocks.iter().flat_map(Block::projections))
+        tables
+            .chain(&self.lm_head)
+            .chain(self.blocks.iter().flat_map(Block::projections))
     }
 
     /// Empty caches, one per block, with room for `capacity` tokens.
@@ -184,7 +193,11 @@ impl Decoder {
     ///
     /// # Errors
     /// When one is not in the vocabulary, or at no position that was learned.
-    pub fn embed(&self, tokens: &[u32], start: usize) -> Result<DMatrix<f32>, ModelError> {
+    pub fn embed(
+        &self,
+        tokens: &[u32],
+        start: usize,
+    ) -> Result<DMatrix<f32>, ModelError> {
         let vocab = self.vocab();
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(ModelError::Token { token, vocab });
@@ -227,7 +240,7 @@ impl Decoder {
         let mut places = Places::new(start, tokens.len());
         let mut x = self.embed(tokens, start)?;
         for (block, cache) in self.blocks.iter().zip(caches) {
-            x = block.forward(x, |attention, normed| {
+            x = block.pass(x, |attention, normed| {
                 attention.forward(normed, &mut places, mask, cache)
             })?;
         }

@@ -29,7 +29,6 @@ impl Mlp {
     }
 }
 
-
 /// What a token does by itself, as its model has it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FeedForward {

@@ -81,13 +81,14 @@ impl LayerNorm {
 }
 
 /// The norm of a block, as its model has it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Norm {
     /// By the root of the mean square.
     Rms(RmsNorm),
     /// By mean and variance.
     Layer(LayerNorm),
     /// None: the rows pass as they are.
+    #[default]
     Absent,
 }
 

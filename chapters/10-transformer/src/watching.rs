@@ -91,7 +91,7 @@ pub fn watched_through(
     let mut places = Places::new(0, x.nrows());
     let some = model.blocks.iter().enumerate().take(layers.end).skip(layers.start);
     for (layer, block) in some {
-        x = block.forward(x, |attention, normed| {
+        x = block.pass(x, |attention, normed| {
             let mut heads = attention.look(normed, &mut places, mask)?;
             watch.heads(layer, &mut heads);
             Ok(attention.mix(&heads.found)?)
