@@ -1,6 +1,7 @@
 //! What is said on the command line, and what is answered.
 
 use crate::Chapter;
+use crate::compare::{self, FILES_OF_YOURS, compare};
 use crate::configured::Configured;
 use crate::forward::{Arguments, FILES, FILES_WITH_X, forward};
 use crate::message::{brief_path, one_line};
@@ -20,8 +21,8 @@ pub fn main<C: Chapter>() -> ExitCode {
 }
 
 /// Does what the command line `args`, the program's own name first, asks for, and gives
-/// the exit code: 0, or 1 for bad input, or 2 for a wrong flag. A failure is one line
-/// on `stderr`.
+/// the exit code: 0, or 1 for bad input, 2 for a wrong flag, or 3 where `compare` finds
+/// numbers that differ. A failure is one line on `stderr`.
 pub fn run<C: Chapter>(
     args: impl IntoIterator<Item = OsString>,
     stdout: &mut dyn Write,
@@ -30,15 +31,24 @@ pub fn run<C: Chapter>(
     let args: Vec<OsString> = args.into_iter().collect();
     let asked = parse::<C>(&args);
     answer(asked, stdout, stderr, |asked, stdout, stderr| match asked {
-        Asked::Own(name, arguments) => C::obey(&name, &arguments, stdout, stderr),
+        Asked::Own(name, arguments) => {
+            C::obey(&name, &arguments, stdout, stderr)?;
+            Ok(DONE)
+        }
         Asked::Common(command) => obey::<C>(&command, None, stdout, stderr),
-        Asked::Configured(given) => {
+        Asked::Configured(name, given) => {
             let configured = Configured::read::<C>(&given)?;
-            let command = complete::<C>(args, &given, &configured)?;
+            let command = complete::<C>(args, &name, &given, &configured)?;
             obey::<C>(&command, Some(&configured), stdout, stderr)
         }
     })
 }
+
+/// The exit code of what went well.
+const DONE: u8 = 0;
+
+/// The exit code of a comparison whose numbers differ.
+const DIFFERS: u8 = 3;
 
 /// [`run`] for a program with a command line of its own, of which `obey` does what it says.
 pub fn run_own<P: clap::Parser>(
@@ -48,7 +58,10 @@ pub fn run_own<P: clap::Parser>(
     obey: impl FnOnce(&P, &mut dyn Write) -> Result<()>,
 ) -> u8 {
     let asked = P::try_parse_from(args);
-    answer(asked, stdout, stderr, |asked, stdout, _| obey(&asked, stdout))
+    answer(asked, stdout, stderr, |asked, stdout, _| {
+        obey(&asked, stdout)?;
+        Ok(DONE)
+    })
 }
 
 /// Does what was asked, or says in one line why not, and gives the exit code.
@@ -56,23 +69,23 @@ fn answer<A>(
     asked: Result<A, clap::Error>,
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
-    obey: impl FnOnce(A, &mut dyn Write, &mut dyn Write) -> Result<()>,
+    obey: impl FnOnce(A, &mut dyn Write, &mut dyn Write) -> Result<u8>,
 ) -> u8 {
     let done = match asked {
         Ok(asked) => obey(asked, stdout, stderr),
         // --help and --version are errors to clap alone.
         Err(help) if !help.use_stderr() => {
-            write!(stdout, "{}", help.render()).map_err(Into::into)
+            write!(stdout, "{}", help.render()).map(|()| DONE).map_err(Into::into)
         }
         Err(wrong_flag) => {
             let _ = writeln!(stderr, "error: {}", one_line(&in_short(&wrong_flag)));
             return 2;
         }
     };
-    match done.and_then(|()| Ok(stdout.flush()?)) {
-        Ok(()) => 0,
+    match done.and_then(|code| Ok(stdout.flush().map(|()| code)?)) {
+        Ok(code) => code,
         // Whoever pipes into `head` has read enough.
-        Err(error) if is_broken_pipe(&error) => 0,
+        Err(error) if is_broken_pipe(&error) => DONE,
         Err(error) => {
             let _ = writeln!(stderr, "error: {}", one_line(&format!("{error:#}")));
             1
@@ -96,14 +109,17 @@ enum Command<F: clap::Args> {
     },
     /// Run the layer on tensors of your own
     Forward(Arguments<F>),
+    /// Compare what another program gives with this layer
+    Compare(compare::Arguments<F>),
 }
 
 /// Something that all chapters do, or a command that this one brings, by its name.
 enum Asked<F: clap::Args> {
     Common(CommandLine<F>),
     Own(String, ArgMatches),
-    /// `forward`, whose other flags are to be read out of the file that `--config` names.
-    Configured(ArgMatches),
+    /// `forward` or `compare`, whose other flags are to be read out of the file that
+    /// `--config` names.
+    Configured(String, ArgMatches),
 }
 
 fn parse<C: Chapter>(args: &[OsString]) -> Result<Asked<C::Flags>, clap::Error> {
@@ -113,8 +129,10 @@ fn parse<C: Chapter>(args: &[OsString]) -> Result<Asked<C::Flags>, clap::Error> 
         Some((name, arguments)) if is_own(name) => {
             Ok(Asked::Own(name.to_owned(), arguments.clone()))
         }
-        Some(("forward", given)) if given.contains_id("config") => {
-            Ok(Asked::Configured(given.clone()))
+        Some((name @ ("forward" | "compare"), given))
+            if given.contains_id("config") =>
+        {
+            Ok(Asked::Configured(name.to_owned(), given.clone()))
         }
         _ => Ok(Asked::Common(common::<C>(&matches)?)),
     }
@@ -132,11 +150,12 @@ fn common<C: Chapter>(
 /// configuration where none are given.
 fn complete<C: Chapter>(
     mut args: Vec<OsString>,
+    name: &str,
     given: &ArgMatches,
     configured: &Configured,
 ) -> Result<CommandLine<C::Flags>> {
     let help = help::<C>();
-    let flags = help.find_subcommand("forward").context("there is no forward")?;
+    let flags = help.find_subcommand(name).context("there is no such command")?;
     args.extend(configured.missing(given, flags)?);
     let told = |error: clap::Error| anyhow!(in_short(&error));
     let matches = help.try_get_matches_from(args).map_err(told)?;
@@ -145,10 +164,14 @@ fn complete<C: Chapter>(
 
 /// Refuses flags that clap knows in every chapter, where there is no x.
 fn expect_no_x<C: Chapter>(command: &CommandLine<C::Flags>) -> Result<(), clap::Error> {
-    let Some(Command::Forward(arguments)) = &command.command else { return Ok(()) };
+    let (x, no_weights) = match &command.command {
+        Some(Command::Forward(arguments)) => (&arguments.x, arguments.no_weights),
+        Some(Command::Compare(arguments)) => (&arguments.x, false),
+        _ => return Ok(()),
+    };
     let given = [
-        ("--x", arguments.x.is_some(), "reads no x"),
-        ("--no-weights", arguments.no_weights, "never forms them"),
+        ("--x", x.is_some(), "reads no x"),
+        ("--no-weights", no_weights, "never forms them"),
     ];
     match given.into_iter().find(|(_, is_given, _)| *is_given && !C::READS_X) {
         Some((flag, _, why)) => {
@@ -173,6 +196,12 @@ Examples:
     );
     let about_forward =
         format!("Run the layer on tensors of your own.\n\n{}", C::FORWARD_HELP);
+    let about_compare = format!(
+        "Compare what another program gives with this layer: where they part, and which \
+         usual slip explains it.\n\nThe layer and its input are those of forward \
+         (--help tells which tensors the file holds).\n\n  {program} -- compare --input \
+         layer.safetensors \\\n      --yours mine.safetensors [the flags of forward]"
+    );
     CommandLine::<C::Flags>::command()
         .name(C::NAME)
         .bin_name(format!("{program} --"))
@@ -193,12 +222,20 @@ Examples:
                 .mut_arg("no_weights", |flag| flag.hide(!C::READS_X))
                 .mut_args(unless_configured)
         })
+        .mut_subcommand("compare", |compare| {
+            compare
+                .long_about(about_compare)
+                .after_long_help(FILES_OF_YOURS)
+                .hide(!C::COMPARES)
+                .mut_arg("x", |x| x.hide(!C::READS_X))
+                .mut_args(unless_configured)
+        })
         .subcommands(C::commands())
 }
 
 /// What a layer needs may also come out of a configuration.
 fn unless_configured(flag: clap::Arg) -> clap::Arg {
-    let is_file = ["input", "output"].contains(&flag.get_id().as_str());
+    let is_file = ["input", "output", "yours"].contains(&flag.get_id().as_str());
     if is_file || !flag.is_required_set() {
         return flag;
     }
@@ -210,16 +247,21 @@ fn obey<C: Chapter>(
     configured: Option<&Configured>,
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
-) -> Result<()> {
+) -> Result<u8> {
     match &command.command {
-        None => Ok(writeln!(stdout, "{}", C::example()?.trim_end())?),
+        None => writeln!(stdout, "{}", C::example()?.trim_end())?,
         Some(Command::Plots { out }) => {
-            draw(C::FOLDER, &C::figures()?, out.as_deref(), stdout)
+            draw(C::FOLDER, &C::figures()?, out.as_deref(), stdout)?;
         }
         Some(Command::Forward(arguments)) => {
-            forward::<C>(arguments, configured, stdout, stderr)
+            forward::<C>(arguments, configured, stdout, stderr)?;
+        }
+        Some(Command::Compare(arguments)) => {
+            let agrees = compare::<C>(arguments, configured, stdout)?;
+            return Ok(if agrees { DONE } else { DIFFERS });
         }
     }
+    Ok(DONE)
 }
 
 /// Draws `figures` into `out`, or else into the chapter's own folder in the book's

@@ -6,7 +6,7 @@ use crate::expected::Expected;
 use crate::message::brief_path;
 use crate::prefix::layer_of;
 use anyhow::{Context, Result, bail};
-use checkpoint::Config;
+use checkpoint::{Attention, Config};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use std::ffi::OsString;
@@ -96,6 +96,11 @@ impl Configured {
         bail!(
             "{given}, and {path} says {wanted} of layer {layer}: leave one of them out"
         )
+    }
+
+    /// The layer that is described.
+    pub(crate) fn layer(&self) -> &Attention {
+        self.described.layer()
     }
 
     /// What a file of the layer has to be.

@@ -100,7 +100,7 @@ pub(crate) struct Limit {
 #[derive(Debug, Clone)]
 pub struct Described {
     layer: Attention,
-    /// The chapter that computes all of it, if one does.
+    /// The first chapter that computes all of it, if one does.
     home: Option<&'static str>,
     left: Vec<Part>,
     limits: Vec<Limit>,
@@ -113,6 +113,7 @@ enum Part {
     Rope,
     Norm,
     Sight,
+    Scores,
 }
 
 /// f64 arithmetic in another order differs by less, and no real difference is as small.
@@ -124,13 +125,14 @@ impl Described {
         let window = layer.window.map(|tokens| Limit {
             tokens,
             why: format!(
-                "`sliding_window` is {tokens}, and no chapter of this book has windows yet"
+                "`sliding_window` is {tokens}, and {} has layers with windows",
+                numbered("decoder-layer")
             ),
         });
         Described {
             layer,
             home,
-            left: vec![Part::Heads, Part::Rope, Part::Norm, Part::Sight],
+            left: vec![Part::Heads, Part::Rope, Part::Norm, Part::Sight, Part::Scores],
             limits: window.into_iter().collect(),
         }
     }
@@ -247,7 +249,8 @@ impl Described {
                 tokens: trained as u64,
                 why: format!(
                     "`rope_type` is dynamic: beyond `max_position_embeddings`, {trained}, \
-                     the base grows with the length, which no chapter of this book has yet"
+                     the base grows with the length, which {} computes",
+                    numbered("decoder-layer")
                 ),
             });
         }
@@ -272,6 +275,18 @@ impl Described {
             return Err(self.lack("rope_type", &"llama3", what));
         }
         Ok(turning)
+    }
+
+    /// All that there is to a layer whose heads share keys and values, for a chapter that
+    /// computes it from the description itself ([`crate::Chapter::load_described`]).
+    ///
+    /// # Errors
+    /// When the layer has a latent.
+    pub fn everything(&mut self) -> Result<(), Lack> {
+        self.groups()?;
+        self.left.clear();
+        self.limits.clear();
+        Ok(())
     }
 
     /// Queries and keys come as they are when they meet: projected, normed and turned. What
@@ -319,7 +334,9 @@ impl Described {
     /// Refuses what changes the numbers of a layer and was not taken.
     pub(crate) fn expect_nothing_left(&self) -> Result<(), Lack> {
         let kind = self.layer.kind;
-        self.expect_plain_scores()?;
+        if self.has(Part::Scores) {
+            self.expect_plain_scores()?;
+        }
         if let Some(norm) = self.layer.norm.filter(|_| self.has(Part::Norm)) {
             let (key, value) = match norm.span {
                 NormSpan::EachHead => ("qk_layernorm", "true"),
@@ -374,7 +391,7 @@ impl Described {
     }
 }
 
-/// The chapter that computes all of a layer, if one does.
+/// The first chapter that computes all of a layer, if one does.
 fn home(layer: &Attention) -> Option<&'static str> {
     let home = match (layer.heads, &layer.rope) {
         (Heads::Latent { .. }, Some(_)) => "latent",
@@ -388,7 +405,7 @@ fn home(layer: &Attention) -> Option<&'static str> {
     let mut all = Described {
         layer: layer.clone(),
         home: None,
-        left: vec![Part::Norm],
+        left: vec![Part::Norm, Part::Scores],
         limits: Vec::new(),
     };
     let turns = match home {
@@ -396,7 +413,11 @@ fn home(layer: &Attention) -> Option<&'static str> {
         "rotary" => all.turning().is_ok(),
         _ => true,
     };
-    (turns && all.expect_nothing_left().is_ok()).then_some(home)
+    match (turns && all.expect_nothing_left().is_ok(), layer.heads) {
+        (true, _) => Some(home),
+        (false, Heads::Shared { .. }) => Some("decoder-layer"),
+        (false, Heads::Latent { .. }) => None,
+    }
 }
 
 /// Features of a head that a rotation over its whole width turns.

@@ -13,7 +13,7 @@ use crate::unread::expect_all_read;
 use crate::{Chapter, Output, SideBySide};
 use anyhow::Result;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The flags of `forward`.
@@ -124,13 +124,23 @@ pub(crate) fn forward<C: Chapter>(
 ) -> Result<()> {
     let Arguments { output, repeat, flags, .. } = arguments;
     let destination = Destination::check(output)?;
-    let Inputs { input, x_file, prefix } = &Inputs::open(arguments)?;
+    let places = Places {
+        input: &arguments.input,
+        x: arguments.x.as_deref(),
+        prefix: &arguments.prefix,
+        ignore: &arguments.ignore,
+        layer: arguments.layer,
+    };
+    let Inputs { input, x_file, prefix } = &Inputs::open(&places)?;
     let tensors = input.with_prefix(prefix);
     let expected = configured.map(Configured::expected);
     if let Some(expected) = &expected {
         expected.expect_tensors(&tensors)?;
     }
-    let layer = C::load(flags, &tensors)?;
+    let layer = match configured {
+        Some(configured) => C::load_described(configured.layer(), flags, &tensors)?,
+        None => C::load(flags, &tensors)?,
+    };
     let wide = tensors.widths();
     let runs = repeat.unwrap_or(1);
     let (results, times) = if C::READS_X {
@@ -175,23 +185,34 @@ pub(crate) fn forward<C: Chapter>(
     Ok(())
 }
 
+/// Where a layer and its input are to be found.
+pub(crate) struct Places<'a> {
+    pub(crate) input: &'a Path,
+    pub(crate) x: Option<&'a Path>,
+    pub(crate) prefix: &'a str,
+    pub(crate) ignore: &'a [String],
+    pub(crate) layer: Option<usize>,
+}
+
 /// The files, without what is to be ignored.
-struct Inputs {
-    input: Tensors,
-    x_file: Option<Tensors>,
-    prefix: String,
+pub(crate) struct Inputs {
+    pub(crate) input: Tensors,
+    pub(crate) x_file: Option<Tensors>,
+    pub(crate) prefix: String,
 }
 
 impl Inputs {
-    fn open<F: clap::Args>(arguments: &Arguments<F>) -> Result<Self, TensorError> {
-        let Arguments { input, x, prefix, ignore, layer, .. } = arguments;
+    /// # Errors
+    /// When a file cannot be read, or lacks what is to be ignored.
+    pub(crate) fn open(places: &Places) -> Result<Self, TensorError> {
+        let Places { input, x, prefix, ignore, layer } = *places;
         let input = Tensors::open(input)?;
         let prefix = match layer.filter(|_| prefix.is_empty()) {
             Some(layer) => prefix_of(layer, &input.names()).unwrap_or("").to_owned(),
-            None => prefix.clone(),
+            None => prefix.to_owned(),
         };
         let mut input = input.with_prefix(&prefix);
-        let x_file = x.as_deref().map(Tensors::open).transpose()?;
+        let x_file = x.map(Tensors::open).transpose()?;
         let mut x_file = x_file.map(|file| file.with_prefix(&prefix));
         for pattern in ignore {
             let from_x = x_file.as_ref().and_then(|file| file.without(pattern).ok());

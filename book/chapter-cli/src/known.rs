@@ -14,13 +14,14 @@ pub(crate) struct Known {
 
 /// The chapters that a tensor may belong to, by their names and numbers. The tests hold
 /// this to the folders.
-pub(crate) const CHAPTERS: [(&str, u32); 6] = [
+pub(crate) const CHAPTERS: [(&str, u32); 7] = [
     ("multi-head", 2),
     ("grouped-query", 5),
     ("rotary", 6),
     ("latent", 7),
     ("linformer", 8),
     ("flash", 9),
+    ("decoder-layer", 11),
 ];
 
 /// `chapter 6 (rotary)`.
@@ -54,7 +55,7 @@ const LORA: Known = changed(
 );
 const FUSED: Known = changed(
     "queries, keys and values in one projection",
-    "cut it into q_proj, k_proj and v_proj, as its model's code does",
+    "decoder-layer takes it with --config, or cut it into q_proj, k_proj and v_proj",
 );
 const RENAMED: Known =
     changed("a projection under another name", "save it as q_proj, k_proj or v_proj");
@@ -69,14 +70,17 @@ const POSITIONS: Known =
 const ROWS: &[Row] = &[
     (
         &["q_norm", "q_layernorm", "query_norm", "query_layernorm", "q_ln", "norm_q"],
-        nowhere("a norm on the queries"),
+        elsewhere("a norm on the queries", "decoder-layer"),
     ),
     (
         &["k_norm", "k_layernorm", "key_norm", "key_layernorm", "k_ln", "norm_k"],
-        nowhere("a norm on the keys"),
+        elsewhere("a norm on the keys", "decoder-layer"),
     ),
     (&["v_norm", "norm_v"], nowhere("a norm on the values")),
-    (&["qk_norm", "qk_layernorm"], nowhere("a norm on queries and keys")),
+    (
+        &["qk_norm", "qk_layernorm"],
+        elsewhere("a norm on queries and keys", "decoder-layer"),
+    ),
     (
         &["attn_sub_norm", "inner_attn_ln", "sub_norm", "subln", "o_norm", "g_norm"],
         nowhere("a norm on what the heads found"),
@@ -90,7 +94,10 @@ const ROWS: &[Row] = &[
             "attn_sinks",
             "attn_sink",
         ],
-        nowhere("learned sinks, one more score in each head's softmax"),
+        elsewhere(
+            "learned sinks, one more score in each head's softmax",
+            "decoder-layer",
+        ),
     ),
     (
         &["g_proj", "gate", "attn_gate", "o_gate", "head_gate", "q_gate"],
@@ -391,7 +398,7 @@ mod tests {
         let told = |name: &str| known(name).unwrap().told("grouped-query");
         assert_eq!(
             told("q_norm.weight"),
-            "a norm on the queries, which no chapter has"
+            "a norm on the queries, which chapter 11 (decoder-layer) has"
         );
         assert_eq!(
             told("kv_b_proj.weight"),

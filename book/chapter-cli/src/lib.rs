@@ -18,6 +18,7 @@ mod allocator;
 mod batch;
 pub mod bench;
 mod command;
+mod compare;
 mod configured;
 mod described;
 mod error;
@@ -114,6 +115,21 @@ pub trait Chapter {
     /// When a tensor is missing or does not fit, or the flags do not go together.
     fn load(flags: &Self::Flags, tensors: &Tensors) -> anyhow::Result<Self::Layer>;
 
+    /// [`Chapter::load`] where `--config` describes the `layer`. Its flags are set as
+    /// [`Chapter::flags_of`] says; a chapter whose layers have more to them than flags can
+    /// say reads the description itself.
+    ///
+    /// # Errors
+    /// As for [`Chapter::load`].
+    fn load_described(
+        layer: &checkpoint::Attention,
+        flags: &Self::Flags,
+        tensors: &Tensors,
+    ) -> anyhow::Result<Self::Layer> {
+        let _ = layer;
+        Self::load(flags, tensors)
+    }
+
     /// Runs the layer on one sequence. This, and nothing else, is what `--repeat`
     /// times.
     ///
@@ -159,6 +175,34 @@ pub trait Chapter {
     fn run(layer: &Self::Layer, flags: &Self::Flags) -> anyhow::Result<SideBySide> {
         let _ = (layer, flags);
         anyhow::bail!("{} runs on x", Self::NAME)
+    }
+
+    /// Whether the chapter has slips, so that `compare` has something to look for.
+    const COMPARES: bool = false;
+
+    /// The layer on one sequence, with the slips that are known of it.
+    ///
+    /// # Errors
+    /// When the sequence does not fit the layer or the flags.
+    fn compared<'a>(
+        layer: &'a Self::Layer,
+        flags: &Self::Flags,
+        sequence: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn slips::Compare + 'a>> {
+        let _ = (layer, flags, sequence);
+        anyhow::bail!("{} does not compare", Self::NAME)
+    }
+
+    /// [`Chapter::compared`] for a chapter without [`Chapter::READS_X`].
+    ///
+    /// # Errors
+    /// When what was read does not go together with the flags.
+    fn compared_run<'a>(
+        layer: &'a Self::Layer,
+        flags: &Self::Flags,
+    ) -> anyhow::Result<Box<dyn slips::Compare + 'a>> {
+        let _ = (layer, flags);
+        anyhow::bail!("{} does not compare", Self::NAME)
     }
 
     /// Commands that this chapter has beside those of all chapters. Most have none.

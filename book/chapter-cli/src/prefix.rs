@@ -37,7 +37,14 @@ pub(crate) fn layer_of(prefix: &str) -> Option<usize> {
 /// What stands before the attention of a layer among the `names` of a file, if that is one
 /// thing: all that picks this layer and is followed by a projection of keys.
 pub(crate) fn prefix_of(layer: usize, names: &[String]) -> Option<&str> {
-    const KEYS: [&str; 2] = ["k_proj.weight", "kv_a_proj_with_mqa.weight"];
+    const KEYS: [&str; 6] = [
+        "k_proj.weight",
+        "kv_a_proj_with_mqa.weight",
+        "qkv_proj.weight",
+        "query_key_value.weight",
+        "c_attn.weight",
+        "self.key.weight",
+    ];
     let prefix = |name: &&String| {
         let name = name.as_str();
         let before = KEYS.iter().find_map(|key| name.strip_suffix(key))?;

@@ -1,10 +1,13 @@
 //! Slips that were made, of attention or of an exercise's own steps.
 
+use slips::{
+    Way,
+    attention::{Slip, other_numbers, slips, way},
+};
+
 use crate::{
-    heads::Way,
     oracle::Oracle,
     outcome::Outcome,
-    slips::{Slip, other_numbers, slips, way},
     task::{Dial, Slipped},
 };
 
@@ -166,4 +169,88 @@ fn subsets<T: Copy>(all: Vec<T>, at_once: usize) -> Vec<Vec<T>> {
         .enumerate()
         .flat_map(|(at, one)| all[at + 1..].iter().map(|two| vec![*one, *two]));
     pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{slips, way};
+    use crate::{Draw, Found, Headed, outcome::outcome};
+    use slips::Way;
+
+    fn drawn(seed: u64) -> Headed {
+        let mut draw = Draw::by_chance(seed, 1.0);
+        let [kv_heads, size] = [draw.size(1..=2), draw.size(1..=2)];
+        let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
+        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
+        let sees = draw.mask(queries, keys);
+        Headed {
+            q: draw.numbers(queries, kv_heads * size * d_k),
+            k: draw.numbers(keys, kv_heads * d_k),
+            v: draw.numbers(keys, kv_heads * d_v),
+            heads: kv_heads * size,
+            kv_heads,
+            sees,
+        }
+    }
+
+    #[test]
+    fn weights_sum_to_one_or_are_empty_where_nothing_slips() {
+        for headed in (0..60).map(drawn) {
+            let Some(found) = headed.found(&Way::default()) else {
+                // A mask of another shape.
+                continue;
+            };
+            let rows = found.weights.iter().flat_map(|map| map.row_iter());
+            let sums: Vec<f32> = rows.map(|row| row.sum()).collect();
+            assert!(
+                sums.iter().all(|sum| *sum == 0.0 || (sum - 1.0).abs() < 1e-5),
+                "{sums:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_slip_changes_something_and_has_a_name_of_its_own() {
+        let all = slips(true);
+        let same = |one: &Option<Found>, two: &Option<Found>| match (one, two) {
+            (Some(one), Some(two)) => {
+                let context = one.context.iter().zip(&two.context);
+                one.context.shape() == two.context.shape()
+                    && one.weights == two.weights
+                    && context.into_iter().all(|(a, b)| (a - b).abs() < 1e-6)
+            }
+            (one, two) => one.is_none() == two.is_none(),
+        };
+        for (at, slip) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other.name != slip.name));
+            let way = way(&[slip]);
+            let changes = (0..400).map(drawn).any(|headed| {
+                !same(&headed.found(&way), &headed.found(&Way::default()))
+            });
+            // Shown by numbers that are not drawn here: large ones, and NaN.
+            let by_odd_numbers = [
+                "no-maximum",
+                "no-maximum-but-guarded",
+                "maximum-from-zero",
+                "one-maximum-for-all",
+                "hidden-nan-leaks",
+                "masked-and-shared-anew",
+            ];
+            assert!(changes || by_odd_numbers.contains(&slip.name), "{}", slip.name);
+        }
+    }
+
+    #[test]
+    fn no_slip_panics() {
+        for headed in (0..100).map(drawn) {
+            for slip in slips(true) {
+                let way = way(&[slip]);
+                let stopped = outcome(|| {
+                    let _ = headed.found(&way);
+                    crate::Answer::default()
+                });
+                assert!(stopped.panic().is_none(), "{}: {stopped:?}", slip.name);
+            }
+        }
+    }
 }

@@ -2,43 +2,9 @@
 //! first query, and pair by pair with queries that see nothing.
 
 use nalgebra::DMatrix;
+use slips::Sees;
 
 use crate::draw::Draw;
-
-/// Which keys a query may see. A chapter turns it into its own mask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sees {
-    /// All of them.
-    Everything,
-    /// Query `i` sees the keys `0..=i + offset`.
-    UpTo {
-        /// Keys before the first query.
-        offset: usize,
-    },
-    /// (queries, keys): whether the query sees the key.
-    Pairs(DMatrix<bool>),
-}
-
-impl Sees {
-    /// Whether a mask of this kind can be laid on scores of that shape.
-    #[must_use]
-    pub fn fits(&self, queries: usize, keys: usize) -> bool {
-        match self {
-            Sees::Everything | Sees::UpTo { .. } => true,
-            Sees::Pairs(allowed) => allowed.shape() == (queries, keys),
-        }
-    }
-
-    /// Whether the query sees the key.
-    #[must_use]
-    pub fn sees(&self, query: usize, key: usize) -> bool {
-        match self {
-            Sees::Everything => true,
-            Sees::UpTo { offset } => key <= query + offset,
-            Sees::Pairs(allowed) => allowed.get((query, key)).is_some_and(|sees| *sees),
-        }
-    }
-}
 
 impl Draw {
     /// A mask for so many queries and keys, which is shown as the chapters write it. Now
@@ -105,9 +71,9 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
-    use super::Sees;
     use crate::Draw;
     use nalgebra::DMatrix;
+    use slips::Sees;
 
     #[test]
     fn every_kind_of_mask_is_drawn() {

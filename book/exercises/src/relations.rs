@@ -9,7 +9,6 @@ use crate::{
     answer::Value,
     features::{Features, Given},
     outcome::Outcome,
-    shares::{Shares, shares},
 };
 
 /// A case that is wrong.
@@ -347,7 +346,7 @@ fn rearranged(name: &str, parts: &[&Part]) -> Option<Said> {
         |m| DMatrix::from_fn(m.nrows(), m.ncols(), |_, j| m[(0, j)]);
     let last_row: Arrange =
         |m| DMatrix::from_fn(m.nrows(), m.ncols(), |_, j| m[(m.nrows() - 1, j)]);
-    let softmax: Arrange = |m| shares(m, Shares::ByRows);
+    let softmax: Arrange = |m| slips::softmax(m);
     let over_sums: Arrange = |m| {
         let sums = m.column_sum();
         DMatrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(i, j)] / sums[i])

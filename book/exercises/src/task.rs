@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
+use slips::{Found, Headed, Way};
 use syllabus::Kind;
 
 use crate::{
     answer::{Answer, Tolerance, Value},
     draw::{Choices, Draw},
-    heads::{Found, Headed, Way},
     outcome::{Outcome, outcome},
     panic::does_not_fit,
 };

@@ -24,6 +24,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod files;
+pub mod slips;
 
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use std::f32::consts::LOG2_E;

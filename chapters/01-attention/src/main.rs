@@ -1,8 +1,9 @@
 //! `cargo run -p attention`: the worked example, the figures, and `forward` on files.
 
-use attention::{Attended, Attention, example, figures, files};
+use attention::{Attended, Attention, example, figures, files, slips as known};
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::process::ExitCode;
 
 struct Chapter1;
@@ -85,6 +86,20 @@ where x has one. A query that may attend to nothing gets a row of zeros.
             let mask = files::mask_of_rows(&mask, rows);
             Ok(layer.forward_cross(&x, context, &mask)?.output)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a Attention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        layer.forward_cross(&s.x, context, &mask)?;
+        let steps = known::steps(layer, &s.x, context, &mask);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 }
 

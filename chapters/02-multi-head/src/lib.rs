@@ -25,6 +25,7 @@
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod slips;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use nalgebra::{DMatrix, DMatrixView};

@@ -4,9 +4,10 @@ use attention::{ShapeError, files};
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use multi_head::{
     Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
-    example, figures,
+    example, figures, slips as known,
 };
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::process::ExitCode;
 
 struct Chapter2;
@@ -115,6 +116,20 @@ the bias of o_proj.
             let Heads { found, .. } = attend_heads(&q, &k, &v, layer.heads(), &mask)?;
             Ok(layer.o_proj().forward(&found)?)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a MultiHeadAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        layer.project(&s.x, context)?;
+        let steps = known::steps(layer, &s.x, context, &mask);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 }
 

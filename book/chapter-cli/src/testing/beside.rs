@@ -15,10 +15,7 @@ impl Contract {
     pub fn refuses_what_it_does_not_read(&self) {
         let none = "no chapter has";
         for (name, says) in [
-            (
-                "q_norm.weight",
-                "q_norm.weight: a norm on the queries, which no chapter has",
-            ),
+            ("q_norm.weight", "q_norm.weight: a norm on the queries, which "),
             ("sinks", "sinks: learned sinks, one more score in each head's softmax"),
             ("q_proj.weight_scale", "q_proj.weight_scale: a part of quantized weights"),
             ("nonsense.bias", none),

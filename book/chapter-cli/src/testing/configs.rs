@@ -22,7 +22,7 @@ impl Program {
         let all = references_in(chapter, "tests/configs");
         for reference in &all {
             let line = format!("{FORWARD} --layer {}", reference.note("layer"));
-            let ran = self.beside_config(reference, &line);
+            let ran = self.with_its_config(reference, &line);
             assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", reference.name);
             let [found, expected] =
                 [&ran.tensors("out"), &reference.file].map(|file| table(file, "y"));
@@ -42,13 +42,13 @@ impl Program {
             format!("layer {} of config.json", reference.note("layer"))
         );
         let flags = if flags == "no flags" { "" } else { flags };
-        let by_hand = self.beside_config(reference, &format!("{line} {flags}"));
+        let by_hand = self.with_its_config(reference, &format!("{line} {flags}"));
         assert_eq!(by_hand.holds("out"), ran.holds("out"), "{by_hand:?}");
         let words: Vec<&str> = flags.split(' ').collect();
         for flag in words.windows(2).filter(|flag| flag[1].parse::<u32>().is_ok()) {
             let [name, value] = [flag[0], flag[1]];
             let other = format!("{line} {name} 1{value}");
-            let refused = self.beside_config(reference, &other);
+            let refused = self.with_its_config(reference, &other);
             let says = format!(
                 "{name} 1{value}, and config.json says {name} {value} of layer {}",
                 reference.note("layer")
@@ -58,7 +58,7 @@ impl Program {
         }
     }
 
-    fn beside_config(&self, reference: &Reference, line: &str) -> Ran {
+    fn with_its_config(&self, reference: &Reference, line: &str) -> Ran {
         let config = reference.note("config").as_bytes();
         self.run_beside(&[("layer", &reference.bytes), ("config.json", config)], line)
     }

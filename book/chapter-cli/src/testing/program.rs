@@ -11,7 +11,10 @@ use tempfile::TempDir;
 /// The program of a chapter. It is run in a folder of its own, so that the files on its
 /// command line need no path.
 #[derive(Debug, Clone, Copy)]
-pub struct Program(&'static str);
+pub struct Program {
+    path: &'static str,
+    config: Option<&'static str>,
+}
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -62,7 +65,13 @@ impl Program {
     /// `env!("CARGO_BIN_EXE_attention")`.
     #[must_use]
     pub const fn new(path: &'static str) -> Self {
-        Program(path)
+        Program { path, config: None }
+    }
+
+    /// The same, with this text in the file `config.json` of the folder.
+    #[must_use]
+    pub const fn beside_config(self, config: &'static str) -> Self {
+        Program { path: self.path, config: Some(config) }
     }
 
     /// Runs it in a folder with the file `layer`. The arguments are those between blanks;
@@ -95,7 +104,11 @@ impl Program {
     /// As for `run`.
     #[must_use]
     pub fn run_beside(&self, files: &[(&str, &[u8])], arguments: &str) -> Ran {
-        ran(Command::new(self.0), files, arguments)
+        let config = self.config.map(|text| ("config.json", text.as_bytes()));
+        let is_given = files.iter().any(|(name, _)| *name == "config.json");
+        let more = config.filter(|_| !is_given);
+        let files: Vec<_> = files.iter().copied().chain(more).collect();
+        ran(Command::new(self.path), &files, arguments)
     }
 
     /// [`Program::run`] with so many kilobytes of addresses to live in.
@@ -112,7 +125,7 @@ impl Program {
     ) -> Ran {
         let mut shell = Command::new("sh");
         let limited = format!("ulimit -v {kilobytes} && exec \"$@\"");
-        shell.args(["-c", &limited, "sh", self.0]);
+        shell.args(["-c", &limited, "sh", self.path]);
         // Each thread takes some for its stack, however many processors there are.
         shell.env("RAYON_NUM_THREADS", "2");
         ran(shell, &[("layer", &input.into())], arguments)

@@ -1017,6 +1017,9 @@ fn mask_of(sees: &Sees) -> Mask {
     match sees {
         Sees::Everything => Mask::None,
         Sees::UpTo { offset } => Mask::Causal { offset: *offset },
+        Sees::Within { offset, window } => {
+            Mask::Window { offset: *offset, window: *window }
+        }
         Sees::Pairs(allowed) => Mask::Allowed(allowed.clone()),
     }
 }

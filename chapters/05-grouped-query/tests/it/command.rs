@@ -275,8 +275,8 @@ fn an_input_may_be_converted_in_place() {
 fn a_layer_with_norms_and_sinks_is_not_computed_without_them() {
     let bytes = include_bytes!("../cases/m4-unknown.safetensors");
     let forward = "forward --input layer --output out --heads 4 --kv-heads 2";
-    let says = "error: k_norm.weight: a norm on the keys, which no chapter has; --ignore \
-                k_norm.weight goes on without it; not read either: q_norm.weight, sinks\n";
+    let says = "error: k_norm.weight: a norm on the keys, which chapter 11 (decoder-layer) \
+                has; --ignore k_norm.weight goes on without it; not read either: q_norm.weight, sinks\n";
     GROUPED_QUERY.refuses(bytes, forward, says);
     let ignored =
         format!("{forward} --ignore k_norm.* --ignore q_norm.* --ignore sinks");
@@ -302,8 +302,7 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "olmo2"}"#,
             0,
-            "its queries and keys are normed before they meet; no chapter of this \
-             book has such layers yet",
+            "its queries and keys are normed before they meet; chapter 11 (decoder-layer) has such layers",
         ),
         (
             r#"{"model_type": "deepseek_v3"}"#,

@@ -297,6 +297,7 @@ fn mask_of(sees: Sees) -> Mask {
     match sees {
         Sees::Everything => Mask::None,
         Sees::UpTo { offset } => Mask::Causal { offset },
+        Sees::Within { offset, window } => Mask::Window { offset, window },
         Sees::Pairs(allowed) => Mask::Allowed(allowed),
     }
 }

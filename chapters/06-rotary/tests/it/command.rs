@@ -378,7 +378,7 @@ const LACKS: [(&str, usize, &str); 18] = [
         r#"{"model_type": "qwen3"}"#,
         0,
         "`model_type` is qwen3: its queries and keys are normed before they meet; \
-             no chapter of this book has such layers yet",
+             chapter 11 (decoder-layer) has such layers",
     ),
     (
         r#"{"model_type": "olmo2"}"#,
@@ -393,8 +393,7 @@ const LACKS: [(&str, usize, &str); 18] = [
     (
         r#"{"model_type": "stablelm"}"#,
         0,
-        "`partial_rotary_factor` is 0.25: 20 of 80 features rotate; no chapter of \
-             this book has such layers yet",
+        "`partial_rotary_factor` is 0.25: 20 of 80 features rotate; chapter 11 (decoder-layer) has such layers",
     ),
     (
         r#"{"model_type": "glm4"}"#,
@@ -435,8 +434,7 @@ const LACKS: [(&str, usize, &str); 18] = [
     (
         r#"{"model_type": "gpt_oss", "rope_scaling": {"rope_type": "default"}}"#,
         0,
-        "`model_type` is gpt_oss: its heads have learned sinks; no chapter of \
-             this book has such layers yet",
+        "`model_type` is gpt_oss: its heads have learned sinks; chapter 11 (decoder-layer) has such layers",
     ),
     (
         r#"{"model_type": "smollm3"}"#,
@@ -459,8 +457,7 @@ const LACKS: [(&str, usize, &str); 18] = [
     (
         r#"{"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2.0}}"#,
         0,
-        "`rope_type` is linear: all frequencies are slowed down; no chapter of \
-             this book has such layers yet",
+        "`rope_type` is linear: all frequencies are slowed down; chapter 11 (decoder-layer) has such layers",
     ),
     (
         r#"{"model_type": "qwen2", "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}"#,
@@ -498,8 +495,8 @@ fn a_window_matters_where_it_is_shorter_than_the_sequence() {
         )
     };
     assert_eq!(files(&eight).code, 0);
-    let says = "config.json, layer 0: `sliding_window` is 2, and no chapter of this book has \
-                windows yet; it makes a difference from 3 tokens on, and there are 3";
+    let says = "config.json, layer 0: `sliding_window` is 2, and chapter 11 (decoder-layer) \
+                has layers with windows; it makes a difference from 3 tokens on, and there are 3";
     ROTARY.refuses_config(&file, &two, line, says);
 }
 

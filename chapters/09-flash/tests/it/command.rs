@@ -188,8 +188,7 @@ fn layers_that_the_chapter_lacks_are_refused_by_key_and_value() {
         (
             r#"{"model_type": "gemma2"}"#,
             1,
-            "`attn_logit_softcapping` is 50: its scores are bounded by a tanh; no \
-             chapter of this book has such layers yet",
+            "`attn_logit_softcapping` is 50: its scores are bounded by a tanh; chapter 11 (decoder-layer) has such layers",
         ),
         (
             r#"{"model_type": "granite"}"#,

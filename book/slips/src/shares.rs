@@ -3,7 +3,7 @@
 use nalgebra::DMatrix;
 
 /// How scores become weights. The default is right.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Shares {
     #[default]
     ByRows,
@@ -25,6 +25,12 @@ pub(crate) enum Shares {
     OverKeys,
     ColumnsToo,
     Equal,
+}
+
+/// The weights that scores (queries, keys) become, row by row.
+#[must_use]
+pub fn softmax(scores: &DMatrix<f32>) -> DMatrix<f32> {
+    shares(scores, Shares::ByRows)
 }
 
 /// The weights that `how` makes of scores (queries, keys).

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// One thing done otherwise.
-pub(crate) struct Slip {
+pub struct Slip {
     /// As a mistake is called.
     pub name: &'static str,
     /// What is done, so that it holds of whoever did it.
@@ -495,6 +495,43 @@ const OF_ATTENTION: &[Slip] = &[
     ),
 ];
 
+/// Of a window that moves with the query.
+const OF_WINDOWS: &[Slip] = &[
+    slip(
+        "window-forgotten",
+        |way| way.seen = Seen::WindowForgotten,
+        "Your queries see everything before them: the window is left out.",
+    ),
+    slip(
+        "window-one-more",
+        |way| way.seen = Seen::WindowOneMore,
+        "Each of your queries sees one key too many: a window of W counts the query's own \
+         key, and yours counts W before it.",
+    ),
+    slip(
+        "window-one-less",
+        |way| way.seen = Seen::WindowOneLess,
+        "Each of your queries sees one key too few: a window of W is the query's own key \
+         and the W - 1 before it.",
+    ),
+    slip(
+        "window-on-both-sides",
+        |way| way.seen = Seen::WindowOfBothSides,
+        "Your window lies on both sides of the query: it sees W - 1 keys of the future, too.",
+    ),
+    slip(
+        "window-without-future-hidden",
+        |way| way.seen = Seen::WindowAlone,
+        "Your window hides the far past, and the future is not hidden.",
+    ),
+    slip(
+        "window-in-blocks",
+        |way| way.seen = Seen::WindowInBlocks,
+        "Your window does not move with the query: texts are cut into blocks of W, and a \
+         query sees its own block alone.",
+    ),
+];
+
 /// The heads of one matrix taken from other columns than their own.
 macro_rules! cuts {
     ($field:ident, $part:literal, $matrix:literal, $other:literal) => {
@@ -834,6 +871,12 @@ const OF_HEADS: &[Slip] = &[
          side by side, all columns of head 0 first.",
     ),
     slip(
+        "merged-without-transpose",
+        |way| way.place = Place::Merged,
+        "What the heads found is read head after head and given the shape of the result, \
+         without the transpose that brings each token its features.",
+    ),
+    slip(
         "last-head-left-out",
         |way| way.place = Place::LastLeftOut,
         "The columns of the last head are 0: the loop ends one head too early.",
@@ -994,12 +1037,39 @@ const OF_HEADS: &[Slip] = &[
 ];
 
 /// What is told of in [`slips`], with other numbers.
-pub(crate) fn other_numbers() -> impl Iterator<Item = &'static Slip> {
+pub fn other_numbers() -> impl Iterator<Item = &'static Slip> {
     OTHER_NUMBERS.iter()
 }
 
+/// Those of one head, or of all alike.
+pub fn of_attention() -> impl Iterator<Item = &'static Slip> {
+    OF_ATTENTION.iter().chain(other_numbers())
+}
+
+/// Those of heads among each other, of which each has keys and values of its own.
+pub fn of_heads() -> impl Iterator<Item = &'static Slip> {
+    let of_cuts = OF_CUTS[..3].iter().copied().flatten();
+    OF_HEADS.iter().chain(of_cuts).filter(|slip| !is_of_groups(slip.name))
+}
+
+/// Those of heads that share keys and values.
+pub fn of_groups() -> impl Iterator<Item = &'static Slip> {
+    let of_cuts = OF_CUTS[3..].iter().copied().flatten();
+    OF_HEADS.iter().filter(|slip| is_of_groups(slip.name)).chain(of_cuts)
+}
+
+fn is_of_groups(name: &str) -> bool {
+    ["kv-head", "group"].iter().any(|word| name.contains(word))
+}
+
+/// Those of a window that moves with the query.
+pub fn of_windows() -> impl Iterator<Item = &'static Slip> {
+    OF_WINDOWS.iter()
+}
+
 /// All of them, those of heads only where there is more than one.
-pub(crate) fn slips(many_heads: bool) -> Vec<&'static Slip> {
+#[must_use]
+pub fn slips(many_heads: bool) -> Vec<&'static Slip> {
     if !many_heads {
         return OF_ATTENTION.iter().collect();
     }
@@ -1008,97 +1078,11 @@ pub(crate) fn slips(many_heads: bool) -> Vec<&'static Slip> {
 }
 
 /// How attention goes with these slips.
-pub(crate) fn way(slips: &[&Slip]) -> Way {
+#[must_use]
+pub fn way(slips: &[&Slip]) -> Way {
     let mut way = Way::default();
     for slip in slips {
         (slip.make)(&mut way);
     }
     way
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{slips, way};
-    use crate::{
-        Draw,
-        heads::{Found, Headed, Way},
-        outcome::outcome,
-    };
-
-    fn drawn(seed: u64) -> Headed {
-        let mut draw = Draw::by_chance(seed, 1.0);
-        let [kv_heads, size] = [draw.size(1..=2), draw.size(1..=2)];
-        let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
-        let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
-        let sees = draw.mask(queries, keys);
-        Headed {
-            q: draw.numbers(queries, kv_heads * size * d_k),
-            k: draw.numbers(keys, kv_heads * d_k),
-            v: draw.numbers(keys, kv_heads * d_v),
-            heads: kv_heads * size,
-            kv_heads,
-            sees,
-        }
-    }
-
-    #[test]
-    fn weights_sum_to_one_or_are_empty_where_nothing_slips() {
-        for headed in (0..60).map(drawn) {
-            let Some(found) = headed.found(&Way::default()) else {
-                // A mask of another shape.
-                continue;
-            };
-            let rows = found.weights.iter().flat_map(|map| map.row_iter());
-            let sums: Vec<f32> = rows.map(|row| row.sum()).collect();
-            assert!(
-                sums.iter().all(|sum| *sum == 0.0 || (sum - 1.0).abs() < 1e-5),
-                "{sums:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_slip_changes_something_and_has_a_name_of_its_own() {
-        let all = slips(true);
-        let same = |one: &Option<Found>, two: &Option<Found>| match (one, two) {
-            (Some(one), Some(two)) => {
-                let context = one.context.iter().zip(&two.context);
-                one.context.shape() == two.context.shape()
-                    && one.weights == two.weights
-                    && context.into_iter().all(|(a, b)| (a - b).abs() < 1e-6)
-            }
-            (one, two) => one.is_none() == two.is_none(),
-        };
-        for (at, slip) in all.iter().enumerate() {
-            assert!(all[..at].iter().all(|other| other.name != slip.name));
-            let way = way(&[slip]);
-            let changes = (0..400).map(drawn).any(|headed| {
-                !same(&headed.found(&way), &headed.found(&Way::default()))
-            });
-            // Shown by numbers that are not drawn here: large ones, and NaN.
-            let by_odd_numbers = [
-                "no-maximum",
-                "no-maximum-but-guarded",
-                "maximum-from-zero",
-                "one-maximum-for-all",
-                "hidden-nan-leaks",
-                "masked-and-shared-anew",
-            ];
-            assert!(changes || by_odd_numbers.contains(&slip.name), "{}", slip.name);
-        }
-    }
-
-    #[test]
-    fn no_slip_panics() {
-        for headed in (0..100).map(drawn) {
-            for slip in slips(true) {
-                let way = way(&[slip]);
-                let stopped = outcome(|| {
-                    let _ = headed.found(&way);
-                    crate::Answer::default()
-                });
-                assert!(stopped.panic().is_none(), "{}: {stopped:?}", slip.name);
-            }
-        }
-    }
 }

@@ -1,13 +1,15 @@
 //! Attention in heads, and the slips that people make in it: one at a time, or two at
 //! once. An exercise that says what its heads look at is told of all of them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use nalgebra::DMatrix;
 
 use crate::{
-    answer::{side_by_side, under_one_another},
-    mask::Sees,
+    beside::{side_by_side, under_one_another},
+    rounding::Rounding,
+    sees::Sees,
     shares::{Shares, shares},
 };
 
@@ -38,7 +40,7 @@ pub struct Found {
 }
 
 /// How attention is computed, step by step. The default is right.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Way {
     pub(crate) roles: Roles,
     pub(crate) queries: Cut,
@@ -53,7 +55,7 @@ pub struct Way {
 }
 
 /// Who asks, who is asked, and what is averaged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Roles {
     #[default]
     AsGiven,
@@ -71,7 +73,7 @@ pub(crate) enum Roles {
 }
 
 /// The columns that a head takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Cut {
     #[default]
     Own,
@@ -101,7 +103,7 @@ pub(crate) enum Cut {
 }
 
 /// What the scores are multiplied by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Scale {
     #[default]
     OverRoot,
@@ -129,7 +131,7 @@ pub(crate) enum Scale {
 }
 
 /// What the queries see.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Seen {
     #[default]
     Masked,
@@ -167,10 +169,16 @@ pub(crate) enum Seen {
     InfinityAfterSoftmax,
     AfterSoftmaxSharedAnew,
     CausalToo,
+    WindowForgotten,
+    WindowOneMore,
+    WindowOneLess,
+    WindowOfBothSides,
+    WindowAlone,
+    WindowInBlocks,
 }
 
 /// How values are averaged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Mix {
     #[default]
     Weighted,
@@ -184,7 +192,7 @@ pub(crate) enum Mix {
 }
 
 /// Where a head's answer goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     #[default]
     Own,
@@ -212,10 +220,13 @@ pub(crate) enum Place {
     Added,
     Averaged,
     Stacked,
+    /// Head after head and row after row, cut into rows anew: a reshape without the transpose
+    /// back.
+    Merged,
 }
 
 /// Which maps are given back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Maps {
     #[default]
     Own,
@@ -238,64 +249,125 @@ pub(crate) enum Maps {
     None,
 }
 
+/// What is looked at, in roles.
+struct Given<'a> {
+    q: Cow<'a, DMatrix<f32>>,
+    k: &'a DMatrix<f32>,
+    v: &'a DMatrix<f32>,
+    heads: usize,
+    kv_heads: usize,
+    sees: &'a Sees,
+}
+
 /// One head on its way.
 struct Head {
+    /// (queries, keys), as they are before the mask.
     scores: DMatrix<f32>,
-    values: DMatrix<f32>,
     /// (queries, keys).
     seen: DMatrix<bool>,
 }
 
+/// Heads whose weights are known, and whose values are still to be averaged.
+pub struct Scored<'a> {
+    given: Given<'a>,
+    heads: Vec<Head>,
+    weights: Vec<DMatrix<f32>>,
+    rounding: Rounding,
+}
+
+impl Way {
+    /// The part of the way that decides the weights: two ways that agree in it share a
+    /// [`Scored`].
+    #[must_use]
+    pub fn to_the_weights(&self) -> Way {
+        let Way { roles, queries, keys, scale, seen, shares, .. } = *self;
+        Way { roles, queries, keys, scale, seen, shares, ..Way::default() }
+    }
+
+    /// Whether what one query finds depends on the other queries.
+    #[must_use]
+    pub fn mixes_queries(&self) -> bool {
+        let over_rows = [
+            Shares::ByColumns,
+            Shares::OverTheWholeMap,
+            Shares::OneMaximumForAll,
+            Shares::ColumnsToo,
+        ];
+        over_rows.contains(&self.shares)
+            || self.mix == Mix::ByColumns
+            || [Place::Stacked, Place::Merged].contains(&self.place)
+            || self.maps == Maps::Transposed
+    }
+
+    /// Whether it changes nothing but the maps that are given back.
+    #[must_use]
+    pub fn is_of_maps_alone(&self) -> bool {
+        Way { maps: Maps::Own, ..*self } == Way::default()
+    }
+}
+
 impl Headed {
     /// What the heads find that way; nothing where the sizes do not fit it.
-    pub(crate) fn found(&self, way: &Way) -> Option<Found> {
+    #[must_use]
+    pub fn found(&self, way: &Way) -> Option<Found> {
+        let scored = self.scored(way, None, Rounding::None)?;
+        Some(Found { context: scored.context(way)?, weights: scored.maps(way) })
+    }
+
+    /// The weights of the heads that way, of these queries or of all; nothing where the
+    /// sizes do not fit it. Each number on the way there is rounded.
+    #[must_use]
+    pub fn scored(
+        &self,
+        way: &Way,
+        queries: Option<&[usize]>,
+        rounding: Rounding,
+    ) -> Option<Scored<'_>> {
         let given = self.in_roles(way.roles)?;
         if way.seen == Seen::Turned
             && !given.sees.fits(given.k.nrows(), given.q.nrows())
         {
             return None;
         }
-        let heads: Vec<Head> =
-            (0..given.heads).map(|h| given.head(h, way)).collect::<Option<_>>()?;
-        let weights = weights(&heads, way);
-        let outputs: Vec<DMatrix<f32>> = heads
-            .iter()
-            .zip(&weights)
-            .map(|(head, weights)| mixed(weights, head, way.mix))
+        let heads: Vec<Head> = (0..given.heads)
+            .map(|h| given.head(h, way, queries, rounding))
             .collect::<Option<_>>()?;
-        let context = given.placed(&outputs, way.place)?;
-        let weights = given.maps(&heads, weights, way);
-        Some(Found { context, weights })
+        let mut weights = weights(&heads, way);
+        rounding.apply(&mut weights);
+        Some(Scored { given, heads, weights, rounding })
     }
 
-    fn in_roles(&self, roles: Roles) -> Option<Headed> {
-        let Headed { q, k, v, .. } = self;
-        let new = k.rows(k.nrows().saturating_sub(q.nrows()), q.nrows().min(k.nrows()));
-        let new = new.into_owned();
+    fn in_roles(&self, roles: Roles) -> Option<Given<'_>> {
+        let Headed { q, k, v, sees, .. } = self;
+        let new = || {
+            let count = q.nrows().min(k.nrows());
+            k.rows(k.nrows().saturating_sub(q.nrows()), count).into_owned()
+        };
         if roles == Roles::KeysAsValuesThatFit && self.d_k() != self.d_v() {
             return None;
         }
-        let [q, k, v] = match roles {
-            Roles::AsGiven | Roles::OneHead => [q, k, v],
-            Roles::KeysAndValuesSwapped => [q, v, k],
-            Roles::QueriesAndKeysSwapped => [k, q, v],
-            Roles::ValuesAsKeys => [q, v, v],
-            Roles::KeysAsValues | Roles::KeysAsValuesThatFit => [q, k, k],
-            Roles::QueriesAsKeys => [q, q, v],
-            Roles::KeysAsQueries => [k, k, v],
-            Roles::NewKeysAsQueries => [&new, k, v],
+        let (q, k, v) = match roles {
+            Roles::AsGiven | Roles::OneHead => (Cow::Borrowed(q), k, v),
+            Roles::KeysAndValuesSwapped => (Cow::Borrowed(q), v, k),
+            Roles::QueriesAndKeysSwapped => (Cow::Borrowed(k), q, v),
+            Roles::ValuesAsKeys => (Cow::Borrowed(q), v, v),
+            Roles::KeysAsValues | Roles::KeysAsValuesThatFit => {
+                (Cow::Borrowed(q), k, k)
+            }
+            Roles::QueriesAsKeys => (Cow::Borrowed(q), q, v),
+            Roles::KeysAsQueries => (Cow::Borrowed(k), k, v),
+            Roles::NewKeysAsQueries => (Cow::Owned(new()), k, v),
         };
-        let [heads, kv_heads] = match roles {
-            Roles::OneHead => [1, 1],
-            _ => [self.heads, self.kv_heads],
+        let (heads, kv_heads) = match roles {
+            Roles::OneHead => (1, 1),
+            _ => (self.heads, self.kv_heads),
         };
         let fits = |of: &DMatrix<f32>, heads: usize| of.ncols().is_multiple_of(heads);
-        let divided = fits(q, heads) && fits(k, kv_heads);
-        let [q, k, v] = [q.clone(), k.clone(), v.clone()];
-        let given = Headed { q, k, v, heads, kv_heads, sees: self.sees.clone() };
-        let pairs = given.k.nrows() == given.v.nrows()
-            && given.sees.fits(given.q.nrows(), given.k.nrows());
-        (divided && pairs && given.d_k() == given.k.ncols() / kv_heads).then_some(given)
+        let divided = fits(&q, heads) && fits(k, kv_heads);
+        let pairs = k.nrows() == v.nrows() && sees.fits(q.nrows(), k.nrows());
+        let equal = q.ncols() / heads == k.ncols() / kv_heads;
+        let given = Given { q, k, v, heads, kv_heads, sees };
+        (divided && pairs && equal).then_some(given)
     }
 
     fn d_k(&self) -> usize {
@@ -305,22 +377,89 @@ impl Headed {
     fn d_v(&self) -> usize {
         self.v.ncols() / self.kv_heads
     }
+}
 
-    fn head(&self, h: usize, way: &Way) -> Option<Head> {
-        let (heads, kv_heads) = (self.heads, self.kv_heads);
-        let g = h / (heads / kv_heads);
-        let size = heads / kv_heads;
-        let (d_k, d_v) = (self.d_k(), self.d_v());
-        let own =
-            |cut: Cut, own, all, other| Chosen { cut, own, all, h, g, size, other };
-        let q = own(way.queries, h, heads, d_v).columns(&self.q)?;
-        let k = own(way.keys, g, kv_heads, d_v).columns(&self.k)?;
-        let values = own(way.values, g, kv_heads, d_k).columns(&self.v)?;
-        let scores = q * self.factor(way.scale) * k.transpose();
-        let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
-            self.seen(way.seen, h, query, key)
+impl Scored<'_> {
+    /// The scores of each head, (queries, keys), as they are before the mask.
+    pub fn scores(&self) -> impl Iterator<Item = &DMatrix<f32>> {
+        self.heads.iter().map(|head| &head.scores)
+    }
+
+    /// What each head sees, (queries, keys).
+    pub fn seen(&self) -> impl Iterator<Item = &DMatrix<bool>> {
+        self.heads.iter().map(|head| &head.seen)
+    }
+
+    /// What the heads find, (queries, heads · width of a value); nothing where the sizes do
+    /// not fit the way.
+    #[must_use]
+    pub fn context(&self, way: &Way) -> Option<DMatrix<f32>> {
+        let found = self.heads.iter().zip(&self.weights).enumerate();
+        let found = found.map(|(h, (head, weights))| {
+            mixed(weights, &self.given.values(h, way)?, &head.seen, way.mix)
         });
-        Some(Head { scores, values, seen })
+        let outputs: Vec<DMatrix<f32>> = found.collect::<Option<_>>()?;
+        let mut context = self.given.placed(&outputs, way.place)?;
+        self.rounding.apply([&mut context]);
+        Some(context)
+    }
+
+    /// The maps that are given back beside it.
+    #[must_use]
+    pub fn maps(&self, way: &Way) -> Vec<DMatrix<f32>> {
+        self.given.maps(&self.heads, self.weights.clone(), way)
+    }
+}
+
+impl Given<'_> {
+    fn d_k(&self) -> usize {
+        self.q.ncols() / self.heads
+    }
+
+    fn d_v(&self) -> usize {
+        self.v.ncols() / self.kv_heads
+    }
+
+    /// Which columns head `h` takes of a matrix of `all` heads, of which `own` is right.
+    fn chosen(
+        &self,
+        cut: Cut,
+        h: usize,
+        own: usize,
+        all: usize,
+        other: usize,
+    ) -> Chosen {
+        let size = self.heads / self.kv_heads;
+        Chosen { cut, own, all, h, g: h / size, size, other }
+    }
+
+    fn values(&self, h: usize, way: &Way) -> Option<DMatrix<f32>> {
+        let g = h / (self.heads / self.kv_heads);
+        self.chosen(way.values, h, g, self.kv_heads, self.d_k()).columns(self.v)
+    }
+
+    fn head(
+        &self,
+        h: usize,
+        way: &Way,
+        queries: Option<&[usize]>,
+        rounding: Rounding,
+    ) -> Option<Head> {
+        let (kv_heads, d_v) = (self.kv_heads, self.d_v());
+        let g = h / (self.heads / kv_heads);
+        let q = self.chosen(way.queries, h, h, self.heads, d_v).columns(&self.q)?;
+        let k = self.chosen(way.keys, h, g, kv_heads, d_v).columns(self.k)?;
+        let q = match queries {
+            Some(rows) => q.select_rows(rows),
+            None => q,
+        };
+        let mut scores = q * self.factor(way.scale) * k.transpose();
+        rounding.apply([&mut scores]);
+        let row = |query: usize| queries.map_or(query, |rows| rows[query]);
+        let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
+            self.seen(way.seen, h, row(query), key)
+        });
+        Some(Head { scores, seen })
     }
 
     fn factor(&self, scale: Scale) -> f32 {
@@ -355,9 +494,17 @@ impl Headed {
     /// Whether the query sees the key, or is thought to.
     fn seen(&self, how: Seen, h: usize, query: usize, key: usize) -> bool {
         let right = self.sees.sees(query, key);
-        let moved = |causal: &dyn Fn(usize) -> bool| match self.sees {
+        // With another past: the future, a window and the like stay as they are.
+        let moved = |causal: &dyn Fn(usize) -> bool| match *self.sees {
             Sees::UpTo { offset } => causal(offset),
+            Sees::Within { offset, window } => {
+                causal(offset) && query + offset < key + window
+            }
             Sees::Everything | Sees::Pairs(_) => right,
+        };
+        let windowed = |lies_within: &dyn Fn(usize, usize) -> bool| match *self.sees {
+            Sees::Within { offset, window } => lies_within(offset, window),
+            Sees::UpTo { .. } | Sees::Everything | Sees::Pairs(_) => right,
         };
         let allowed = matches!(self.sees, Sees::Pairs(_));
         match how {
@@ -371,6 +518,22 @@ impl Headed {
             | Seen::Below(_)
             | Seen::NotNumbers => right,
             Seen::AlwaysCausal => key <= query,
+            Seen::WindowForgotten => windowed(&|offset, _| key <= query + offset),
+            Seen::WindowOneMore => windowed(&|offset, window| {
+                key <= query + offset && query + offset <= key + window
+            }),
+            Seen::WindowOneLess => windowed(&|offset, window| {
+                key <= query + offset && query + offset + 1 < key + window
+            }),
+            Seen::WindowOfBothSides => {
+                windowed(&|offset, window| (query + offset).abs_diff(key) < window)
+            }
+            Seen::WindowAlone => {
+                windowed(&|offset, window| query + offset < key + window)
+            }
+            Seen::WindowInBlocks => windowed(&|offset, window| {
+                key <= query + offset && key / window == (query + offset) / window
+            }),
             Seen::OffsetForgotten => moved(&|_| key <= query),
             Seen::AllowedForgotten => right || allowed,
             Seen::CausalForgotten => moved(&|_| true),
@@ -382,7 +545,7 @@ impl Headed {
             }
             Seen::OffsetTwice => moved(&|offset| key <= query + 2 * offset),
             Seen::OffsetAlone => moved(&|offset| key <= offset),
-            Seen::Turned => match self.sees {
+            Seen::Turned => match *self.sees {
                 Sees::UpTo { offset } => query <= key + offset,
                 _ => self.sees.sees(key, query),
             },
@@ -393,7 +556,7 @@ impl Headed {
             }
             Seen::OffsetSubtracted => moved(&|offset| key + offset <= query),
             Seen::OwnKeyAlone => moved(&|offset| key == query + offset),
-            Seen::NoneIsCausal => match self.sees {
+            Seen::NoneIsCausal => match *self.sees {
                 Sees::Everything => key <= query,
                 _ => right,
             },
@@ -417,6 +580,14 @@ impl Headed {
             Place::Added => return Some(sum()),
             Place::Averaged => return Some(sum() / heads as f32),
             Place::Stacked => return Some(under_one_another(outputs)),
+            Place::Merged => {
+                let width = heads * d_v;
+                return Some(DMatrix::from_fn(rows, width, |i, j| {
+                    let at = i * width + j;
+                    let (head, rest) = (at / (rows * d_v), at % (rows * d_v));
+                    outputs[head][(rest / d_v, rest % d_v)]
+                }));
+            }
             Place::InTurns => {
                 return Some(DMatrix::from_fn(rows, heads * d_v, |i, j| {
                     outputs[j % heads][(i, j / heads)]
@@ -637,43 +808,58 @@ fn shared_anew(mut weights: DMatrix<f32>) -> DMatrix<f32> {
 }
 
 /// The average of values, those left out that a query does not see.
-fn mixed(weights: &DMatrix<f32>, head: &Head, mix: Mix) -> Option<DMatrix<f32>> {
-    let values = &head.values;
-    let average = || {
-        let term = |query: usize, key: usize, column: usize| {
-            let (weight, value) = (weights[(query, key)], values[(key, column)]);
-            // Left out is the value, not its weight: 0 times infinity is still NaN.
-            let seen = head.seen[(query, key)] || value.is_finite();
-            weight * if seen { value } else { 0.0 }
-        };
-        DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
-            (0..values.nrows()).map(|key| term(query, key, column)).sum()
-        })
+fn mixed(
+    weights: &DMatrix<f32>,
+    values: &DMatrix<f32>,
+    seen: &DMatrix<bool>,
+    mix: Mix,
+) -> Option<DMatrix<f32>> {
+    let each = |of: &dyn Fn(usize, usize) -> f32| {
+        Some(DMatrix::from_fn(weights.nrows(), values.ncols(), of))
     };
     match mix {
-        Mix::Weighted => Some(average()),
+        Mix::Weighted => Some(average(weights, values, seen)),
         Mix::Summed => {
             let sum = values.row_sum();
-            Some(DMatrix::from_fn(weights.nrows(), values.ncols(), |_, j| sum[j]))
+            each(&|_, j| sum[j])
         }
-        Mix::OverKeys => Some(average() / values.nrows() as f32),
-        Mix::OverRoot => Some(average() / (values.ncols() as f32).sqrt()),
+        Mix::OverKeys => Some(average(weights, values, seen) / values.nrows() as f32),
+        Mix::OverRoot => {
+            Some(average(weights, values, seen) / (values.ncols() as f32).sqrt())
+        }
         Mix::Leaking => Some(weights * values),
         Mix::ByColumns => {
             (weights.nrows() == values.nrows()).then(|| weights.tr_mul(values))
         }
         Mix::Mean => {
             let mean = values.row_sum() / values.nrows() as f32;
-            Some(DMatrix::from_fn(weights.nrows(), values.ncols(), |_, j| mean[j]))
+            each(&|_, j| mean[j])
         }
         Mix::Largest => {
             let largest = |query: usize| {
                 let row = weights.row(query);
                 (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]))
             };
-            Some(DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
-                largest(query).map_or(0.0, |key| values[(key, column)])
-            }))
+            each(&|query, j| largest(query).map_or(0.0, |key| values[(key, j)]))
         }
     }
+}
+
+fn average(
+    weights: &DMatrix<f32>,
+    values: &DMatrix<f32>,
+    seen: &DMatrix<bool>,
+) -> DMatrix<f32> {
+    if values.iter().all(|value| value.is_finite()) {
+        return weights * values;
+    }
+    let term = |query: usize, key: usize, column: usize| {
+        let (weight, value) = (weights[(query, key)], values[(key, column)]);
+        // Left out is the value, not its weight: 0 times infinity is still NaN.
+        let seen = seen[(query, key)] || value.is_finite();
+        weight * if seen { value } else { 0.0 }
+    };
+    DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
+        (0..values.nrows()).map(|key| term(query, key, column)).sum()
+    })
 }

@@ -1,0 +1,200 @@
+//! The projections around the heads, and what people take for them.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use nalgebra::{DMatrix, DVector};
+
+use crate::{
+    heads::Headed,
+    layer::{Layer, Looks},
+    sees::Sees,
+    side_by_side,
+};
+
+/// A linear map `x W + b`.
+#[derive(Debug, Clone, Copy)]
+pub struct Map<'a> {
+    /// (`d_in`, `d_out`).
+    pub weight: &'a DMatrix<f32>,
+    /// `d_out` entries, if there are any.
+    pub bias: Option<&'a DVector<f32>>,
+}
+
+/// How a projection is applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Applied {
+    /// As it is.
+    #[default]
+    Right,
+    /// Its bias left out.
+    WithoutBias,
+    /// Its matrix turned over, where it is square.
+    Transposed,
+}
+
+/// How queries, keys and values lie in one product, where they are computed as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Fused {
+    /// As they are cut.
+    #[default]
+    Right,
+    /// All queries, all keys, all values; cut head by head.
+    CutHeadByHead,
+    /// Head by head, its query, key and value; cut into all queries, all keys, all values.
+    CutInBlocks,
+}
+
+/// How tokens become queries, keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Projecting {
+    /// The queries' projection.
+    pub q: Applied,
+    /// The keys'.
+    pub k: Applied,
+    /// The values'.
+    pub v: Applied,
+    /// How the three lie together.
+    pub fused: Fused,
+}
+
+/// What is made of what the heads found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum After {
+    /// The output projection.
+    #[default]
+    Projected,
+    /// Nothing.
+    Skipped,
+    /// The output projection without its bias.
+    WithoutBias,
+    /// The output projection's matrix turned over, where it is square.
+    Transposed,
+    /// The output projection head by head, with its bias each time.
+    BiasForEachHead,
+    /// The output projection, and what went into the layer on top.
+    WithInput,
+}
+
+/// All that can be made of what the heads found.
+pub(crate) const AFTERS: [After; 6] = [
+    After::Projected,
+    After::Skipped,
+    After::WithoutBias,
+    After::Transposed,
+    After::BiasForEachHead,
+    After::WithInput,
+];
+
+impl Map<'_> {
+    /// What it makes of `x` (tokens, `d_in`); nothing, if it cannot be applied that way.
+    #[must_use]
+    pub fn apply(&self, x: &DMatrix<f32>, how: Applied) -> Option<DMatrix<f32>> {
+        let Map { weight, bias } = *self;
+        let bias = bias.filter(|_| how != Applied::WithoutBias);
+        if x.ncols() != weight.nrows()
+            || (how == Applied::Transposed && !weight.is_square())
+        {
+            return None;
+        }
+        let mut y = match how {
+            Applied::Transposed => x * weight.transpose(),
+            _ => x * weight,
+        };
+        if let Some(bias) = bias {
+            add_to_rows(&mut y, bias.iter().copied());
+        }
+        Some(y)
+    }
+}
+
+pub(crate) fn add_to_rows(y: &mut DMatrix<f32>, bias: impl Iterator<Item = f32>) {
+    for (mut column, b) in y.column_iter_mut().zip(bias) {
+        column.add_scalar_mut(b);
+    }
+}
+
+/// A layer of four projections around heads, the first three of which read tokens.
+pub struct Projected<'a> {
+    /// (tokens, `model_dim`).
+    pub x: &'a DMatrix<f32>,
+    /// (context tokens, `d_context`), which may be `x` itself.
+    pub context: &'a DMatrix<f32>,
+    /// To queries, keys and values.
+    pub maps: [Map<'a>; 3],
+    /// From what the heads found, if there is one.
+    pub output: Option<Map<'a>>,
+    /// Query heads.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// What the mask lets through.
+    pub sees: Sees,
+    /// What was projected so far.
+    pub kept: Kept,
+}
+
+/// Projections that were computed, by which of the three it was and how.
+pub type Kept = Mutex<HashMap<(usize, Applied), Option<DMatrix<f32>>>>;
+
+impl Projected<'_> {
+    fn projected(&self, which: usize, how: Applied) -> Option<DMatrix<f32>> {
+        let from = if which == 0 { self.x } else { self.context };
+        let Ok(mut kept) = self.kept.lock() else {
+            return self.maps[which].apply(from, how);
+        };
+        let apply = || self.maps[which].apply(from, how);
+        kept.entry((which, how)).or_insert_with(apply).clone()
+    }
+
+    /// The three, cut from one another's columns.
+    fn fused(&self, how: Fused, qkv: [DMatrix<f32>; 3]) -> Option<[DMatrix<f32>; 3]> {
+        if how == Fused::Right {
+            return Some(qkv);
+        }
+        let (width, heads) = (qkv[0].ncols(), self.heads);
+        if qkv.iter().any(|one| one.shape() != qkv[0].shape()) || heads < 2 {
+            return None;
+        }
+        let d = width / heads;
+        let all = side_by_side(&qkv);
+        // Where feature `i` of part `p` of head `h` lies, and where it is looked for.
+        let in_blocks = |p: usize, h: usize, i: usize| p * width + h * d + i;
+        let by_head = |p: usize, h: usize, i: usize| (h * 3 + p) * d + i;
+        let cut = |p: usize| {
+            DMatrix::from_fn(all.nrows(), width, |row, column| {
+                let (h, i) = (column / d, column % d);
+                let at = if how == Fused::CutHeadByHead {
+                    by_head(p, h, i)
+                } else {
+                    // What stands at the place of block `p` in a tensor by heads.
+                    let place = in_blocks(p, h, i);
+                    let (h, rest) = (place / (3 * d), place % (3 * d));
+                    in_blocks(rest / d, h, rest % d)
+                };
+                all[(row, at)]
+            })
+        };
+        Some([cut(0), cut(1), cut(2)])
+    }
+}
+
+impl Layer for Projected<'_> {
+    type Before = Projecting;
+
+    fn looks(&self, before: &Projecting) -> Option<Looks> {
+        let Projecting { q, k, v, fused } = *before;
+        let qkv = [self.projected(0, q)?, self.projected(1, k)?, self.projected(2, v)?];
+        let [q, k, v] = self.fused(fused, qkv)?;
+        let (heads, kv_heads, sees) = (self.heads, self.kv_heads, self.sees.clone());
+        let headed = Headed { q, k, v, heads, kv_heads, sees };
+        Some(Looks { headed, unturned: None })
+    }
+
+    fn output(&self) -> Option<Map<'_>> {
+        self.output
+    }
+
+    fn x(&self) -> Option<&DMatrix<f32>> {
+        Some(self.x)
+    }
+}

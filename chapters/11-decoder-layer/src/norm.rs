@@ -1,0 +1,69 @@
+//! A norm of queries or keys.
+
+use attention::{ShapeError, expect_shape};
+use nalgebra::{DMatrix, DVector};
+
+/// Whether a norm subtracts the mean first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Centering {
+    /// No: `RMSNorm` (Zhang and Sennrich 2019, equation 4).
+    None,
+    /// Yes: `LayerNorm` (Ba et al. 2016, equation 4), without a bias.
+    Mean,
+}
+
+/// Brings queries or keys to one size before they meet, so that a score depends on their
+/// directions and on a gain that was learned.
+///
+/// Sources: Henry et al. 2020, *Query-Key Normalization for Transformers*, §3; Dehghani
+/// et al. 2023, *Scaling Vision Transformers to 22 Billion Parameters*, §2.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadNorm {
+    /// One per feature of a head, or of all heads.
+    gain: DVector<f32>,
+    /// Neighboring features that are normed together: those of one head, or all.
+    span: usize,
+    centering: Centering,
+    eps: f32,
+}
+
+impl HeadNorm {
+    /// Norms `span` features at a time. The `gain` has as many numbers, which all heads
+    /// share, or one for each feature of each head. `eps` keeps a row of zeros from being
+    /// divided by 0.
+    #[must_use]
+    pub fn new(
+        gain: DVector<f32>,
+        span: usize,
+        centering: Centering,
+        eps: f32,
+    ) -> Self {
+        HeadNorm { gain, span, centering, eps }
+    }
+
+    /// Norms the queries or keys `x` (tokens, heads · `head_dim`), each token by itself.
+    ///
+    /// # Errors
+    /// When `x` has features left over, or some without a gain.
+    pub fn apply(&self, x: &mut DMatrix<f32>) -> Result<(), ShapeError> {
+        let (tokens, width) = x.shape();
+        let (span, gains) = (self.span.max(1), self.gain.len().max(1));
+        let fits = width.next_multiple_of(span).next_multiple_of(gains);
+        let why = "a norm of queries or keys has whole heads, and a gain per feature";
+        expect_shape("x", (tokens, width), (tokens, fits), why)?;
+        for first in (0..width).step_by(span) {
+            let mut together = x.columns_mut(first, span);
+            if self.centering == Centering::Mean {
+                let mean = together.column_mean();
+                together.column_iter_mut().for_each(|mut column| column -= &mean);
+            }
+            let squares = together.map(|x| x * x).column_mean();
+            let size = squares.map(|mean| (mean + self.eps).sqrt());
+            for (i, mut column) in together.column_iter_mut().enumerate() {
+                let gain = self.gain[(first + i) % gains];
+                column.zip_apply(&size, |x, size| *x = *x / size * gain);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+"""Writes one small random layer of every kind, and what Transformers computes with it.
+
+    pip install torch==2.15 transformers==5.24 safetensors
+    python3 make.py
+
+Each model is built from its configuration with random weights, and runs on random rows: what
+enters the attention of one of its layers is `x`, what leaves it is `y`. Weights are rounded to
+BF16 first, and stored so. The metadata hold the configuration and the number of the layer.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModel
+
+HERE = Path(__file__).parent
+TOKENS = 12
+transformers.logging.set_verbosity_error()
+torch.set_num_threads(1)
+
+SMALL = {
+    "vocab_size": 11, "hidden_size": 20, "intermediate_size": 8, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "rms_norm_eps": 1e-3,
+    "max_position_embeddings": 64, "rope_theta": 50.0, "attention_bias": True, "pad_token_id": 0,
+}
+EXPERTS = {"num_experts": 2, "num_local_experts": 2, "num_experts_per_tok": 1,
+           "moe_intermediate_size": 4, "shared_expert_intermediate_size": 4}
+SHARED = {**SMALL, "hidden_size": 24}
+BIASED = {**SMALL, "attention_bias": True}
+WINDOW = {"sliding_window": 5}
+SLIDES = {**WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+
+# kind, what is special, which layer
+CASES = {
+    "llama": ("llama", SMALL, 1),
+    "llama-plain": ("llama", {**SMALL, "attention_bias": False, "num_key_value_heads": 4}, 0),
+    "llama-one-key": ("llama", {**SMALL, "num_key_value_heads": 1}, 0),
+    "mistral": ("mistral", {**SMALL, **WINDOW}, 0),
+    "mistral-no-window": ("mistral", {**SMALL, "sliding_window": None}, 0),
+    "ministral": ("ministral", {**SMALL, **SLIDES}, 0),
+    "ministral-full": ("ministral", {**SMALL, **SLIDES}, 1),
+    "mixtral": ("mixtral", {**SMALL, **WINDOW, **EXPERTS}, 1),
+    "qwen2": ("qwen2", SHARED, 1),
+    "qwen2-window": ("qwen2", {**SHARED, **WINDOW, "use_sliding_window": True,
+                               "max_window_layers": 1}, 1),
+    "qwen2-moe": ("qwen2_moe", {**SHARED, **EXPERTS, "qkv_bias": True}, 0),
+    "qwen3": ("qwen3", SMALL, 1),
+    "qwen3-window": ("qwen3", {**SMALL, **WINDOW, "use_sliding_window": True,
+                               "max_window_layers": 0}, 0),
+    "qwen3-moe": ("qwen3_moe", {**SMALL, **EXPERTS}, 1),
+    "gemma": ("gemma", SMALL, 0),
+    "gemma2": ("gemma2", {**SMALL, **WINDOW, "query_pre_attn_scalar": 17,
+                          "attn_logit_softcapping": 1.5}, 0),
+    "gemma2-full": ("gemma2", {**SMALL, **WINDOW, "query_pre_attn_scalar": 3,
+                               "attn_logit_softcapping": 4.0}, 1),
+    "gemma3": ("gemma3_text", {**SMALL, **WINDOW, "query_pre_attn_scalar": 9,
+                               "layer_types": SLIDES["layer_types"]}, 0),
+    "gemma3-full": ("gemma3_text", {**SMALL, **WINDOW, "query_pre_attn_scalar": 9,
+                                    "layer_types": SLIDES["layer_types"]}, 1),
+    "phi3": ("phi3", {**SHARED, **WINDOW}, 0),
+    "phi3-partial": ("phi3", {**SHARED, "hidden_size": 32, "head_dim": 8, "partial_rotary_factor": 0.5}, 1),
+    "gpt-oss": ("gpt_oss", {**SMALL, **WINDOW, **EXPERTS}, 0),
+    "gpt-oss-full": ("gpt_oss", {**SMALL, **WINDOW, **EXPERTS}, 1),
+    "olmo2": ("olmo2", SHARED, 1),
+    "glm4": ("glm4", {**SMALL, "head_dim": 8, "partial_rotary_factor": 0.5}, 0),
+    "stablelm": ("stablelm", {**SHARED, "hidden_size": 32, "head_dim": 8, "layer_norm_eps": 1e-3,
+                              "use_qkv_bias": True, "qk_layernorm": True,
+                              "partial_rotary_factor": 0.25}, 1),
+    "stablelm-plain": ("stablelm", {**SHARED, "hidden_size": 32, "head_dim": 8, "partial_rotary_factor": 0.5}, 0),
+    "smollm3": ("smollm3", {**SHARED, "no_rope_layers": [1, 0]}, 0),
+    "smollm3-no-rope": ("smollm3", {**SHARED, **WINDOW, "no_rope_layers": [1, 0],
+                                    "use_sliding_window": True}, 1),
+    "granite": ("granite", {**SHARED, "attention_multiplier": 0.7}, 0),
+    "bert": ("bert", {"vocab_size": 11, "hidden_size": 24, "num_hidden_layers": 2,
+                      "num_attention_heads": 4, "intermediate_size": 8}, 1),
+    "bert-decoder": ("bert", {"vocab_size": 11, "hidden_size": 24, "num_hidden_layers": 2,
+                              "num_attention_heads": 3, "intermediate_size": 8,
+                              "is_decoder": True}, 0),
+    "gpt2": ("gpt2", {"vocab_size": 11, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 32,
+                      "scale_attn_by_inverse_layer_idx": True}, 1),
+    "gpt2-unscaled": ("gpt2", {"vocab_size": 11, "n_embd": 24, "n_layer": 2, "n_head": 3,
+                               "n_positions": 32, "scale_attn_weights": False}, 0),
+}
+
+# Every kind of ROPE_INIT_FUNCTIONS, and texts longer than those of training.
+ROPES = {
+    "linear": {"rope_type": "linear", "factor": 3.0},
+    "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8},
+    "yarn-mscale": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8,
+                    "mscale": 1.0, "mscale_all_dim": 0.5, "beta_fast": 4.0, "beta_slow": 0.5,
+                    "truncate": False},
+    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 4.0, "original_max_position_embeddings": 32},
+    "longrope-short": {"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0],
+                       "long_factor": [2.0, 4.0, 9.0], "factor": 2.0,
+                       "original_max_position_embeddings": 16},
+    "longrope-long": {"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0],
+                      "long_factor": [2.0, 4.0, 9.0], "factor": 4.0,
+                      "original_max_position_embeddings": 8},
+}
+for name, rope in ROPES.items():
+    trained = 8 if name == "dynamic" else 64
+    CASES[name] = ("llama", {**SMALL, "attention_bias": False, "rope_scaling": rope,
+                             "max_position_embeddings": trained}, 1)
+
+
+def first(module, *names):
+    return next((getattr(module, name) for name in names if hasattr(module, name)), None)
+
+
+def randomize(model):
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                weight.normal_(0, 0.35)
+            elif name.endswith("weight"):
+                weight.normal_(1, 0.3)
+            else:
+                weight.normal_(0, 0.3)
+            weight.copy_(weight.bfloat16().float())
+
+
+def run(kind, changes, layer):
+    plain = AutoConfig.for_model(kind)
+    odd = [key for key in ("attention_bias", *EXPERTS) if not hasattr(plain, key)]
+    changes = {key: value for key, value in changes.items() if key not in odd}
+    given = {"model_type": kind, **changes}
+    config = AutoConfig.for_model(kind, **json.loads(json.dumps(changes)))
+    model = AutoModel.from_config(config, attn_implementation="eager").eval()
+    randomize(model)
+    layers = first(model, "layers", "h")
+    layers = model.encoder.layer if layers is None else layers
+    attention = first(layers[layer], "self_attn", "attn", "attention")
+    seen = {}
+    core, last = attention, attention
+    if kind == "bert":
+        core, last = attention.self, attention.output.dense
+
+    def enters(_, args, kwargs):
+        seen["x"] = (args[0] if args else kwargs["hidden_states"])[0]
+
+    def leaves(_, args, output):
+        seen["y"] = (output[0] if isinstance(output, tuple) else output)
+        seen["y"] = seen["y"][0] if seen["y"].dim() == 3 else seen["y"]
+
+    core.register_forward_pre_hook(enters, with_kwargs=True)
+    last.register_forward_hook(leaves)
+    width = config.hidden_size
+    with torch.no_grad():
+        model(inputs_embeds=torch.randn(1, TOKENS, width), use_cache=False)
+    path = next(name for name, module in model.named_modules() if module is attention)
+    tensors = {f"{path}.{name}": tensor.bfloat16().contiguous()
+               for name, tensor in attention.named_parameters()}
+    return given, tensors, {name: tensor.contiguous().clone() for name, tensor in seen.items()}
+
+
+def main():
+    for old in HERE.glob("*.safetensors"):
+        old.unlink()
+    for number, (name, (kind, changes, layer)) in enumerate(CASES.items()):
+        torch.manual_seed(number)
+        given, tensors, seen = run(kind, changes, layer)
+        notes = {"config": json.dumps(given), "layer": str(layer)}
+        save_file({**tensors, **seen}, HERE / f"{name}.safetensors", metadata=notes)
+        print(f"{name:20} y to {seen['y'].abs().max():.2f}")
+
+
+main()
