@@ -69,11 +69,13 @@ impl Router {
             Scoring::Sigmoid => logits.map(|x| 1.0 / (1.0 + (-x).exp())),
         };
         let rows = scores.row_iter();
-        Ok(rows.map(|row| self.of_token(row.iter().copied().collect())).collect())
+        Ok(rows
+            .map(|row| self.of_token(&row.iter().copied().collect::<Vec<_>>()))
+            .collect())
     }
 
-    fn of_token(&self, scores: Vec<f32>) -> Vec<(usize, f32)> {
-        let mut ranked = scores.clone();
+    fn of_token(&self, scores: &[f32]) -> Vec<(usize, f32)> {
+        let mut ranked = scores.to_vec();
         if let Some(correction) = &self.correction {
             ranked.iter_mut().zip(correction).for_each(|(score, more)| *score += more);
         }

@@ -80,7 +80,9 @@ impl Activation {
             Activation::GeluTanh => gelu_tanh,
             Activation::Relu => |x| x.max(0.0),
         };
-        numbers.iter_mut().for_each(|x| *x = each(*x));
+        for x in numbers {
+            *x = each(*x);
+        }
     }
 }
 

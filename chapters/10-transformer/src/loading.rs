@@ -194,7 +194,9 @@ fn looking<G: FnMut(u64) -> ControlFlow<()>>(
         Heads::Shared { .. } => {
             Attention::Heads(self_attention(reader, prefix, &said, factor)?)
         }
-        Heads::Latent { .. } => Attention::Latents(latents(reader, prefix, &said)?),
+        Heads::Latent { .. } => {
+            Attention::Latents(latents(reader, prefix, &said, factor)?)
+        }
     })
 }
 
@@ -228,6 +230,7 @@ fn latents<G: FnMut(u64) -> ControlFlow<()>>(
     reader: &Reader<G>,
     prefix: &str,
     said: &checkpoint::Attention,
+    factor: f32,
 ) -> Result<LatentAttention, LoadError> {
     let Heads::Latent {
         heads, nope_dim, rope_dim, v_dim, lora_rank, q_lora_rank, ..
@@ -239,10 +242,11 @@ fn latents<G: FnMut(u64) -> ControlFlow<()>>(
     let [heads, nope_dim, rope_dim, v_dim, rank] =
         [heads, nope_dim, rope_dim, v_dim, lora_rank].map(size);
     let sizes = latent::Sizes { heads, nope_dim, rope_dim, v_dim };
-    let linear = |name: &str, shape, bias| {
-        let whole = reader.in_full(&format!("{prefix}{name}"), shape, bias)?;
+    let times = |name: &str, shape, bias, factor| {
+        let whole = reader.in_full(&format!("{prefix}{name}"), shape, bias, factor)?;
         Ok::<_, LoadError>(whole.to_linear()?)
     };
+    let linear = |name: &str, shape, bias| times(name, shape, bias, 1.0);
     let norm = |name: &str, width| {
         let gain = reader.vector(&format!("{prefix}{name}.weight"), width)?;
         Ok::<_, LoadError>(latent::RmsNorm::new(gain))
@@ -263,7 +267,12 @@ fn latents<G: FnMut(u64) -> ControlFlow<()>>(
         kv_a_proj: linear("kv_a_proj_with_mqa", kept, said.biases.inputs)?,
         kv_a_layernorm: norm("kv_a_layernorm", rank)?,
         kv_b_proj: linear("kv_b_proj", (rank, made), false)?,
-        o_proj: linear("o_proj", (heads * v_dim, model_dim), said.biases.output)?,
+        o_proj: times(
+            "o_proj",
+            (heads * v_dim, model_dim),
+            said.biases.output,
+            factor,
+        )?,
     };
     let layer = LatentAttention::new(projections, sizes, 10_000.0)?;
     let Some(rope) = &said.rope else {
@@ -287,9 +296,10 @@ fn feed_forward<G: FnMut(u64) -> ControlFlow<()>>(
         Network::Plain { up, down, dim, activation, bias, transposed } => {
             let one = |name: &str, shape| {
                 let name = format!("{prefix}{name}");
-                match transposed {
-                    true => reader.transposed(&name, shape, *bias),
-                    false => reader.linear(&name, shape, *bias, 1.0),
+                if *transposed {
+                    reader.transposed(&name, shape, *bias)
+                } else {
+                    reader.linear(&name, shape, *bias, factor)
                 }
             };
             FeedForward::Plain(Mlp {
@@ -431,7 +441,7 @@ fn router<G: FnMut(u64) -> ControlFlow<()>>(
         told.correction.map(|name| reader.vector(&format!("{prefix}{name}"), experts));
     Ok(Router {
         // Which expert is chosen may turn on the last digit.
-        weight: reader.in_full(&name, (model_dim, experts), told.bias)?,
+        weight: reader.in_full(&name, (model_dim, experts), told.bias, 1.0)?,
         scoring: match told.scoring {
             checkpoint::Scoring::Softmax => Scoring::Softmax,
             checkpoint::Scoring::SoftmaxOfChosen => Scoring::SoftmaxOfChosen,

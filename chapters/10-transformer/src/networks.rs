@@ -66,6 +66,7 @@ impl FeedForward {
     }
 
     /// All its matrices.
+    #[must_use]
     pub fn projections(&self) -> Vec<&Projection> {
         match self {
             FeedForward::Gated(network, _) => network.projections().to_vec(),

@@ -119,11 +119,12 @@ impl<'a, G: FnMut(u64) -> ControlFlow<()>> Reader<'a, G> {
         name: &str,
         shape: (usize, usize),
         bias: bool,
+        factor: f32,
     ) -> Result<Projection, LoadError> {
         let (d_in, d_out) = shape;
         let bias = bias.then(|| self.vector(&format!("{name}.bias"), d_out));
         let weight = self.matrix(&format!("{name}.weight"), [d_out, d_in])?;
-        weight.in_precision(Precision::F32, 0..d_out, bias.transpose()?, 1.0)
+        weight.in_precision(Precision::F32, 0..d_out, bias.transpose()?, factor)
     }
 
     /// `NAME.weight` (out, in), and `NAME.bias` if there has to be one, times `factor`.
@@ -268,7 +269,9 @@ impl<'a, G: FnMut(u64) -> ControlFlow<()>> Reader<'a, G> {
     ) -> Result<RmsNorm, LoadError> {
         let mut gain = self.vector(&format!("{name}.weight"), width)?;
         if gain_plus_one {
-            gain.iter_mut().for_each(|gain| *gain += 1.0);
+            for gain in &mut gain {
+                *gain += 1.0;
+            }
         }
         Ok(RmsNorm::new(gain, eps as f32))
     }
@@ -281,9 +284,10 @@ impl<'a, G: FnMut(u64) -> ControlFlow<()>> Reader<'a, G> {
         eps: f64,
     ) -> Result<LayerNorm, LoadError> {
         let gain = self.vector(&format!("{name}.weight"), width)?;
-        let bias = match has_bias {
-            true => self.vector(&format!("{name}.bias"), width)?,
-            false => vec![0.0; width],
+        let bias = if has_bias {
+            self.vector(&format!("{name}.bias"), width)?
+        } else {
+            vec![0.0; width]
         };
         Ok(LayerNorm::new(gain, bias, eps as f32)?)
     }
@@ -413,7 +417,9 @@ impl Columns {
 
 fn times(numbers: &mut [f32], factor: f32) {
     if factor != 1.0 {
-        numbers.iter_mut().for_each(|x| *x *= factor);
+        for x in numbers {
+            *x *= factor;
+        }
     }
 }
 
