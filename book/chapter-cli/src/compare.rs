@@ -94,7 +94,11 @@ pub(crate) fn compare<C: Chapter>(
     if let Some(expected) = &expected {
         expected.expect_tensors(&tensors)?;
     }
-    let layer = C::load(&arguments.flags, &tensors)?;
+    let flags = &arguments.flags;
+    let layer = match configured {
+        Some(configured) => C::load_described(configured.layer(), flags, &tensors)?,
+        None => C::load(flags, &tensors)?,
+    };
     let theirs = Theirs::open(&arguments.yours)?;
     let mut verdicts = Vec::new();
     if C::READS_X {
