@@ -146,7 +146,7 @@ fn a_model_that_is_not_what_it_says_gets_one_line() {
     refused(|c| c["num_key_value_heads"] = json!(4), same, "k_proj.weight");
     refused(|c| c["attention_bias"] = json!(true), same, "q_proj.bias");
     refused(|c| c["tie_word_embeddings"] = json!(false), same, "lm_head.weight");
-    refused(|c| c["model_type"] = json!("gemma2"), same, "q_proj.weight");
+    refused(|c| c["model_type"] = json!("gemma2"), same, "post_feedforward_layernorm");
     refused(|c| c["model_type"] = json!("bert"), same, "`embed` runs it");
     refused(
         |c| {
