@@ -7,6 +7,7 @@ mod beside;
 mod heads;
 mod layer;
 mod linear;
+pub mod measure;
 mod place;
 mod relation;
 mod rounding;

@@ -38,9 +38,10 @@ pub enum Fused {
     /// As they are cut.
     #[default]
     Right,
-    /// All queries, all keys, all values; cut head by head.
+    /// All queries, all keys, all values; cut head by head, or group by group.
     CutHeadByHead,
-    /// Head by head, its query, key and value; cut into all queries, all keys, all values.
+    /// Group by group, its queries, key and value; cut into all queries, all keys, all
+    /// values.
     CutInBlocks,
 }
 
@@ -151,27 +152,37 @@ impl Projected<'_> {
         if how == Fused::Right {
             return Some(qkv);
         }
-        let (width, heads) = (qkv[0].ncols(), self.heads);
-        if qkv.iter().any(|one| one.shape() != qkv[0].shape()) || heads < 2 {
+        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let (d, size) = (qkv[0].ncols() / heads, heads / kv_heads);
+        let rows = qkv[0].nrows();
+        let all_wide = |one: &DMatrix<f32>| one.shape() == (rows, kv_heads * d);
+        if !qkv[1..].iter().all(all_wide) || heads < 2 {
             return None;
         }
-        let d = width / heads;
         let all = side_by_side(&qkv);
-        // Where feature `i` of part `p` of head `h` lies, and where it is looked for.
-        let in_blocks = |p: usize, h: usize, i: usize| p * width + h * d + i;
-        let by_head = |p: usize, h: usize, i: usize| (h * 3 + p) * d + i;
+        // The place of head `h` of part `p`: where all queries come first, and where each
+        // kv head follows the queries of its group.
+        let in_blocks = |p: usize, h: usize| h + [0, heads, heads + kv_heads][p];
+        let by_group = |p: usize, h: usize| match p {
+            0 => h / size * (size + 2) + h % size,
+            _ => h * (size + 2) + size + p - 1,
+        };
         let cut = |p: usize| {
-            DMatrix::from_fn(all.nrows(), width, |row, column| {
+            let heads = if p == 0 { heads } else { kv_heads };
+            DMatrix::from_fn(rows, heads * d, |row, column| {
                 let (h, i) = (column / d, column % d);
                 let at = if how == Fused::CutHeadByHead {
-                    by_head(p, h, i)
+                    by_group(p, h)
                 } else {
-                    // What stands at the place of block `p` in a tensor by heads.
-                    let place = in_blocks(p, h, i);
-                    let (h, rest) = (place / (3 * d), place % (3 * d));
-                    in_blocks(rest / d, h, rest % d)
+                    // What stands at the place of block `p` in a tensor by groups.
+                    let place = in_blocks(p, h);
+                    let (group, rest) = (place / (size + 2), place % (size + 2));
+                    match rest.checked_sub(size) {
+                        None => in_blocks(0, group * size + rest),
+                        Some(part) => in_blocks(part + 1, group),
+                    }
                 };
-                all[(row, at)]
+                all[(row, at * d + i)]
             })
         };
         Some([cut(0), cut(1), cut(2)])

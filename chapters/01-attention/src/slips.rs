@@ -31,7 +31,15 @@ pub fn of_heads<B: 'static>() -> Slips<B> {
         .hidden_by("hidden-with-zero", "the last token, which sees everything")
         .hidden_by("not-even-itself", "no mask")
         .hidden_by("queries-and-keys-swapped", "equal projections of queries and keys")
+        .seen("unscaled", &[Thread::of("mlc-ai/mlc-llm", 3426)])
+        .seen("times-root", &[Thread::of("esceptico/perceiver-io", 9)])
         .seen("offset-forgotten", &[Thread::of("pytorch/pytorch", 144_858)])
+        .seen("hidden-with-zero", &[Thread::of("georg-wolflein/good-features", 1)])
+        .seen("hidden-with-a-number", &[Thread::of("hyunwoongko/transformer", 10)])
+        .seen(
+            "mask-after-softmax",
+            &[Thread::of("huggingface/pytorch-image-models", 2236)],
+        )
 }
 
 /// Those of projections from tokens to queries, keys and values.

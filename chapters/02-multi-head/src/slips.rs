@@ -5,7 +5,7 @@ use crate::MultiHeadAttention;
 use attention::{Mask, slips as one_head};
 use nalgebra::DMatrix;
 use slips::{
-    After, Fused, Kept, Projected, Projecting, Slip, Slips, attention as known,
+    After, Fused, Kept, Projected, Projecting, Slip, Slips, Thread, attention as known,
 };
 
 /// The page of this chapter.
@@ -24,7 +24,12 @@ pub fn of_heads<B: 'static>() -> Slips<B> {
         .hidden_by("over-root-of-layer", "one head")
         .hidden_by("heads-averaged", "heads that are copies of one another")
         .hidden_by("averaged-in-every-place", "heads that are copies of one another")
-        .hidden_by("one-softmax-for-all-heads", "one head");
+        .hidden_by("one-softmax-for-all-heads", "one head")
+        .seen(
+            "over-root-of-layer",
+            &[Thread::of("FareedKhan-dev/train-llm-from-scratch", 3)],
+        )
+        .seen("over-root-of-heads", &[Thread::of("tenstorrent/tt-metal", 56_789)]);
     own.and(of_output()).and(one_head::of_heads())
 }
 

@@ -29,6 +29,7 @@ pub mod example;
 pub mod experiments;
 pub mod few;
 pub mod figures;
+pub mod slips;
 
 use attention::{Attended, Mask, ShapeError, attend, expect_shape};
 use multi_head::{MultiHeadAttended, MultiHeadAttention, Projected};

@@ -2,11 +2,14 @@
 
 use attention::{Mask, ShapeError, files};
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
-use decoding::{CacheError, KvCache, decode, example, figures, through_cache};
+use decoding::{
+    CacheError, KvCache, decode, example, figures, slips as known, through_cache,
+};
 use multi_head::{
     Heads, LayerError, MultiHeadAttended, MultiHeadAttention, Projected, attend_heads,
 };
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::ops::Range;
 use std::process::ExitCode;
 
@@ -119,6 +122,19 @@ future, with a leading b where x has one.
             y.rows_mut(token, 1).copy_from(&one.output);
         }
         Ok(y)
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a MultiHeadAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let prompt = prompt(flags, s)?;
+        layer.project(&s.x, &s.x)?;
+        let steps = known::steps(layer, &s.x, prompt);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 
     /// The weights of the prompt, and those of all tokens.

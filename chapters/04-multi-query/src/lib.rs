@@ -27,6 +27,7 @@ pub mod alignment;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod slips;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use decoding::{CacheError, Columns, KvCache, attend_columns};

@@ -3,8 +3,11 @@
 use attention::files;
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
-use multi_query::{MultiQueryAttention, attend_shared, example, figures};
+use multi_query::{
+    MultiQueryAttention, attend_shared, example, figures, slips as known,
+};
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::process::ExitCode;
 
 struct Chapter4;
@@ -108,6 +111,20 @@ so that its row of y is the bias of o_proj.
             let Heads { found, .. } = attend_shared(&q, k, v, layer.heads(), &mask)?;
             Ok(layer.o_proj().forward(&found)?)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a MultiQueryAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        layer.project(&s.x, context)?;
+        let steps = known::steps(layer, &s.x, context, &mask);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 mod pooling;
+pub mod slips;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};
 use decoding::{CacheError, Columns, KvCache, attend_columns};

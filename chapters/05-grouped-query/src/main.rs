@@ -8,9 +8,11 @@ use chapter_cli::{
 use clap::{Args, FromArgMatches};
 use grouped_query::{
     GroupError, GroupedQueryAttention, attend_groups, convert, example, figures,
+    slips as known,
 };
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -125,6 +127,20 @@ so that its row of y is the bias of o_proj.
             let Heads { found, .. } = attend_groups(&q, k, v, groups, &mask)?;
             Ok(layer.o_proj().forward(&found)?)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a GroupedQueryAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let mask = files::mask(s, flags.causal)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        layer.project(&s.x, context)?;
+        let steps = known::steps(layer, &s.x, context, &mask);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 
     fn commands() -> Vec<clap::Command> {

@@ -31,6 +31,7 @@ mod longer;
 pub mod permute;
 mod reordering;
 mod scaling;
+pub mod slips;
 mod stretched;
 mod told;
 

@@ -13,8 +13,9 @@ use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
 use rotary::{
     Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, example, figures,
-    permute,
+    permute, slips as known,
 };
+use slips::{Bench, Compare};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -185,6 +186,25 @@ so that its row of y is the bias of o_proj.
             let Heads { found, .. } = attend_groups(&q, k, v, groups, &mask)?;
             Ok(layer.layer().o_proj().forward(&found)?)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a RotaryAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        expect_no_context(s)?;
+        let mask = files::mask(s, flags.causal)?;
+        layer.project(&s.x, 0)?;
+        let plain = Rotary::new(
+            layer.rotary().features(),
+            flags.rope_theta,
+            if flags.interleaved { Pairing::Neighbors } else { Pairing::Halves },
+        )?;
+        let steps = known::steps(layer, &s.x, &mask, plain);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 
     fn commands() -> Vec<clap::Command> {

@@ -8,3 +8,4 @@ mod figures;
 mod laws;
 mod outputs;
 mod reference;
+mod slips;

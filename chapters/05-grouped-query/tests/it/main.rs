@@ -9,3 +9,4 @@ mod figures;
 mod laws;
 mod outputs;
 mod reference;
+mod slips;

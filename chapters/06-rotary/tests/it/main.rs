@@ -9,3 +9,4 @@ mod outputs;
 mod permute;
 mod reference;
 mod rotations;
+mod slips;

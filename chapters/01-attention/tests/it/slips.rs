@@ -1,0 +1,59 @@
+//! The slips of the chapter, made on purpose: each is named from the output alone, and two
+//! at once, and what agrees is left in peace.
+
+use attention::{Attention, Linear, Mask, slips as known};
+use nalgebra::DMatrix;
+use slips::{
+    Bench, Part, Projected,
+    measure::{Numbers, measure},
+};
+
+struct Random {
+    layer: Attention,
+    x: DMatrix<f32>,
+    mask: Mask,
+}
+
+impl Random {
+    fn of(seed: u64) -> Self {
+        let mut numbers = Numbers::of(seed);
+        let width = 6 + numbers.below(3);
+        let [d_k, d_v] = [4 + numbers.below(3), 5 + numbers.below(4)];
+        let mut linear = |out: usize| {
+            let weight = numbers.matrix(width, out, 1.0);
+            Linear::new(weight, Some(numbers.vector(out))).unwrap()
+        };
+        let layer = Attention::new(linear(d_k), linear(d_k), linear(d_v)).unwrap();
+        let x = numbers.matrix(5 + numbers.clone().below(5), width, 2.0);
+        let mask = match seed % 3 {
+            0 => Mask::None,
+            _ => Mask::Causal { offset: 0 },
+        };
+        Random { layer, x, mask }
+    }
+
+    fn bench(&self) -> Bench<'_, Projected<'_>> {
+        let steps = known::steps(&self.layer, &self.x, &self.x, &self.mask);
+        Bench::new(steps, known::slips())
+    }
+}
+
+#[test]
+fn a_slip_is_named_from_the_output_alone() {
+    let layers: Vec<Random> = (0..20).map(Random::of).collect();
+    let benches: Vec<_> = layers.iter().map(Random::bench).collect();
+    let measured = measure(&benches, &[Part::Y], None);
+    println!("{measured}");
+    assert_eq!(measured.false_names, Vec::<String>::new());
+    assert!(measured.named * 100 >= measured.wrong * 95, "{measured}");
+}
+
+#[test]
+fn two_slips_at_once_are_named() {
+    let layers: Vec<Random> = (20..24).map(Random::of).collect();
+    let benches: Vec<_> = layers.iter().map(Random::bench).collect();
+    let measured = measure(&benches, &[Part::Y], Some(30));
+    println!("{measured}");
+    assert_eq!(measured.false_names, Vec::<String>::new());
+    assert!(measured.named * 100 >= measured.wrong * 80, "{measured}");
+}

@@ -1,0 +1,62 @@
+//! The slips of the chapter, made on purpose: each is named from the output alone, and two
+//! at once, and what agrees is left in peace.
+
+use attention::Linear;
+use decoding::slips as known;
+use multi_head::MultiHeadAttention;
+use nalgebra::DMatrix;
+use slips::{
+    Bench, Part,
+    measure::{Numbers, measure},
+};
+
+struct Random {
+    layer: MultiHeadAttention,
+    x: DMatrix<f32>,
+    seed: u64,
+}
+
+impl Random {
+    fn of(seed: u64) -> Self {
+        let mut numbers = Numbers::of(seed);
+        let heads = 2 + numbers.below(2);
+        let kv_heads = heads;
+        let d = 2 * (2 + numbers.below(2));
+        let width = heads * d;
+        let mut linear = |d_in: usize, out: usize| {
+            let weight = numbers.matrix(d_in, out, 0.8);
+            Linear::new(weight, Some(numbers.vector(out))).unwrap()
+        };
+        let [q, o] = [linear(width, width), linear(width, width)];
+        let [k, v] = [linear(width, kv_heads * d), linear(width, kv_heads * d)];
+        let layer = MultiHeadAttention::new(q, k, v, o, heads).unwrap();
+        let tokens = 5 + numbers.below(5);
+        Random { layer, x: numbers.matrix(tokens, width, 1.5), seed }
+    }
+
+    fn bench(&self) -> Bench<'_, known::Steps<'_>> {
+        let prompt = self.seed as usize % 4;
+        let steps = known::steps(&self.layer, &self.x, prompt);
+        Bench::new(steps, known::slips())
+    }
+}
+
+#[test]
+fn a_slip_is_named_from_the_output_alone() {
+    let layers: Vec<Random> = (0..20).map(Random::of).collect();
+    let benches: Vec<_> = layers.iter().map(Random::bench).collect();
+    let measured = measure(&benches, &[Part::Y], None);
+    println!("{measured}");
+    assert_eq!(measured.false_names, Vec::<String>::new());
+    assert!(measured.named * 100 >= measured.wrong * 95, "{measured}");
+}
+
+#[test]
+fn two_slips_at_once_are_named() {
+    let layers: Vec<Random> = (20..24).map(Random::of).collect();
+    let benches: Vec<_> = layers.iter().map(Random::bench).collect();
+    let measured = measure(&benches, &[Part::Y], Some(30));
+    println!("{measured}");
+    assert_eq!(measured.false_names, Vec::<String>::new());
+    assert!(measured.named * 100 >= measured.wrong * 80, "{measured}");
+}
