@@ -238,6 +238,12 @@ fn latents<G: FnMut(u64) -> ControlFlow<()>>(
     else {
         return Err(LoadError::Parts(anyhow!("these heads keep keys")));
     };
+    let plain = (nope_dim + rope_dim) as f64;
+    if said.temperature.is_some() || (said.scale * plain.sqrt() - 1.0).abs() > 1e-6 {
+        let what = format!("layer {} multiplies its scores besides", said.layer);
+        let why = "latents here are attended to by q · k / √d";
+        return Err(LoadError::Lacks { what, why });
+    }
     let model_dim = size(said.model_dim);
     let [heads, nope_dim, rope_dim, v_dim, rank] =
         [heads, nope_dim, rope_dim, v_dim, lora_rank].map(size);

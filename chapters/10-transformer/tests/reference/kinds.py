@@ -1,7 +1,7 @@
 """Makes the models in `kinds` beside this file: one of each kind that `book/checkpoint` knows.
 
     pip install torch transformers safetensors
-    python chapters/12-transformer/tests/reference/kinds.py
+    python chapters/12-transformer/tests/reference/kinds.py [KIND…]
 
 Each is random and tiny, with windows shorter than its text, its weights in bf16; `expected.safetensors`
 holds `tokens` and the `logits` that Transformers computes from them in f32.
@@ -10,6 +10,7 @@ holds `tokens` and the `logits` that Transformers computes from them in f32.
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
@@ -31,11 +32,6 @@ GROUPED_EXPERTS = {
     "moe_intermediate_size": 8, "n_group": 4, "topk_group": 2, "routed_scaling_factor": 2.5,
 }
 QWEN_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
-YARN = {
-    "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16,
-    "mscale": 1.0, "mscale_all_dim": 1.0,
-}
-
 KINDS = {
     "llama": {**SIZES, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
     "mistral": {**SIZES, "sliding_window": 4},
@@ -56,7 +52,10 @@ KINDS = {
         "n_embd": 16, "n_layer": 2, "n_head": 4, "vocab_size": 29, "n_positions": 64,
         "scale_attn_by_inverse_layer_idx": True, "bos_token_id": None, "eos_token_id": None,
     },
-    "gpt_neox": {**SIZES, "use_parallel_residual": True},
+    "gpt_neox": {
+        **SIZES, "use_parallel_residual": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+    },
     "falcon": {
         **{key: value for key, value in SIZES.items() if key not in ("intermediate_size", "num_key_value_heads")},
         "new_decoder_architecture": True, "num_kv_heads": 2,
@@ -81,7 +80,7 @@ KINDS = {
     },
     "exaone4": {**SIZES, "sliding_window": 4, "sliding_window_pattern": 2},
     "deepseek_v2": {**LATENT, **GROUPED_EXPERTS, "topk_method": "group_limited_greedy"},
-    "deepseek_v3": {**LATENT, **GROUPED_EXPERTS, "rope_parameters": YARN},
+    "deepseek_v3": {**LATENT, **GROUPED_EXPERTS},
     "minicpm3": {**LATENT, "dim_model_base": 8},
     "ministral3": SIZES,
 }
@@ -126,5 +125,5 @@ def make(kind, keys):
     print(f"{kind}: {sum(p.numel() for p in model.parameters())} parameters")
 
 
-for kind, keys in KINDS.items():
-    make(kind, keys)
+for kind in sys.argv[1:] or KINDS:
+    make(kind, KINDS[kind])
