@@ -54,9 +54,9 @@ pub fn who_looks_at_whom(real: &Real, query: usize) -> Result<Figure> {
     };
     let to_cls = (0..tokens.len()).filter(|&row| strongest(weights, row) == 0).count();
     let sink = if to_cls > tokens.len() / 2 {
-        "The column of [CLS] is dark in most rows.".to_owned()
+        "The column of [CLS] is heavy in most rows.".to_owned()
     } else {
-        format!("The column of [CLS] is the darkest in {to_cls} rows.")
+        format!("The column of [CLS] is the heaviest in {to_cls} rows.")
     };
     let words = Words {
         title: format!("“{looking}” looks at “{found}”"),

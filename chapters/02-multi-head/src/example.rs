@@ -271,7 +271,10 @@ pub fn facts() -> Result<String> {
     }
     let all = experiments::parked_and_moved()?;
     fact("heads", all.len().to_string())?;
-    fact("correlation", format!("{:.2}", experiments::correlation(&all)))?;
+    fact(
+        "correlation",
+        format!("{:.2}", experiments::correlation(&all)).replace('-', "−"),
+    )?;
 
     let spectrum = experiments::spectrum()?;
     let above =

@@ -118,9 +118,9 @@ pub fn three_heads() -> Result<Figure> {
              In layer 3, head 1 `it` puts {weight:.2} on `animal`.",
         ),
         alt: format!(
-            "Three heat-maps of 14 by 14 weights. The first is dark along the diagonal just \
+            "Three heat-maps of 14 by 14 weights. The first is heavy along the diagonal just \
              below the main one, mean {previous:.2}; the second mostly along the diagonal \
-             just above it, mean {next:.2}; the third is dark in the first column, and in \
+             just above it, mean {next:.2}; the third is heavy in the first column, and in \
              the row of “it” under “animal”, {weight:.2}.",
         ),
     };
@@ -152,13 +152,13 @@ pub fn twelve_heads() -> Result<Figure> {
              3 on the sentence of chapter 1; rows are queries, columns keys, both in the \
              order of the sentence, `[CLS]` first; the cell of `it` and `animal` is \
              outlined. {above} of the {heads} put more than a third of their weight, \
-             averaged over the rows, on `[CLS]`: the dark first column. Head {least} puts \
-             {:.2} there.",
+             averaged over the rows, on `[CLS]`: the stripe in the first column. Head \
+             {least} puts {:.2} there.",
             parked[least],
         ),
         alt: format!(
             "Twelve small heat-maps of 14 by 14 weights. In {above} of them the first column \
-             is the darkest part. The outlined cell, from “it” to “animal”, holds {:.2} in head \
+             is the heaviest part. The outlined cell, from “it” to “animal”, holds {:.2} in head \
              1 and at most {others:.2} in the others.",
             to_animal(1),
         ),
@@ -199,9 +199,9 @@ pub fn drop_one() -> Result<Figure> {
         title: "Every head moves the output, some more than others".into(),
         caption: format!(
             "Without one head the layer's output moves by {:.0} to {:.0} percent of its \
-             size. Layer 3 on the sentence, with what one head found replaced by zeros: the \
-             norm of the change over the norm of the output. Head {least} moves it least, head {most} \
-             most. This is arithmetic on one layer; what the later layers would make \
+             length. Layer 3 on the sentence, with what one head found replaced by zeros: \
+             the length of the change over that of the output. Head {least} moves it least, \
+             head {most} most. This is arithmetic on one layer; what the later layers would make \
              of the change is not measured here.",
             moved[least] * 100.0,
             moved[most] * 100.0,
@@ -238,10 +238,11 @@ pub fn parked_and_moved() -> Result<Figure> {
         caption: format!(
             "The more weight a head leaves on `[CLS]`, the less its layer's output tends to \
              move without it. One point for each of the {} heads of the six layers, on one \
-             sentence; the correlation is {r:.2}. Of the {parkers} heads with more than \
+             sentence; the correlation is {}. Of the {parkers} heads with more than \
              0.75 on `[CLS]`, none moves the output by more than {furthest:.2}; of the \
              others, one by {widest:.2}.",
             heads.len(),
+            format!("{r:.2}").replace('-', "−"),
         ),
         alt: format!(
             "A scatter of {} points that falls to the right, correlation {r:.2}. Right of \
@@ -270,7 +271,7 @@ pub fn terms() -> Result<Figure> {
         caption: format!(
             "Three terms of fourteen make most of the map of the first figure of chapter 1. The \
              first is the stripe at `[CLS]`; the second brings the cell of `it` and `animal` to \
-             {:.2}, the third that of `cross` and `street` to {:.2}. {} of the map's size is \
+             {:.2}, the third that of `cross` and `street` to {:.2}. {} of the map's length is \
              missing after one term, {} after two, {} after three.",
             two.weight("it", "animal")?,
             three.weight("cross", "street")?,
@@ -279,8 +280,8 @@ pub fn terms() -> Result<Figure> {
             missing(&three),
         ),
         alt: format!(
-            "Four heat-maps of 14 by 14. With one term, a dark first column. With two, the \
-             outlined cell from “it” to “animal” is dark as well, {:.2}. With three, the cell \
+            "Four heat-maps of 14 by 14. With one term, a heavy first column. With two, the \
+             outlined cell from “it” to “animal” is heavy as well, {:.2}. With three, the cell \
              from “cross” to “street” too, {:.2}. The last is the whole map.",
             two.weight("it", "animal")?,
             three.weight("cross", "street")?,

@@ -149,8 +149,8 @@ pub fn twelve_heads() -> Result<Figure> {
              have no token in common).",
         ),
         alt: format!(
-            "Two heat-maps of 12 heads by 14 tokens. Above, rows have different dark \
-             cells, most under [CLS], the darkest {most_own:.2}. Below, the darkest is \
+            "Two heat-maps of 12 heads by 14 tokens. Above, rows have different heavy \
+             cells, most under [CLS], the heaviest {most_own:.2}. Below, the heaviest is \
              {most_shared:.2}, and the others are pale. The mean difference between two \
              heads falls from {own:.2} to {shared:.2}.",
         ),

@@ -255,7 +255,7 @@ pub fn bases() -> Result<Figure> {
         ),
         alt: format!(
             "Two heat-maps of 32 by 32 features. Above, pale cells without order, \
-             {before_all:.2} on average, {before_own:.2} on the diagonal. Below, a dark \
+             {before_all:.2} on average, {before_own:.2} on the diagonal. Below, a strong \
              diagonal, {after_own:.2} on average.",
         ),
     };

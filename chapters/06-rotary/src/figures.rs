@@ -135,7 +135,7 @@ pub fn previous() -> Result<Figure> {
         alt: format!(
             "Two heat-maps of 14 by 14 weights. The upper has no diagonal, mean \
              {blind:.2}; its rows look at single words, and the two rows of “the” are \
-             the same. The lower is dark along the diagonal just below the main one, \
+             the same. The lower is heavy along the diagonal just below the main one, \
              mean {made:.3}, and light elsewhere.",
         ),
     };

@@ -507,6 +507,9 @@ fn timed_facts(fact: &mut impl FnMut(&str, String) -> std::fmt::Result) -> Resul
     let grouped = recorded.milliseconds("absorbed", longest)?
         / recorded.milliseconds("grouped", longest)?;
     fact("grouped_faster", format!("{grouped:.0}"))?;
+    let plain = recorded.milliseconds("absorbed", longest)?
+        / recorded.milliseconds("multi_head", longest)?;
+    fact("absorbed_share", format!("{:.0} %", 100.0 * plain))?;
     for case in ["grouped", "expanded", "multi_head"] {
         let ms = recorded.milliseconds(case, longest)?;
         fact(&format!("measured_{case}"), format!("{ms:.1}"))?;

@@ -61,7 +61,7 @@ pub fn one_vector_of(rank: usize, rope: usize, heads: usize) -> Result<Figure> {
         ),
         alt: format!(
             "Boxes and arrows from left to right. A token x leads to two boxes that are \
-             cached: the latent c of {rank} numbers and the turned key r of {rope}. From \
+             cached: the latent c of {rank} numbers and the turned key of {rope}. From \
              c, arrows lead to the key and the value of each head, and from r to the key \
              of each head."
         ),
@@ -70,7 +70,7 @@ pub fn one_vector_of(rank: usize, rope: usize, heads: usize) -> Result<Figure> {
     let diagram = Diagram::new()
         .node("x", at(0, 1), &["x"], Hue::Muted)
         .node("c", at(1, 0), &["latent c", &rank.to_string()], Hue::Latent)
-        .node("r", at(1, 2), &["key r", &rope.to_string()], Hue::Rotary)
+        .node("r", at(1, 2), &["turned key", &rope.to_string()], Hue::Rotary)
         .node("v", at(2, 0), &["value", "of head h"], Hue::MultiHead)
         .node("k", at(2, 1), &["key", "of head h"], Hue::MultiHead)
         .arrow("x", "c", "W_DKV")
@@ -239,8 +239,8 @@ pub fn crossing() -> Result<Figure> {
     let words = Words {
         title: "Few new tokens: absorb. Many: expand".into(),
         caption: format!(
-            "Both forms take equally long for about {measured:.0} new tokens. So many \
-             tokens at once after {} cached ones, recorded on two cores: {:.0} ms against \
+            "Both forms take equally long for about {measured:.0} new tokens. Chunks \
+             of new tokens after {} cached ones, recorded on two cores: {:.0} ms against \
              {:.1} for one token, {:.0} against {} for {}. Counting multiply-adds alone \
              puts the crossing at {counted:.0}.",
             thousands(BEFORE as u64),

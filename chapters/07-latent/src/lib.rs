@@ -2,8 +2,8 @@
 //! value are made from it when they are needed, or never.
 //!
 //! ```text
-//! c   = RMSNorm(x W_DKV)          what is cached, beside one rotated key r = RoPE(x W_KR)
-//! K_h = [c W_UK_h | r]            V_h = c W_UV_h
+//! c   = RMSNorm(x W_DKV)          what is cached, beside one turned key k_r = RoPE(x W_KR)
+//! K_h = [c W_UK_h | k_r]          V_h = c W_UV_h
 //! head_h = softmax(Q_h K_hᵀ / √(nope + rope)) V_h
 //! ```
 //!
@@ -134,7 +134,7 @@ impl LatentAttention {
 
     /// What the tokens `x` (tokens, `model_dim`) leave behind, the first of which stands
     /// at position `start`: (tokens, `lora_rank` + `rope_dim`), the latent c and beside
-    /// it the turned key r (DeepSeek-V2, appendix C).
+    /// it the turned key (DeepSeek-V2, appendix C).
     ///
     /// # Errors
     /// When `x` is not as wide as the projection expects.

@@ -95,7 +95,7 @@ pub fn by_head() -> Result<Figure> {
         ),
         alt: format!(
             "A heat-map of six layers by twelve heads. Values from {low:.2} to {high:.2}; \
-             layers 0 to 2 have pale cells, layer 5 is dark throughout."
+             layers 0 to 2 have low cells, layer 5 is high throughout."
         ),
     };
     let plot = Heatmap::new(

@@ -387,7 +387,7 @@ fn facts_of_comparisons(
     let longer = one("one_head")? / recorded.milliseconds("one_head", 4096)?;
     fact("one_head_doubled", format!("{longer:.1}"))?;
     let crossing = (experiments::linformer_crossing()? / 10.0).round() * 10.0;
-    fact("linformer_crossing", format!("{crossing:.0}"))?;
+    fact("linformer_crossing", thousands(crossing as u64))?;
     let beside = experiments::beside_pytorch()?;
     fact("pytorch", beside.condition("PyTorch").to_owned())?;
     for kv_heads in [8, 1] {

@@ -286,7 +286,7 @@ pub fn walk_with(tile: Tile, mask: Mask, step: usize) -> Result<Figure> {
         ),
         alt: format!(
             "A square of tiles, numbered row by row from 1 to {computed}; {skipped} say \
-             skipped or are blank. Tile {step} is the darkest. Beside the square, a \
+             skipped or are blank. Tile {step} stands out. Beside the square, a \
              maximum and a sum for each query up to {last}, and dashes for those after it."
         ),
     };
@@ -512,22 +512,23 @@ pub fn beside_linformer() -> Result<Figure> {
     let ms = |case| recorded.milliseconds(case, most);
     let (matrix, tiles, linformer) =
         (ms("one_head_matrix")?, ms("one_head")?, ms("linformer")?);
-    let crossing = (experiments::linformer_crossing()? / 10.0).round() * 10.0;
+    let near = (experiments::linformer_crossing()? / 10.0).round() * 10.0;
+    let crossing = thousands(near as u64);
     let words = Words {
-        title: format!("Against tiles, Linformer wins from {crossing:.0} tokens on"),
+        title: format!("Against tiles, Linformer wins from {crossing} tokens on"),
         caption: format!(
             "The same Linformer gains less over attention in tiles than over attention with \
              its matrix. One head of 64 on all cores, {CONDENSED_ROWS} rows for Linformer: at \
              {} tokens {matrix:.0} ms with the matrix, {tiles:.0} ms in tiles and \
              {linformer:.0} ms with Linformer, {:.1} times less than in tiles. Tiles and \
-             Linformer cross near {crossing:.0} tokens.",
+             Linformer cross near {crossing} tokens.",
             thousands(most as u64),
             tiles / linformer,
         ),
         alt: format!(
             "Three rising lines on log scales over 256 to {} tokens. At the right, attention \
              with its matrix is at {matrix:.0} ms, in tiles at {tiles:.0} ms and Linformer at \
-             {linformer:.0} ms; the last two cross near {crossing:.0} tokens.",
+             {linformer:.0} ms; the last two cross near {crossing} tokens.",
             thousands(most as u64),
         ),
     };
@@ -536,7 +537,7 @@ pub fn beside_linformer() -> Result<Figure> {
         .measured("matrix", Hue::Attention, line("one_head_matrix"))
         .measured("tiles", Hue::Flash, line("one_head"))
         .measured("Linformer", Hue::Linformer, line("linformer"))
-        .vertical(crossing, &format!("{crossing:.0}"));
+        .vertical(near, &crossing);
     let measured = recorded.measured();
     Ok(Figure::measured("beside_linformer", words, &measured, 1, &[&plot])?)
 }

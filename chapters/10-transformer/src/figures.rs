@@ -140,14 +140,14 @@ pub fn animal() -> Result<Figure> {
     let animal = crate::example::place(&tokens, "animal")?;
     let weight = weights[(it, animal)];
     let words = Words {
-        title: "A decoder's `it` looks at the animal".into(),
+        title: "A decoder’s “it” looks at “animal”".into(),
         caption: format!(
             "`it` puts {weight:.2} of its weight on `animal`. Layer 13, head 8 of SmolLM2. \
              Nothing lies above the diagonal: no token has seen what follows it. The words \
              between the two look at `animal` as well, or at the first token."
         ),
         alt: format!(
-            "A triangular heat-map of {} tokens. The row of it is dark at animal, with \
+            "A triangular heat-map of {} tokens. The row of it is heavy at animal, with \
              {weight:.2}; so are the rows of did, not and cross.",
             tokens.len()
         ),
@@ -180,7 +180,7 @@ pub fn off() -> Result<Figure> {
             recording.at("tokens", "part")?,
         ),
         alt: format!(
-            "A heat-map of 30 layers by 9 heads. Most cells are pale; the darkest is {name}."
+            "A heat-map of 30 layers by 9 heads. Most cells are near zero; the largest is {name}."
         ),
     };
     let layers = (0..30).map(|layer| layer.to_string());

@@ -116,7 +116,7 @@ impl Variant {
             Variant::Aligned { kv_heads } => format!("{kv_heads} aligned"),
             Variant::MultiQuery => "multi-query".into(),
             Variant::Latent { rank } => format!("latent {rank}"),
-            Variant::Linformer { k } => format!("k = {k}"),
+            Variant::Linformer { k } => format!("{k} rows"),
             Variant::Rotary => "rotary".into(),
         }
     }

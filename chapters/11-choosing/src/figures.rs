@@ -114,7 +114,7 @@ pub fn ceiling_of(question: &Question) -> Result<Figure> {
         title: "The cache sets how many fit, and how fast".into(),
         caption: format!(
             "The smaller the cache, the more sequences fit: a line ends where memory is full. \
-             {} on {}, {} tokens each. So many fit: {}. A star marks what the model has.",
+             {} on {}, {} tokens each. This many fit: {}. A star marks what the model has.",
             model.name,
             question.machines(),
             thousands(setting.context),
@@ -233,7 +233,7 @@ pub fn capstone() -> Result<Figure> {
             Variant::Linformer { .. } => 3,
             _ => continue,
         };
-        // Linformer keeps k rows for all tokens together.
+        // Linformer keeps its rows for all tokens together.
         let kept = match variant {
             Variant::Linformer { k } => 2 * HEADS * 32 * k / TOKENS,
             other => other.kept().unwrap_or(0),
@@ -252,8 +252,7 @@ pub fn capstone() -> Result<Figure> {
              and shared heads most, even if they are turned toward one another first. MiniLM’s \
              six layers on {TOKENS} tokens, nothing trained again; relative error of the heads’ \
              output, by numbers kept per token (for Linformer, those of its rows divided by \
-             the tokens): {}.",
-            list.join("; "),
+             the tokens)."
         ),
         alt: format!(
             "Four lines that fall to 0 as more is kept, at 384 numbers for the latent and \
@@ -300,11 +299,10 @@ pub fn models() -> Result<Figure> {
     }
     let words = Words {
         title: "100 times as large, a seventh of the cache".into(),
-        caption: format!(
+        caption: String::from(
             "DeepSeek-V3 has 100 times the parameters of Llama-2-7B and keeps a seventh as \
              much per token: the mechanism decides more than the size. Cache of one token in \
-             all layers, in half precision, while no window is full: {}.",
-            list.join(", "),
+             all layers, in half precision, while no window is full.",
         ),
         alt: format!(
             "Points on log scales over 2 to 700 billion parameters. {}.",
