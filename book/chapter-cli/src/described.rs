@@ -1,7 +1,7 @@
 //! A layer as its `config.json` describes it, and what a chapter computes of that.
 
 use crate::known::numbered;
-use checkpoint::{Attention, Heads, NormSpan, Pairing, Rope, Scaling, Sight};
+use checkpoint::{Attention, Heads, NormNames, Pairing, Rope, Scaling, Sight};
 use std::fmt::Display;
 
 /// What a chapter does not compute, in one line: the key, its value, and which chapter has
@@ -338,9 +338,9 @@ impl Described {
             self.expect_plain_scores()?;
         }
         if let Some(norm) = self.layer.norm.filter(|_| self.has(Part::Norm)) {
-            let (key, value) = match norm.span {
-                NormSpan::EachHead => ("qk_layernorm", "true"),
-                NormSpan::Head | NormSpan::AllHeads => ("model_type", kind),
+            let (key, value) = match norm.names {
+                NormNames::List | NormNames::LayerNorm => ("qk_layernorm", "true"),
+                NormNames::Norm => ("model_type", kind),
             };
             let what = "its queries and keys are normed before they meet";
             return Err(self.lack(key, &value, what));
@@ -372,6 +372,14 @@ impl Described {
         if let Some(cap) = self.layer.soft_cap {
             let what = "its scores are bounded by a tanh";
             return Err(self.lack("attn_logit_softcapping", &cap, what));
+        }
+        if let Some(clip) = self.layer.clip_qkv {
+            let what = "its queries, keys and values are clipped";
+            return Err(self.lack("clip_qkv", &clip, what));
+        }
+        if let Some(grows) = self.layer.temperature {
+            let what = "its queries grow with their position";
+            return Err(self.lack("llama_4_scaling_beta", &grows.beta, what));
         }
         if self.layer.sinks {
             return self.never("its heads have learned sinks");

@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::error::ConfigError;
 use crate::foreign;
-use crate::keys::{MOST_HEADS, WIDEST, WIDEST_HEAD};
+use crate::keys::{MOST_HEADS, WIDEST, WIDEST_HEAD, wrong};
 use crate::kinds::{BiasRule, HeadRule, NormRule, Projections, ScaleRule, find};
-use crate::rope::Rope;
+use crate::rope::{Rope, Temperature};
 use serde_json::Value;
 
 /// Heads of a layer, and what they look at.
@@ -55,10 +55,22 @@ pub struct Biases {
 pub enum NormSpan {
     /// Over each head, with one gain (`head_dim`) for all of them.
     Head,
-    /// Over each head, with a gain of its own (`q_layernorm.norms.H.weight`).
+    /// Over each head, with a gain of its own.
     EachHead,
     /// Over all heads together, with a gain as wide.
     AllHeads,
+}
+
+/// Under which names the gains of a norm of queries and keys stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormNames {
+    /// `q_norm.weight` and `k_norm.weight`; with a gain for each head, (heads,
+    /// `head_dim`).
+    Norm,
+    /// `q_layernorm.weight` and `k_layernorm.weight`.
+    LayerNorm,
+    /// `q_layernorm.norms.H.weight` and `k_layernorm.norms.H.weight`, one for each head.
+    List,
 }
 
 /// A norm of queries and keys, before they are rotated.
@@ -70,6 +82,10 @@ pub struct QkNorm {
     pub centered: bool,
     /// Whether the gain is one plus the stored weight.
     pub gain_plus_one: bool,
+    /// Whether a bias is added after the gain, under the gain's name with `bias`.
+    pub bias: bool,
+    /// Under which names the gains stand.
+    pub names: NormNames,
     /// What is added to the mean square before the root.
     pub eps: f64,
 }
@@ -98,11 +114,16 @@ pub struct Attention {
     pub projections: Projections,
     /// Which of them add a bias.
     pub biases: Biases,
+    /// Queries, keys and values are clipped to this and its negative, after the biases and
+    /// before all else.
+    pub clip_qkv: Option<f64>,
     /// A norm of queries and keys.
     pub norm: Option<QkNorm>,
     /// The rotation of queries and keys. None in layers that do not rotate, and where
     /// positions are added at the model's entry.
     pub rope: Option<Rope>,
+    /// A factor of rotated queries that grows with their position.
+    pub temperature: Option<Temperature>,
     /// Whom a token sees.
     pub sight: Sight,
     /// How many tokens a query sees at most, itself included.
@@ -154,6 +175,7 @@ impl Config {
             return Err(ConfigError::Layer { layer, layers });
         }
         foreign::refuse(self)?;
+        foreign::refuse_alibi(self)?;
         let heads = self.heads()?;
         let rotated = match heads {
             Heads::Shared { head_dim, .. } => head_dim,
@@ -172,8 +194,10 @@ impl Config {
             heads,
             projections: self.kind.projections,
             biases: self.biases()?,
+            clip_qkv: self.clip_qkv()?,
             norm: self.norm()?,
             rope,
+            temperature: self.temperature()?,
             sight: self.sight()?,
             window,
             scale: self.scale(heads, layer)?,
@@ -202,6 +226,7 @@ impl Config {
         }
         let kv_heads = match keys.get("num_key_value_heads") {
             _ if self.kind.heads == HeadRule::Multi => heads,
+            _ if self.kind.heads == HeadRule::Falcon => self.falcon_kv_heads(heads)?,
             // Where the class says `null`, it means as many as there are query heads.
             Some(Value::Null) if self.may_be_null("num_key_value_heads") => heads,
             _ => keys.count("num_key_value_heads", MOST_HEADS)?,
@@ -222,6 +247,21 @@ impl Config {
             None => self.share(heads)?,
         };
         Ok(Heads::Shared { heads, kv_heads, head_dim })
+    }
+
+    fn falcon_kv_heads(&self, heads: u64) -> Result<u64, ConfigError> {
+        let given = self.keys.some_count("num_kv_heads", MOST_HEADS)?.unwrap_or(heads);
+        if self.keys.flag_or_null("new_decoder_architecture")? {
+            return Ok(given);
+        }
+        if self.keys.flag_or_null("multi_query")? {
+            return Ok(1);
+        }
+        if given == heads {
+            return Ok(heads);
+        }
+        let wanted = format!("{heads}, as many as there are heads, or null");
+        Err(wrong("num_kv_heads", &Value::from(given), wanted))
     }
 
     fn latent(&self, heads: u64) -> Result<Heads, ConfigError> {
@@ -265,24 +305,54 @@ impl Config {
             BiasRule::Inputs => (true, false),
             BiasRule::InputsIf(key) => (self.keys.flag(key)?, false),
             BiasRule::All => (true, true),
+            // Falcon's own key, which may be null.
+            BiasRule::AllIf(key @ "bias") => {
+                let all = self.keys.flag_or_null(key)?;
+                (all, all)
+            }
             BiasRule::AllIf(key) => (self.keys.flag(key)?, self.keys.flag(key)?),
         };
         Ok(Biases { inputs, output })
     }
 
     pub(crate) fn norm(&self) -> Result<Option<QkNorm>, ConfigError> {
-        let (span, centered, gain_plus_one) = match self.kind.norm {
-            NormRule::None => return Ok(None),
-            NormRule::LayerNormIf if !self.keys.flag("qk_layernorm")? => {
-                return Ok(None);
+        use {NormNames as Names, NormSpan as Span};
+        let keys = &self.keys;
+        let used = match self.kind.norm {
+            NormRule::None => false,
+            NormRule::Head | NormRule::HeadPlusOne | NormRule::Whole => true,
+            NormRule::HeadIf(key) => keys.flag(key)?,
+            NormRule::LayerNormMatrixIf => keys.flag_or_null("use_qk_norm")?,
+            NormRule::LayerNormIf | NormRule::LayerNormSharedIf => {
+                keys.flag("qk_layernorm")?
             }
-            NormRule::LayerNormIf => (NormSpan::EachHead, true, false),
-            NormRule::Head => (NormSpan::Head, false, false),
-            NormRule::HeadPlusOne => (NormSpan::Head, false, true),
-            NormRule::Whole => (NormSpan::AllHeads, false, false),
         };
-        let eps = self.keys.number(self.kind.eps)?;
-        Ok(Some(QkNorm { span, centered, gain_plus_one, eps }))
+        if !used {
+            return Ok(None);
+        }
+        let (span, centered, names) = match self.kind.norm {
+            NormRule::LayerNormIf => (Span::EachHead, true, Names::List),
+            NormRule::LayerNormMatrixIf => (Span::EachHead, true, Names::Norm),
+            NormRule::LayerNormSharedIf => (Span::Head, true, Names::LayerNorm),
+            NormRule::Whole => (Span::AllHeads, false, Names::Norm),
+            _ => (Span::Head, false, Names::Norm),
+        };
+        let gain_plus_one = self.kind.norm == NormRule::HeadPlusOne;
+        let bias = self.kind.norm == NormRule::LayerNormSharedIf;
+        let eps = keys.number(self.kind.eps)?;
+        Ok(Some(QkNorm { span, centered, gain_plus_one, bias, names, eps }))
+    }
+
+    fn clip_qkv(&self) -> Result<Option<f64>, ConfigError> {
+        const KEY: &str = "clip_qkv";
+        if !self.keys.class.fields.contains_key(KEY) {
+            return Ok(None);
+        }
+        let clip = self.keys.some_number(KEY)?;
+        match clip.filter(|clip| *clip < 0.0) {
+            Some(clip) => Err(wrong(KEY, &Value::from(clip), "0 or more".to_owned())),
+            None => Ok(clip),
+        }
     }
 
     pub(crate) fn sight(&self) -> Result<Sight, ConfigError> {

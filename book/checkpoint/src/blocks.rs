@@ -10,6 +10,7 @@ use crate::json::shown;
 use crate::sizes::FeedForward;
 use crate::whole::Activation;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// How the rows between the parts of a block are normed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Config {
             prefix: format!("{layers}.{layer}."),
             attention,
             norm: self.stream_norm(),
-            eps: self.block_eps()?,
+            eps: self.norm_eps()?,
             attention_norms,
             network_norms,
             parallel,
@@ -185,7 +186,7 @@ impl Config {
             entry,
             norm,
             head,
-            head_bias: kind == "phi",
+            head_bias: self.head_adds(),
             exit,
             cap,
         })
@@ -205,18 +206,28 @@ impl Config {
         }
     }
 
-    /// Of Olmo, no key says it.
-    fn block_eps(&self) -> Result<f64, ConfigError> {
-        if self.kind() == "olmo" { Ok(1e-5) } else { self.norm_eps() }
+    /// How many different norms a layer has, and how many vectors each.
+    pub(crate) fn norm_counts(&self) -> Result<[u64; 2], ConfigError> {
+        let names = self.norm_names(self.is_parallel()?)?;
+        let names: BTreeSet<_> = names.into_iter().flatten().flatten().collect();
+        let vectors = match self.stream_norm() {
+            StreamNorm::Bare => 0,
+            StreamNorm::Rms { .. } | StreamNorm::Layer { bias: false } => 1,
+            StreamNorm::Layer { bias: true } => 2,
+        };
+        Ok([names.len() as u64, vectors])
+    }
+
+    /// Whether a bias is added to logits.
+    pub(crate) fn head_adds(&self) -> bool {
+        self.kind() == "phi"
     }
 
     fn is_parallel(&self) -> Result<bool, ConfigError> {
         match self.kind() {
             "cohere" | "cohere2" | "phi" => Ok(true),
             "gpt_neox" | "stablelm" => self.keys.flag("use_parallel_residual"),
-            // The newer architecture is parallel whatever `parallel_attn` says.
-            "falcon" => Ok(self.keys.flag("new_decoder_architecture")?
-                || self.keys.flag("parallel_attn")?),
+            "falcon" => self.falcon_is_parallel(),
             _ => Ok(false),
         }
     }
@@ -245,20 +256,26 @@ impl Config {
         })
     }
 
+    fn falcon_is_parallel(&self) -> Result<bool, ConfigError> {
+        let new = self.keys.flag_or_null("new_decoder_architecture")?;
+        let parallel = self.keys.flag_or_null("parallel_attn")?;
+        if new && !parallel {
+            let why = "where `new_decoder_architecture` is true, Transformers runs such \
+                       a model alone with `parallel_attn`";
+            return Err(self.not_here("parallel_attn", why));
+        }
+        Ok(parallel)
+    }
+
     fn falcon_has_two_norms(&self) -> Result<bool, ConfigError> {
-        if !self.keys.flag("new_decoder_architecture")? {
-            return Ok(false);
+        const KEY: &str = "num_ln_in_parallel_attn";
+        let new = self.keys.flag_or_null("new_decoder_architecture")?;
+        let given = self.keys.some_count(KEY, 2)?;
+        if !new && given == Some(2) && self.falcon_is_parallel()? {
+            let why = "two norms belong to a `new_decoder_architecture`";
+            return Err(self.not_here(KEY, why));
         }
-        match self.keys.get("num_ln_in_parallel_attn") {
-            None | Some(Value::Null) => Ok(true),
-            Some(value) if value.as_u64() == Some(2) => Ok(true),
-            Some(value) if value.as_u64() == Some(1) => Ok(false),
-            Some(value) => Err(crate::keys::wrong(
-                "num_ln_in_parallel_attn",
-                value,
-                "1 or 2".to_owned(),
-            )),
-        }
+        Ok(new && given != Some(1))
     }
 
     fn network(&self, layer: usize) -> Result<Network, ConfigError> {
@@ -292,7 +309,7 @@ impl Config {
             }
             "gpt_neox" => plain("mlp.dense_h_to_4h", "mlp.dense_4h_to_h", true, false),
             "falcon" => {
-                let bias = self.keys.flag("bias")?;
+                let bias = self.keys.flag_or_null("bias")?;
                 plain("mlp.dense_h_to_4h", "mlp.dense_4h_to_h", bias, false)
             }
             kind => Network::Gated(Gated {

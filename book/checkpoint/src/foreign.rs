@@ -80,6 +80,19 @@ pub(crate) fn refuse(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Refuses scores that get biases by distance in place of a rotation (Press et al. 2021).
+pub(crate) fn refuse_alibi(config: &Config) -> Result<(), ConfigError> {
+    const KEY: &str = "alibi";
+    let has = config.keys.class.fields.contains_key(KEY);
+    if !has || !config.keys.flag_or_null(KEY)? {
+        return Ok(());
+    }
+    let why = "scores fall with distance in place of a rotation, which is not \
+               understood here";
+    let (key, found, why) = (KEY.to_owned(), "true".to_owned(), why.to_owned());
+    Err(ConfigError::NotUnderstood { key, found, why })
+}
+
 /// Whether the kind knows the key.
 fn reads(config: &Config, key: &str) -> bool {
     match key {
@@ -91,6 +104,7 @@ fn reads(config: &Config, key: &str) -> bool {
         "attn_logit_softcapping" => config.kind.capped,
         // No fields, but read.
         "partial_rotary_factor" => true,
+        "rotary_pct" | "rotary_emb_base" => config.kind.name == "gpt_neox",
         "rope_local_base_freq" => config.kind.name == "gemma3_text",
         _ => config.keys.class.fields.contains_key(key),
     }

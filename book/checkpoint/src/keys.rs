@@ -111,6 +111,14 @@ impl Keys {
         value.as_bool().ok_or_else(|| wrong(key, value, "true or false".to_owned()))
     }
 
+    /// `true` or `false`; Python takes `null` for `false`.
+    pub(crate) fn flag_or_null(&self, key: &'static str) -> Result<bool, ConfigError> {
+        match self.get(key) {
+            Some(Value::Null) => Ok(false),
+            _ => self.flag(key),
+        }
+    }
+
     /// `true` or `false`; `false` where neither the file nor the class has the key.
     pub(crate) fn flag_or_not(&self, key: &'static str) -> Result<bool, ConfigError> {
         match self.get(key) {

@@ -9,6 +9,11 @@ pub enum Projections {
     Separate,
     /// `self.query`, `self.key`, `self.value`, `output.dense`, each (out, in).
     Bert,
+    /// `q_proj`, `k_proj`, `v_proj` and `dense`, each (out, in).
+    SeparateDense,
+    /// `query_key_value` and `dense`, each (out, in): for each key/value head in turn, the
+    /// rows of the query heads that share it, then those of its key and of its value.
+    FusedByGroup,
     /// `qkv_proj`, the rows of queries, keys and values one after another, and
     /// `o_proj`.
     Fused,
@@ -29,6 +34,9 @@ pub(crate) enum HeadRule {
     GroupedShare,
     /// A key and a value for each head, and an equal share of the width.
     Multi,
+    /// `num_kv_heads` if `new_decoder_architecture` is true; one if `multi_query` is, or
+    /// else one for each head; and an equal share of the width.
+    Falcon,
     /// `kv_lora_rank` and the widths beside it.
     Latent,
 }
@@ -66,8 +74,13 @@ pub(crate) enum WindowRule {
     EvenBelowMaxWindowLayers,
     /// Those of `layer_types`; without it, the even ones.
     Even,
-    /// Those of `layer_types`; without it, all but every `sliding_window_pattern`-th.
-    Pattern,
+    /// Those of `layer_types`; without it, all but every `sliding_window_pattern`-th, and
+    /// where no such key is given, all but every so many.
+    Pattern(usize),
+    /// Those of `layer_types`; without it, all but every so many.
+    AllBut(usize),
+    /// The same as `Pattern(4)`; none where `sliding_window` is `null`.
+    PatternIfSet,
     /// Those of `layer_types`; without it, those that do not rotate. Both only if
     /// `use_sliding_window` is true.
     WithoutRope,
@@ -83,8 +96,14 @@ pub(crate) enum NormRule {
     HeadPlusOne,
     /// The root mean square over all heads.
     Whole,
+    /// As `Head`, if this key is true.
+    HeadIf(&'static str),
     /// Mean and variance of each head, with a gain for each, if `qk_layernorm` is true.
     LayerNormIf,
+    /// The same, with the gains in one matrix, if `use_qk_norm` is true.
+    LayerNormMatrixIf,
+    /// Mean and variance of each head, with one gain and bias, if `qk_layernorm` is true.
+    LayerNormSharedIf,
 }
 
 /// What scores are multiplied by.
@@ -123,6 +142,16 @@ pub(crate) enum RopeRule {
     ByLayerType,
     /// Rotation in halves, but for the layers of `no_rope_layers`.
     SomeLayers,
+    /// Rotation in halves, but for layers without a window where others have one.
+    HalvesInWindows,
+    /// Rotation of neighboring features, in layers with a window alone.
+    NeighborsInWindows,
+    /// Rotation in halves of the first `rotary_pct` of each head, with `rotary_emb_base`.
+    NeoX,
+    /// As `NeighborsUnless`, of a share of the whole query.
+    Mistral4,
+    /// Rotation in halves, by `YaRN` where the file says nothing.
+    Ministral3,
 }
 
 /// What follows attention.
@@ -130,8 +159,10 @@ pub(crate) enum RopeRule {
 pub(crate) enum Network {
     /// Three matrices, with biases if this key is there and true.
     Gated(Option<&'static str>),
-    /// Two matrices with biases, `n_inner` wide, or four times the model's width.
+    /// Two matrices with biases.
     Plain,
+    /// Two matrices, with biases if this key is true.
+    PlainIf(&'static str),
     /// Experts in all layers, as wide as `intermediate_size`.
     Mixtral,
     /// The same, with biases, in the router too.
@@ -141,17 +172,6 @@ pub(crate) enum Network {
     Qwen { shared: bool },
     /// Experts from layer `first_k_dense_replace` on.
     DeepSeek,
-}
-
-/// What the weights of norms and other small things are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LayerNorms {
-    /// So many gains per layer, and one at the end.
-    Rms(u64),
-    /// Two gains and biases per layer, and one at the end.
-    WithBias,
-    /// The same, but one per layer if `use_parallel_residual` is true.
-    StableLm,
 }
 
 /// What models of one kind do.
@@ -172,7 +192,6 @@ pub(crate) struct Kind {
     pub(crate) sinks: bool,
     pub(crate) rope: RopeRule,
     pub(crate) network: Network,
-    pub(crate) norms: LayerNorms,
     /// Whether it is an encoder, unless `is_decoder` is true.
     pub(crate) encoder: bool,
 }
@@ -190,7 +209,6 @@ const LLAMA: Kind = Kind {
     sinks: false,
     rope: RopeRule::Halves,
     network: Network::Gated(Some("mlp_bias")),
-    norms: LayerNorms::Rms(2),
     encoder: false,
 };
 
@@ -217,8 +235,31 @@ const GEMMA2: Kind = Kind {
     windows: WindowRule::Even,
     scale: ScaleRule::Scalar,
     capped: true,
-    norms: LayerNorms::Rms(4),
     ..GEMMA
+};
+
+const OLMO2: Kind = Kind {
+    name: "olmo2",
+    norm: NormRule::Whole,
+    network: Network::Gated(None),
+    ..LLAMA
+};
+
+const COHERE: Kind = Kind {
+    name: "cohere",
+    norm: NormRule::LayerNormMatrixIf,
+    eps: "layer_norm_eps",
+    rope: RopeRule::Neighbors,
+    network: Network::Gated(None),
+    ..LLAMA
+};
+
+const GLM: Kind = Kind {
+    name: "glm",
+    biases: BiasRule::InputsIf("attention_bias"),
+    rope: RopeRule::PartialNeighbors(0.5),
+    network: Network::Gated(None),
+    ..LLAMA
 };
 
 const DEEPSEEK_V3: Kind = Kind {
@@ -232,10 +273,11 @@ const DEEPSEEK_V3: Kind = Kind {
 };
 
 /// All that are known.
-pub(crate) const KINDS: [Kind; 25] = [
+pub(crate) const KINDS: [Kind; 39] = [
     LLAMA,
     MISTRAL,
     Kind { name: "ministral", windows: WindowRule::ListedOrAll, ..MISTRAL },
+    Kind { name: "ministral3", rope: RopeRule::Ministral3, ..MISTRAL },
     Kind { name: "mixtral", network: Network::Mixtral, ..MISTRAL },
     QWEN2,
     Kind {
@@ -265,7 +307,7 @@ pub(crate) const KINDS: [Kind; 25] = [
     GEMMA2,
     Kind {
         name: "gemma3_text",
-        windows: WindowRule::Pattern,
+        windows: WindowRule::Pattern(6),
         norm: NormRule::HeadPlusOne,
         // It has the key, and does not pass it on to the scores.
         capped: false,
@@ -285,18 +327,74 @@ pub(crate) const KINDS: [Kind; 25] = [
         network: Network::GptOss,
         ..LLAMA
     },
+    OLMO2,
     Kind {
-        name: "olmo2",
-        norm: NormRule::Whole,
+        name: "olmo3",
+        windows: WindowRule::AllBut(4),
+        rope: RopeRule::ByLayerType,
+        ..OLMO2
+    },
+    Kind { name: "olmo", network: Network::Gated(None), ..LLAMA },
+    GLM,
+    Kind { name: "glm4", ..GLM },
+    Kind {
+        name: "glm4_moe",
+        norm: NormRule::HeadIf("use_qk_norm"),
+        rope: RopeRule::PartialHalves(0.5),
+        network: Network::DeepSeek,
+        ..GLM
+    },
+    COHERE,
+    Kind {
+        name: "cohere2",
+        windows: WindowRule::Pattern(4),
+        norm: NormRule::None,
+        rope: RopeRule::NeighborsInWindows,
+        ..COHERE
+    },
+    Kind {
+        name: "exaone4",
+        biases: BiasRule::None,
+        windows: WindowRule::PatternIfSet,
+        norm: NormRule::Head,
+        rope: RopeRule::HalvesInWindows,
         network: Network::Gated(None),
         ..LLAMA
     },
     Kind {
-        name: "glm4",
-        biases: BiasRule::InputsIf("attention_bias"),
-        rope: RopeRule::PartialNeighbors(0.5),
-        network: Network::Gated(None),
-        norms: LayerNorms::Rms(4),
+        name: "starcoder2",
+        biases: BiasRule::AllIf("use_bias"),
+        windows: WindowRule::All,
+        eps: "norm_epsilon",
+        network: Network::PlainIf("use_bias"),
+        ..LLAMA
+    },
+    Kind {
+        name: "phi",
+        projections: Projections::SeparateDense,
+        biases: BiasRule::All,
+        norm: NormRule::LayerNormSharedIf,
+        eps: "layer_norm_eps",
+        rope: RopeRule::PartialHalves(0.5),
+        network: Network::Plain,
+        ..LLAMA
+    },
+    Kind {
+        name: "gpt_neox",
+        heads: HeadRule::Multi,
+        projections: Projections::FusedByGroup,
+        eps: "layer_norm_eps",
+        rope: RopeRule::NeoX,
+        network: Network::Plain,
+        ..LLAMA
+    },
+    Kind {
+        name: "falcon",
+        heads: HeadRule::Falcon,
+        projections: Projections::FusedByGroup,
+        biases: BiasRule::AllIf("bias"),
+        eps: "layer_norm_epsilon",
+        network: Network::PlainIf("bias"),
         ..LLAMA
     },
     Kind {
@@ -307,7 +405,6 @@ pub(crate) const KINDS: [Kind; 25] = [
         eps: "layer_norm_eps",
         rope: RopeRule::PartialHalves(0.25),
         network: Network::Gated(None),
-        norms: LayerNorms::StableLm,
         ..LLAMA
     },
     Kind {
@@ -319,6 +416,8 @@ pub(crate) const KINDS: [Kind; 25] = [
     Kind { name: "granite", scale: ScaleRule::Multiplier, ..LLAMA },
     Kind { name: "deepseek_v2", rope: RopeRule::Neighbors, ..DEEPSEEK_V3 },
     DEEPSEEK_V3,
+    Kind { name: "kimi_k2", ..DEEPSEEK_V3 },
+    Kind { name: "mistral4", rope: RopeRule::Mistral4, ..DEEPSEEK_V3 },
     Kind {
         name: "minicpm3",
         rope: RopeRule::Halves,
@@ -333,7 +432,6 @@ pub(crate) const KINDS: [Kind; 25] = [
         eps: "layer_norm_eps",
         rope: RopeRule::Learned,
         network: Network::Plain,
-        norms: LayerNorms::WithBias,
         encoder: true,
         ..LLAMA
     },
@@ -346,14 +444,13 @@ pub(crate) const KINDS: [Kind; 25] = [
         scale: ScaleRule::Gpt2,
         rope: RopeRule::Learned,
         network: Network::Plain,
-        norms: LayerNorms::WithBias,
         ..LLAMA
     },
 ];
 
 /// The `model_type`s that are read here, those of text alone.
 #[must_use]
-pub fn known() -> [&'static str; 25] {
+pub fn known() -> [&'static str; 39] {
     KINDS.map(|kind| kind.name)
 }
 

@@ -51,7 +51,7 @@ mod whole;
 mod windows;
 pub mod words;
 
-pub use attention::{Attention, Biases, Heads, NormSpan, QkNorm, Sight};
+pub use attention::{Attention, Biases, Heads, NormNames, NormSpan, QkNorm, Sight};
 pub use blocks::{Block, Ends, Gated, GatedNames, Network, StreamNorm};
 pub use config::Config;
 pub use dtype::Dtype;
@@ -61,7 +61,7 @@ pub use file::{LONGEST, ReadError, kind};
 pub use kinds::{Projections, known};
 pub use model::Model;
 pub use open_error::OpenError;
-pub use rope::{Pairing, Rope, Scaling};
+pub use rope::{Pairing, Rope, Scaling, Temperature};
 pub use sizes::{FeedForward, Sizes};
 pub use storage::{Bytes, Storage};
 #[cfg(feature = "tokenizer")]

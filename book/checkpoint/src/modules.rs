@@ -42,10 +42,10 @@ impl Config {
             modules.push(Module { part, name, weights });
         };
         for (layer, feed_forward) in sizes.feed_forward.iter().enumerate() {
-            let layer = if self.kind.name == "gpt2" {
-                format!("transformer.h.{layer}")
-            } else {
-                format!("model.layers.{layer}")
+            let layer = match self.kind.name {
+                "gpt2" | "falcon" => format!("transformer.h.{layer}"),
+                "gpt_neox" => format!("gpt_neox.layers.{layer}"),
+                _ => format!("model.layers.{layer}"),
             };
             for (name, weights) in &attention {
                 add(Part::Attention, format!("{layer}.{name}"), *weights);
@@ -69,6 +69,8 @@ impl Config {
         }
         let (head, table) = match self.kind.name {
             "gpt2" => ("lm_head", "transformer.wte"),
+            "falcon" => ("lm_head", "transformer.word_embeddings"),
+            "gpt_neox" => ("embed_out", "gpt_neox.embed_in"),
             _ => ("lm_head", "model.embed_tokens"),
         };
         add(Part::Head, head.to_owned(), sizes.vocab * d);
@@ -89,6 +91,20 @@ impl Config {
                     Projections::FusedTransposed => {
                         vec![("attn.c_attn", 3 * queries), ("attn.c_proj", queries)]
                     }
+                    Projections::FusedByGroup if self.kind.name == "falcon" => vec![
+                        ("self_attention.query_key_value", queries + 2 * keys),
+                        ("self_attention.dense", queries),
+                    ],
+                    Projections::FusedByGroup => vec![
+                        ("attention.query_key_value", queries + 2 * keys),
+                        ("attention.dense", queries),
+                    ],
+                    Projections::SeparateDense => vec![
+                        ("self_attn.q_proj", queries),
+                        ("self_attn.k_proj", keys),
+                        ("self_attn.v_proj", keys),
+                        ("self_attn.dense", queries),
+                    ],
                     _ => vec![
                         ("self_attn.q_proj", queries),
                         ("self_attn.k_proj", keys),
@@ -128,9 +144,11 @@ impl Config {
     /// The matrices of a network, and of how many each consists.
     fn matrices(&self, part: Part) -> &'static [(&'static str, u64)] {
         match (self.kind.name, part) {
-            ("gpt2", _) => &[("c_fc", 1), ("c_proj", 1)],
+            ("gpt2" | "starcoder2", _) => &[("c_fc", 1), ("c_proj", 1)],
+            ("phi", _) => &[("fc1", 1), ("fc2", 1)],
+            ("gpt_neox" | "falcon", _) => &[("dense_h_to_4h", 1), ("dense_4h_to_h", 1)],
             ("mixtral", Part::Experts) => &[("w1", 1), ("w3", 1), ("w2", 1)],
-            ("phi3" | "glm4", _) | ("gpt_oss", Part::Experts) => {
+            ("phi3" | "glm" | "glm4", _) | ("gpt_oss", Part::Experts) => {
                 &[("gate_up_proj", 2), ("down_proj", 1)]
             }
             _ => &[("gate_proj", 1), ("up_proj", 1), ("down_proj", 1)],

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::error::ConfigError;
 use crate::json::shown;
-use crate::keys::{number, wrong};
+use crate::keys::{WIDEST_HEAD, number, wrong};
 use crate::kinds::RopeRule;
 use serde_json::{Map, Value};
 
@@ -96,6 +96,24 @@ pub struct Rope {
     pub amplitude: f64,
 }
 
+/// What rotated queries are multiplied by, so that softmax stays as sharp in long texts:
+/// at position `p`, `1 + beta · ln(1 + ⌊p / trained⌋)` (Llama 4).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Temperature {
+    /// `llama_4_scaling_beta`.
+    pub beta: f64,
+    /// `original_max_position_embeddings`.
+    pub trained: f64,
+}
+
+impl Temperature {
+    /// What the query at a position is multiplied by.
+    #[must_use]
+    pub fn at(self, position: usize) -> f64 {
+        1.0 + self.beta * (position as f64 / self.trained).floor().ln_1p()
+    }
+}
+
 /// The parameters of a rotation, as they stand in a file.
 pub(crate) struct Parameters<'a> {
     found: Map<String, Value>,
@@ -117,8 +135,12 @@ impl Config {
         let parameters = self.parameters(sliding)?;
         let features = self.rotated(&parameters, width)?;
         let pairing = match self.kind.rope {
-            RopeRule::Neighbors | RopeRule::PartialNeighbors(_) => Pairing::Neighbors,
-            RopeRule::NeighborsUnless if self.interleaved()? => Pairing::Neighbors,
+            RopeRule::Neighbors
+            | RopeRule::NeighborsInWindows
+            | RopeRule::PartialNeighbors(_) => Pairing::Neighbors,
+            RopeRule::NeighborsUnless | RopeRule::Mistral4 if self.interleaved()? => {
+                Pairing::Neighbors
+            }
             _ => Pairing::Halves,
         };
         let (scaling, amplitude) = parameters.scaling(features / 2)?;
@@ -146,9 +168,16 @@ impl Config {
             return Ok(width as usize);
         }
         let share = parameters.number(SHARE)?;
+        if self.kind.rope == RopeRule::Mistral4 {
+            if parameters.kind == "default" {
+                let why = "a model of type mistral4 runs with a scaled rotation alone";
+                return Err(not_understood("rope_type", &"default".into(), why));
+            }
+            return self.rotated_of_query(share, width);
+        }
         let partial = matches!(
             self.kind.rope,
-            RopeRule::PartialHalves(_) | RopeRule::PartialNeighbors(_)
+            RopeRule::PartialHalves(_) | RopeRule::PartialNeighbors(_) | RopeRule::NeoX
         );
         if !partial && share != 1.0 {
             let why = format!("a model of type {} rotates whole heads", self.kind.name);
@@ -161,6 +190,44 @@ impl Config {
             return Err(wrong(SHARE, &Value::from(share), wanted));
         }
         Ok(features as usize)
+    }
+
+    /// The same where the share is one of a whole query: it has to say what
+    /// `qk_rope_head_dim` says.
+    fn rotated_of_query(&self, share: f64, width: u64) -> Result<usize, ConfigError> {
+        let whole = self.keys.count("qk_nope_head_dim", WIDEST_HEAD)? + width;
+        // A share that was not given is 1 here, and the class computes it.
+        let given = share != 1.0 || self.share_is_given();
+        if given && (whole as f64 * share) as u64 != width {
+            let wanted = format!("{width} of the {whole} features of a query");
+            return Err(wrong(SHARE, &Value::from(share), wanted));
+        }
+        if !width.is_multiple_of(2) {
+            let wanted = "an even number of features".to_owned();
+            return Err(wrong("qk_rope_head_dim", &Value::from(width), wanted));
+        }
+        Ok(width as usize)
+    }
+
+    fn share_is_given(&self) -> bool {
+        let inside = ["rope_scaling", "rope_parameters"].map(|key| {
+            self.keys.get(key).is_some_and(|found| found.get(SHARE).is_some())
+        });
+        self.keys.given(SHARE).is_some() || inside.contains(&true)
+    }
+
+    /// What rotated queries are multiplied by as the text goes on, in kinds that have it.
+    pub(crate) fn temperature(&self) -> Result<Option<Temperature>, ConfigError> {
+        if !matches!(self.kind.rope, RopeRule::Ministral3 | RopeRule::Mistral4) {
+            return Ok(None);
+        }
+        let parameters = self.parameters(false)?;
+        let beta = parameters.number("llama_4_scaling_beta")?;
+        let trained = parameters.number(TRAINED)?;
+        if trained < 1.0 {
+            return Err(wrong(TRAINED, &Value::from(trained), "1 or more".to_owned()));
+        }
+        Ok(Some(Temperature { beta, trained }))
     }
 
     /// What scores of a latent are multiplied by besides: the square of `YaRN`'s
@@ -181,6 +248,9 @@ impl Config {
         } else {
             self.parameters_of_all()?
         };
+        if self.kind.rope == RopeRule::NeoX {
+            self.neox(&mut found)?;
+        }
         found.entry(SHARE).or_insert(self.share_that_turns());
         let kind = found.get("rope_type").or(found.get("type"));
         let kind = match kind.map(|kind| kind.as_str().ok_or(kind)) {
@@ -200,6 +270,9 @@ impl Config {
     /// passed over, and then whole heads turn; kinds that multiply by it cannot.
     fn share_that_turns(&self) -> Value {
         let (share, null) = match self.kind.rope {
+            RopeRule::PartialHalves(share) if self.kind.name == "glm4_moe" => {
+                (share, 1.0.into())
+            }
             RopeRule::PartialHalves(share) => (share, Value::Null),
             RopeRule::PartialNeighbors(share) => (share, 1.0.into()),
             _ => (1.0, 1.0.into()),
@@ -211,6 +284,28 @@ impl Config {
         }
     }
 
+    /// GPT-NeoX's own names of two keys, beside which it does not read the usual ones.
+    fn neox(&self, found: &mut Map<String, Value>) -> Result<(), ConfigError> {
+        for (usual, own, default) in
+            [("rope_theta", "rotary_emb_base", 10_000.0), (SHARE, "rotary_pct", 0.25)]
+        {
+            let inside = ["rope_scaling", "rope_parameters"].map(|key| {
+                self.keys.get(key).is_some_and(|found| found.get(usual).is_some())
+            });
+            if inside.contains(&true) {
+                continue;
+            }
+            let value = self.keys.given(own).cloned().unwrap_or(default.into());
+            if let Some(given) = self.keys.given(usual).filter(|given| **given != value)
+            {
+                let why = format!("a model of type gpt_neox has `{own}` in its place");
+                return Err(not_understood(usual, given, &why));
+            }
+            found.insert(usual.to_owned(), value);
+        }
+        Ok(())
+    }
+
     /// One set of parameters for all layers.
     fn parameters_of_all(&self) -> Result<Map<String, Value>, ConfigError> {
         let scaling = object("rope_scaling", self.keys.given("rope_scaling"))?;
@@ -219,6 +314,8 @@ impl Config {
         let mut found = match scaling.or(parameters) {
             Some(found) => found.clone(),
             None if self.kind.name == "gpt_oss" => gpt_oss(),
+            None if self.kind.rope == RopeRule::Ministral3 => mistral(1e6, 16.0, 16384),
+            None if self.kind.rope == RopeRule::Mistral4 => mistral(1e4, 128.0, 8192),
             None => Map::new(),
         };
         let theta = self.keys.given("rope_theta").unwrap_or(self.keys.class.rope_theta);
@@ -255,8 +352,9 @@ impl Config {
         if let Some(scaling) = scaling.filter(|_| !sliding) {
             found.extend(scaling.clone());
         }
-        let theta =
-            self.keys.given(theta).unwrap_or(&self.keys.class.rope_theta[layer]);
+        let default = &self.keys.class.rope_theta;
+        let default = if default.is_object() { &default[layer] } else { default };
+        let theta = self.keys.given(theta).unwrap_or(default);
         found.entry("rope_theta").or_insert_with(|| theta.clone());
         Ok(found)
     }
@@ -271,6 +369,22 @@ fn gpt_oss() -> Map<String, Value> {
         ("beta_slow", 1.0.into()),
         ("truncate", false.into()),
         ("original_max_position_embeddings", 4096.into()),
+    ];
+    yarn.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// What Transformers fills in for a Ministral 3 or Mistral 4 without any parameters.
+fn mistral(theta: f64, factor: f64, trained: u64) -> Map<String, Value> {
+    let yarn: [(&str, Value); 9] = [
+        ("rope_type", "yarn".into()),
+        ("rope_theta", theta.into()),
+        ("factor", factor.into()),
+        ("beta_fast", 32.0.into()),
+        ("beta_slow", 1.0.into()),
+        ("mscale", 1.0.into()),
+        ("mscale_all_dim", 1.0.into()),
+        ("llama_4_scaling_beta", 0.1.into()),
+        (TRAINED, trained.into()),
     ];
     yarn.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -299,8 +413,15 @@ impl Parameters<'_> {
                 ));
             }
         };
+        // Read by the layer, whatever its rotation is.
+        let besides: &[&str] = match self.config.kind.rope {
+            RopeRule::Ministral3 | RopeRule::Mistral4 => {
+                &["llama_4_scaling_beta", "max_position_embeddings", TRAINED]
+            }
+            _ => &[],
+        };
         let strange = |key: &&String| {
-            !known.contains(&key.as_str()) && !own.contains(&key.as_str())
+            ![&known, own, besides].iter().any(|list| list.contains(&key.as_str()))
         };
         if let Some(key) =
             self.found.keys().find(strange).filter(|key| !self.found[*key].is_null())

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::json::shown;
 use crate::keys::{MOST_HEADS, MOST_LAYERS, MOST_WORDS, WIDEST, wrong};
-use crate::kinds::{LayerNorms, Network, RopeRule};
+use crate::kinds::{Network, RopeRule};
 use serde_json::Value;
 
 /// What follows attention in a layer.
@@ -69,7 +69,10 @@ impl Config {
             vocab: self.keys.count("vocab_size", MOST_WORDS)?,
             tied: self.tied,
             positions,
-            matrices: if self.kind.network == Network::Plain { 2 } else { 3 },
+            matrices: match self.kind.network {
+                Network::Plain | Network::PlainIf(_) => 2,
+                _ => 3,
+            },
             small: self.small(model_dim, &feed_forward)?,
             feed_forward,
         })
@@ -114,7 +117,8 @@ impl Config {
             _ if !has_experts.contains(&true) => None,
             network => self.experts(network)?,
         };
-        let dense = if has_experts.contains(&false) { self.dense()? } else { 0 };
+        let dense =
+            if has_experts.contains(&false) { self.feed_forward_dim()? } else { 0 };
         let each = |has: bool| match experts {
             Some(experts) if has => experts,
             _ => FeedForward::Dense { dim: dense },
@@ -122,19 +126,13 @@ impl Config {
         Ok(has_experts.into_iter().map(each).collect())
     }
 
-    fn dense(&self) -> Result<u64, ConfigError> {
-        if self.kind.network == Network::Plain {
-            let inner = self.keys.some_count("n_inner", WIDEST)?;
-            return Ok(inner.unwrap_or(4 * self.model_dim()?));
-        }
-        self.keys.count("intermediate_size", WIDEST)
-    }
-
     /// For each layer, whether it has experts.
     fn has_experts(&self, layers: usize) -> Result<Vec<bool>, ConfigError> {
         let keys = &self.keys;
         Ok(match self.kind.network {
-            Network::Gated(_) | Network::Plain => vec![false; layers],
+            Network::Gated(_) | Network::Plain | Network::PlainIf(_) => {
+                vec![false; layers]
+            }
             Network::Mixtral | Network::GptOss => vec![true; layers],
             Network::Qwen { .. } => {
                 let step = keys.count("decoder_sparse_step", MOST_LAYERS)? as usize;
@@ -170,7 +168,9 @@ impl Config {
         let keys = &self.keys;
         let dim = |key| keys.count(key, WIDEST);
         let (experts, dim, shared_dim) = match network {
-            Network::Gated(_) | Network::Plain => return Ok(None),
+            Network::Gated(_) | Network::Plain | Network::PlainIf(_) => {
+                return Ok(None);
+            }
             Network::Mixtral | Network::GptOss => {
                 ("num_local_experts", dim("intermediate_size")?, 0)
             }
@@ -198,17 +198,16 @@ impl Config {
         feed_forward: &[FeedForward],
     ) -> Result<u64, ConfigError> {
         let layers = feed_forward.len() as u64;
-        let (gains, last) = match self.kind.norms {
-            LayerNorms::Rms(gains) => (gains, 1),
-            LayerNorms::StableLm if self.keys.flag("use_parallel_residual")? => (2, 2),
-            LayerNorms::StableLm | LayerNorms::WithBias => (4, 2),
-        };
+        // Gain and bias of each norm, and of the one behind the last layer.
+        let [norms, last] = self.norm_counts()?;
+        let gains = norms * last;
         let mut networks = 0;
         for layer in feed_forward {
             networks += self.small_of_network(model_dim, *layer)?;
         }
         let each = gains * model_dim + self.small_of_attention(model_dim)?;
-        Ok(layers * each + networks + last * model_dim)
+        let head = if self.head_adds() { self.vocab()? } else { 0 };
+        Ok(layers * each + networks + last * model_dim + head)
     }
 
     fn small_of_attention(&self, model_dim: u64) -> Result<u64, ConfigError> {
@@ -220,6 +219,7 @@ impl Config {
                 let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
                 let norms = match self.norm()?.map(|norm| norm.span) {
                     None => 0,
+                    Some(NormSpan::Head) if self.norm_adds()? => 4 * head_dim,
                     Some(NormSpan::Head) => 2 * head_dim,
                     Some(NormSpan::EachHead | NormSpan::AllHeads) => queries + keys,
                 };
@@ -234,6 +234,11 @@ impl Config {
         })
     }
 
+    /// Whether the norm of queries and keys has a bias.
+    fn norm_adds(&self) -> Result<bool, ConfigError> {
+        Ok(self.norm()?.is_some_and(|norm| norm.bias))
+    }
+
     fn small_of_network(
         &self,
         model_dim: u64,
@@ -246,6 +251,11 @@ impl Config {
                 gated(dim)
             }
             (Network::Plain, FeedForward::Dense { dim }) => dim + model_dim,
+            (Network::PlainIf(key), FeedForward::Dense { dim })
+                if self.keys.flag_or_null(key)? =>
+            {
+                dim + model_dim
+            }
             (Network::GptOss, FeedForward::Experts { experts, dim, .. }) => {
                 experts * gated(dim) + experts
             }

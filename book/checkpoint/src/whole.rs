@@ -39,11 +39,13 @@ impl Config {
     /// # Errors
     /// When the key that says so is no count.
     pub fn feed_forward_dim(&self) -> Result<u64, ConfigError> {
-        match self.keys.some_count("n_inner", WIDEST)? {
-            Some(inner) => Ok(inner),
-            None if self.kind() == "gpt2" => Ok(4 * self.model_dim()?),
-            None => self.keys.count("intermediate_size", WIDEST),
-        }
+        let own = match self.kind() {
+            "gpt2" => "n_inner",
+            "falcon" => "ffn_hidden_size",
+            _ => return self.keys.count("intermediate_size", WIDEST),
+        };
+        let given = self.keys.some_count(own, WIDEST)?;
+        given.map_or_else(|| Ok(4 * self.model_dim()?), Ok)
     }
 
     /// What is added to a mean square before its root, in the norms of layers.
@@ -51,6 +53,10 @@ impl Config {
     /// # Errors
     /// When the key that says so is no number, or not above 0.
     pub fn norm_eps(&self) -> Result<f64, ConfigError> {
+        if self.kind.name == "olmo" {
+            // No key, and the number of its own class.
+            return Ok(1e-5);
+        }
         let eps = self.keys.number(self.kind.eps)?;
         if eps < 0.0 {
             let value = Value::from(eps);
@@ -64,8 +70,8 @@ impl Config {
     /// # Errors
     /// When it has no name that is known here.
     pub fn activation(&self) -> Result<Activation, ConfigError> {
-        const KEYS: [&str; 3] =
-            ["hidden_activation", "hidden_act", "activation_function"];
+        const KEYS: [&str; 4] =
+            ["hidden_activation", "hidden_act", "activation_function", "activation"];
         let given = KEYS.iter().find_map(|key| {
             let value = self.keys.get(key).filter(|value| !value.is_null())?;
             Some((*key, value))

@@ -36,7 +36,11 @@ impl Config {
             | WindowRule::WithoutRope => {
                 !self.keys.flag_or_not("use_sliding_window")?
             }
-            WindowRule::ListedOrAll | WindowRule::Even | WindowRule::Pattern => false,
+            WindowRule::ListedOrAll
+            | WindowRule::Even
+            | WindowRule::Pattern(_)
+            | WindowRule::PatternIfSet
+            | WindowRule::AllBut(_) => false,
         };
         let slides =
             self.listed(self.layers()?)?.is_some_and(|all| all.contains(&true));
@@ -91,8 +95,15 @@ impl Config {
                 each(&|layer| used && layer.is_multiple_of(2) && layer < first)
             }
             WindowRule::Even => each(&|layer| layer.is_multiple_of(2)),
-            WindowRule::Pattern => {
-                let every = self.pattern()?;
+            WindowRule::Pattern(every) => {
+                let every = self.pattern(every)?;
+                each(&|layer| !(layer + 1).is_multiple_of(every))
+            }
+            WindowRule::PatternIfSet => {
+                let every = if set { self.pattern(4)? } else { 1 };
+                each(&|layer| !(layer + 1).is_multiple_of(every))
+            }
+            WindowRule::AllBut(every) => {
                 each(&|layer| !(layer + 1).is_multiple_of(every))
             }
             WindowRule::WithoutRope => {
@@ -107,20 +118,24 @@ impl Config {
         Ok(self.keys.count_or_zero("max_window_layers", MOST_LAYERS)? as usize)
     }
 
-    /// Every so many layers of a Gemma 3 one has no window. The key has no field, and
-    /// Transformers takes 6 for it.
-    fn pattern(&self) -> Result<usize, ConfigError> {
+    /// Every so many layers one has no window: so many of them where no key says it, for
+    /// which some classes have no field.
+    fn pattern(&self, default: usize) -> Result<usize, ConfigError> {
         let key = "sliding_window_pattern";
         let given = self.keys.given.contains_key(key);
-        Ok(if given { self.keys.count(key, MOST_LAYERS)? as usize } else { 6 })
+        Ok(if given { self.keys.count(key, MOST_LAYERS)? as usize } else { default })
     }
 
     /// For each layer, whether it rotates queries and keys, if any layer of the kind
     /// does.
     pub(crate) fn rotates(&self, layers: usize) -> Result<Vec<bool>, ConfigError> {
         const KEY: &str = "no_rope_layers";
-        if self.kind.rope != RopeRule::SomeLayers {
-            return Ok(vec![true; layers]);
+        match self.kind.rope {
+            RopeRule::SomeLayers => {}
+            RopeRule::NeighborsInWindows | RopeRule::HalvesInWindows => {
+                return self.rotates_in_windows();
+            }
+            _ => return Ok(vec![true; layers]),
         }
         let Some(listed) = self.keys.some_list(KEY)? else {
             let every =
@@ -138,6 +153,15 @@ impl Config {
             _ => Err(wrong(KEY, value, "a list of 1 (it rotates) and 0".to_owned())),
         };
         listed.iter().map(rotates).collect()
+    }
+
+    /// For each layer, whether it rotates, where layers with a window do.
+    fn rotates_in_windows(&self) -> Result<Vec<bool>, ConfigError> {
+        let window = self.keys.get("sliding_window").filter(|value| !value.is_null());
+        // Without any window, all layers of an EXAONE 4 rotate, and none of a Cohere 2.
+        let without = self.kind.rope == RopeRule::HalvesInWindows && window.is_none();
+        let windows = self.windows()?.into_iter();
+        Ok(windows.map(|window| without || window.is_some()).collect())
     }
 }
 

@@ -62,6 +62,13 @@ pub fn pieces(layer: &Attention) -> Result<Pieces> {
             [one("q_proj", wide), one("k_proj", narrow), one("v_proj", narrow)],
             "o_proj",
         ),
+        Projections::SeparateDense => (
+            [one("q_proj", wide), one("k_proj", narrow), one("v_proj", narrow)],
+            "dense",
+        ),
+        Projections::FusedByGroup => {
+            (fused("query_key_value", sizes.group_by_group()), "dense")
+        }
         Projections::Bert => (
             [
                 one("self.query", wide),
@@ -102,6 +109,19 @@ impl Sizes {
         let values = keys + self.kv_heads * self.d;
         let end = values + self.kv_heads * self.d;
         [0..keys, keys..values, values..end].map(one_run)
+    }
+
+    /// Group by group: the queries of the heads that share a key, then the key and the
+    /// value. GPT-NeoX, whose groups are single heads, and Falcon, whose first models have
+    /// one group.
+    fn group_by_group(self) -> [Vec<Range<usize>>; 3] {
+        let shared = self.heads / self.kv_heads * self.d;
+        let begins = |group| group * (shared + 2 * self.d);
+        let run = |from: usize, width: usize| {
+            let of_group = |group| begins(group) + from..begins(group) + from + width;
+            (0..self.kv_heads).map(of_group).collect()
+        };
+        [run(0, shared), run(shared, self.d), run(shared + self.d, self.d)]
     }
 }
 

@@ -8,7 +8,7 @@ use nalgebra::{DMatrix, DVector};
 pub enum Centering {
     /// No: `RMSNorm` (Zhang and Sennrich 2019, equation 4).
     None,
-    /// Yes: `LayerNorm` (Ba et al. 2016, equation 4), without a bias.
+    /// Yes: `LayerNorm` (Ba et al. 2016, equation 4).
     Mean,
 }
 
@@ -21,6 +21,8 @@ pub enum Centering {
 pub struct HeadNorm {
     /// One per feature of a head, or of all heads.
     gain: DVector<f32>,
+    /// As many as gains.
+    bias: Option<DVector<f32>>,
     /// Neighboring features that are normed together: those of one head, or all.
     span: usize,
     centering: Centering,
@@ -38,7 +40,17 @@ impl HeadNorm {
         centering: Centering,
         eps: f32,
     ) -> Self {
-        HeadNorm { gain, span, centering, eps }
+        HeadNorm { gain, bias: None, span, centering, eps }
+    }
+
+    /// The same norm, which then adds a bias.
+    ///
+    /// # Errors
+    /// When there are not as many numbers as gains.
+    pub fn with_bias(self, bias: DVector<f32>) -> Result<Self, ShapeError> {
+        let why = "a bias for each gain";
+        expect_shape("bias", (1, bias.len()), (1, self.gain.len()), why)?;
+        Ok(HeadNorm { bias: Some(bias), ..self })
     }
 
     /// Norms the queries or keys `x` (tokens, heads · `head_dim`), each token by itself.
@@ -60,8 +72,10 @@ impl HeadNorm {
             let squares = together.map(|x| x * x).column_mean();
             let size = squares.map(|mean| (mean + self.eps).sqrt());
             for (i, mut column) in together.column_iter_mut().enumerate() {
-                let gain = self.gain[(first + i) % gains];
-                column.zip_apply(&size, |x, size| *x = *x / size * gain);
+                let feature = (first + i) % gains;
+                let gain = self.gain[feature];
+                let bias = self.bias.as_ref().map_or(0.0, |bias| bias[feature]);
+                column.zip_apply(&size, |x, size| *x = *x / size * gain + bias);
             }
         }
         Ok(())

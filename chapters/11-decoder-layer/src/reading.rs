@@ -1,11 +1,11 @@
 //! A layer out of a file, as its `config.json` describes it.
 
 use crate::layout::{Piece, Pieces, pieces};
-use crate::{Centering, DecoderLayer, HeadNorm, Norms, Parts};
+use crate::{Centering, DecoderLayer, HeadNorm, Norms, Parts, Temperature};
 use anyhow::{Result, bail, ensure};
 use attention::Linear;
 use chapter_cli::{LinearTensors, TensorError, Tensors};
-use checkpoint::{Attention, Heads, NormSpan, Projections, QkNorm};
+use checkpoint::{Attention, Heads, NormNames, NormSpan, Projections, QkNorm};
 use grouped_query::Groups;
 use nalgebra::DVector;
 use rotary::Rotary;
@@ -53,8 +53,12 @@ pub fn parts(
     Ok(Parts {
         sight: described.sight,
         window: described.window.map(|tokens| tokens as usize),
+        clip: described.clip_qkv.map(|clip| clip as f32),
         norms,
         rotary,
+        temperature: described
+            .temperature
+            .map(|grows| Temperature { beta: grows.beta, every: grows.trained }),
         scale: described.scale as f32,
         cap: described.soft_cap.map(|cap| cap as f32),
         sinks: sinks.map(DVector::from_vec),
@@ -69,25 +73,46 @@ fn norms(
     read: &mut impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
 ) -> Result<Norms> {
     let mut one = |which: &str, heads: usize| {
-        let (span, gain) = match norm.span {
-            NormSpan::Head => (d, read(&format!("{which}_norm.weight"), &[d])?),
-            NormSpan::AllHeads => {
-                (heads * d, read(&format!("{which}_norm.weight"), &[heads * d])?)
-            }
-            NormSpan::EachHead => {
-                let gain = |head| {
-                    read(&format!("{which}_layernorm.norms.{head}.weight"), &[d])
-                };
-                let gains: Result<Vec<_>> = (0..heads).map(gain).collect();
-                (d, gains?.concat())
-            }
-        };
+        let span = if norm.span == NormSpan::AllHeads { heads * d } else { d };
+        let mut vectors = |part| gains(&norm, which, [heads, d], part, read);
+        let gain = DVector::from_vec(vectors("weight")?);
         let more = if norm.gain_plus_one { 1.0 } else { 0.0 };
-        let gain = DVector::from_vec(gain).add_scalar(more);
         let centering = if norm.centered { Centering::Mean } else { Centering::None };
-        Ok::<_, anyhow::Error>(HeadNorm::new(gain, span, centering, norm.eps as f32))
+        let eps = norm.eps as f32;
+        let norm_of_heads = HeadNorm::new(gain.add_scalar(more), span, centering, eps);
+        if !norm.bias {
+            return Ok(norm_of_heads);
+        }
+        let bias = DVector::from_vec(vectors("bias")?);
+        Ok::<_, anyhow::Error>(norm_of_heads.with_bias(bias)?)
     };
     Ok(Norms { q: one("q", groups.heads())?, k: one("k", groups.kv_heads())? })
+}
+
+/// The gains of a norm of queries or keys, or its biases, head after head if each head has
+/// its own.
+fn gains(
+    norm: &QkNorm,
+    which: &str,
+    [heads, d]: [usize; 2],
+    part: &str,
+    read: &mut impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+) -> Result<Vec<f32>> {
+    let shape = match norm.span {
+        NormSpan::Head => vec![d],
+        NormSpan::AllHeads => vec![heads * d],
+        NormSpan::EachHead => vec![heads, d],
+    };
+    match norm.names {
+        NormNames::Norm => read(&format!("{which}_norm.{part}"), &shape),
+        NormNames::LayerNorm => read(&format!("{which}_layernorm.{part}"), &shape),
+        NormNames::List => {
+            let of_head =
+                |head| read(&format!("{which}_layernorm.norms.{head}.{part}"), &[d]);
+            let all: Result<Vec<_>> = (0..heads).map(of_head).collect();
+            Ok(all?.concat())
+        }
+    }
 }
 
 /// A small tensor, of any number of dimensions.

@@ -62,7 +62,7 @@ fn keys_that_change_nothing_are_passed_over() {
 #[test]
 fn rotations_that_are_not_known_are_refused() {
     for (scaling, said) in [
-        (json!({ "rope_type": "proportional" }), "`rope_type` is \"proportional\""),
+        (json!({ "rope_type": "axial" }), "`rope_type` is \"axial\""),
         (json!({ "type": 3 }), "`rope_type` is 3"),
         (json!({ "rope_type": "linear" }), "no `factor`"),
         (json!({ "rope_type": "linear", "factor": "2" }), "`factor` is \"2\""),

@@ -19,8 +19,13 @@ KINDS = [
     "llama", "mistral", "ministral", "mixtral", "qwen2", "qwen2_moe", "qwen2_vl_text",
     "qwen2_5_vl_text", "qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi3",
     "gpt_oss", "olmo2", "glm4", "stablelm", "smollm3", "granite", "deepseek_v2",
-    "deepseek_v3", "minicpm3", "bert", "gpt2",
+    "deepseek_v3", "minicpm3", "bert", "gpt2", "cohere", "cohere2", "glm", "glm4_moe", "olmo",
+    "olmo3", "starcoder2", "exaone4", "phi", "gpt_neox", "falcon", "ministral3", "mistral4",
+    "kimi_k2",
 ]
+
+# Kimi's own class is a copy of this one.
+CLASSES = {"kimi_k2": "deepseek_v3"}
 
 FLAT = ["qwen2_vl", "qwen2_5_vl"]
 
@@ -42,7 +47,7 @@ def plain(value):
 
 
 def kind(name):
-    config = CONFIG_MAPPING[name]
+    config = CONFIG_MAPPING[CLASSES.get(name, name)]
     fields = {
         field.name: plain(field.default)
         for field in dataclasses.fields(config)

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers.models.mistral4.modeling_mistral4 import Mistral4ForCausalLM
 
 HERE = Path(__file__).parent
 TOKENS = 5
@@ -40,6 +41,8 @@ DEEPSEEK = {
     **LATENT, "n_routed_experts": 8, "n_shared_experts": 3, "num_experts_per_tok": 2,
     "moe_intermediate_size": 24, "first_k_dense_replace": 2, "n_group": 1, "topk_group": 1,
 }
+
+LAYERED = {**{k: v for k, v in GROUPED.items() if k != "rms_norm_eps"}, "layer_norm_eps": 1e-4}
 
 # The text of a model of text and images: the matrix that tokens leave by is the whole's.
 HEADLESS = ["qwen2_vl_text", "qwen2_5_vl_text"]
@@ -87,7 +90,39 @@ FULL = {
     "gpt2": {"vocab_size": 97, "n_embd": 192, "n_layer": 3, "n_head": 6, "n_positions": 64,
              "n_inner": 70, "scale_attn_weights": False, "tie_word_embeddings": False,
              "scale_attn_by_inverse_layer_idx": True, "layer_norm_epsilon": 1e-4},
+    "cohere": {**LAYERED, "head_dim": 10, "attention_bias": True, "use_qk_norm": True,
+               "logit_scale": 0.3, "tie_word_embeddings": False},
+    "cohere2": {**LAYERED, "attention_bias": True, "logit_scale": 0.3, "sliding_window": 9,
+                "sliding_window_pattern": 3, "tie_word_embeddings": False},
+    "glm": {**GROUPED, "head_dim": 12, "attention_bias": False, "partial_rotary_factor": 0.25},
+    "glm4_moe": {**GROUPED, "head_dim": 12, "attention_bias": True, "partial_rotary_factor": 0.25,
+                 "use_qk_norm": True, "n_routed_experts": 8, "n_shared_experts": 3,
+                 "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+                 "first_k_dense_replace": 2, "n_group": 1, "topk_group": 1},
+    "olmo": {**{k: v for k, v in GROUPED.items() if k != "rms_norm_eps"}, "head_dim": 10,
+             "attention_bias": True, "clip_qkv": 3.5},
+    "olmo3": {**GROUPED, "attention_bias": True, "sliding_window": 9},
+    "starcoder2": {**{k: v for k, v in GROUPED.items() if k != "rms_norm_eps"}, "use_bias": False,
+                   "norm_epsilon": 1e-4, "sliding_window": 9, "tie_word_embeddings": False},
+    "exaone4": {**GROUPED, "head_dim": 10, "sliding_window": 9, "sliding_window_pattern": 3},
+    "phi": {**LAYERED, "qk_layernorm": True, "partial_rotary_factor": 0.25},
+    "gpt_neox": {**{k: v for k, v in LAYERED.items()
+                    if k not in ("num_key_value_heads", "rope_theta")},
+                 "attention_bias": False, "use_parallel_residual": False, "rotary_pct": 0.5,
+                 "rotary_emb_base": 300.0},
+    "falcon": {"vocab_size": 97, "hidden_size": 192, "num_hidden_layers": 3,
+               "num_attention_heads": 6, "num_kv_heads": 3, "layer_norm_epsilon": 1e-4,
+               "new_decoder_architecture": True, "bias": True, "ffn_hidden_size": 80,
+               "num_ln_in_parallel_attn": 1, "max_position_embeddings": 64, "rope_theta": 300.0,
+               "parallel_attn": True, "multi_query": False, "tie_word_embeddings": False,
+               "alibi": False},
+    "ministral3": {**GROUPED, "head_dim": 10, "sliding_window": 9},
+    "mistral4": {**DEEPSEEK, "rope_interleave": False, "intermediate_size": 70},
+    "kimi_k2": {**DEEPSEEK},
 }
+
+# Kimi's own class is a copy of this one.
+CLASSES = {"kimi_k2": "deepseek_v3"}
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
@@ -154,6 +189,40 @@ SPECIAL = {
                                    "original_max_position_embeddings": 32}}],
     "bert": [{"is_decoder": False}],
     "gpt2": [{"scale_attn_weights": True}, {"scale_attn_by_inverse_layer_idx": False}],
+    "cohere": [{"use_qk_norm": False}, {"rope_scaling": YARN}],
+    "cohere2": [{"layer_types": TYPES}, {"head_dim": 10}, {"sliding_window_pattern": 1}],
+    "glm": [{"attention_bias": True}, {"rope_scaling": {**YARN, "attention_factor": 1.5}}],
+    "glm4_moe": [{"use_qk_norm": False}, {"attention_bias": False}],
+    "olmo": [{"clip_qkv": 0.0}],
+    "olmo3": [{"layer_types": TYPES}, {"rope_scaling": YARN}, {"num_key_value_heads": 4},
+              {"rope_parameters": {"full_attention": {**YARN, "rope_theta": 70.0},
+                                   "sliding_attention": {"rope_theta": 60.0}}}],
+    "starcoder2": [{"use_bias": True}],
+    "exaone4": [{"layer_types": TYPES}, {"sliding_window": None, "layer_types": ["full_attention"] * 5},
+                {"rope_scaling": LLAMA3}, {"sliding_window_pattern": "LLG", "layer_types": TYPES}],
+    "phi": [{"qk_layernorm": False}, {"num_key_value_heads": 4},
+            {"rope_scaling": {"type": "linear", "factor": 2.0}}],
+    "gpt_neox": [{"attention_bias": True}, {"use_parallel_residual": True},
+                 {"rope_parameters": {"rope_theta": 70.0, "partial_rotary_factor": 0.125}},
+                 {"rope_scaling": {"type": "linear", "factor": 2.0}}],
+    "falcon": [{"new_decoder_architecture": False}, {"num_ln_in_parallel_attn": 2},
+               {"new_decoder_architecture": False, "multi_query": True, "bias": False},
+               {"new_decoder_architecture": False, "num_kv_heads": None},
+               {"new_decoder_architecture": False, "multi_query": True, "parallel_attn": False},
+               {"new_decoder_architecture": False, "multi_query": True,
+                "num_ln_in_parallel_attn": None},
+               {"alibi": True}, {"parallel_attn": False}],
+    "ministral3": [{"rope_scaling": {**YARN, "llama_4_scaling_beta": 0.3}},
+                   {"rope_parameters": {**YARN, "llama_4_scaling_beta": 0.3, "mscale": 1.0,
+                                        "mscale_all_dim": 0.5, "rope_theta": 70.0,
+                                        "max_position_embeddings": 64}},
+                   {"rope_scaling": {**YARN}}],
+    "mistral4": [{"rope_parameters": {**YARN, "llama_4_scaling_beta": 0.3, "mscale": 1.0,
+                                      "mscale_all_dim": 0.7, "rope_theta": 70.0}},
+                 {"rope_interleave": True}, {"num_local_experts": 4},
+                 {"rope_parameters": {"rope_type": "default", "llama_4_scaling_beta": 0.3,
+                                      "original_max_position_embeddings": 16}}],
+    "kimi_k2": [{"rope_scaling": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0}}],
 }
 
 
@@ -191,32 +260,52 @@ def facts(config, kind):
     layers = model.encoder.layer if layers is None else layers
     found = []
     for index, layer in enumerate(layers):
-        outer = first(layer, "self_attn", "attn", "attention")
+        outer = first(layer, "self_attn", "attn", "attention", "self_attention")
         one = first(outer, "self") or outer
         types = getattr(config, "layer_types", None)
         window = getattr(one, "sliding_window", None)
-        if kind in ("mistral", "mixtral", "phi3", "ministral"):
+        if kind == "exaone4" and not one.is_sliding:
+            window = None
+        if kind in ("mistral", "mixtral", "phi3", "ministral", "starcoder2", "ministral3"):
             # Theirs is in the mask that the model makes.
             slides = types is None or types[index] == "sliding_attention"
             window = config.sliding_window if slides else None
-        inputs = first(one, "qkv_proj", "c_attn", "kv_a_proj_with_mqa", "k_proj", "key")
-        output = outer.output.dense if kind == "bert" else first(one, "o_proj", "c_proj")
+        inputs = first(one, "qkv_proj", "c_attn", "kv_a_proj_with_mqa", "k_proj", "key",
+                       "query_key_value")
+        output = outer.output.dense if kind == "bert" else first(one, "o_proj", "c_proj", "dense")
         norm = first(one, "q_norm", "q_layernorm")
         if kind == "stablelm" and norm is not None:
             norm = {"width": norm.dim, "eps": norm.norms[0].eps, "each": True}
+        elif kind == "phi" and norm is not None:
+            norm = {"width": norm.weight.shape[0], "eps": norm.eps, "each": False, "bias": True}
+        elif kind == "cohere" and norm is not None:
+            norm = {"width": norm.weight.shape[1], "eps": norm.variance_epsilon, "each": True}
         elif norm is not None:
             eps = first(norm, "variance_epsilon", "eps")
             norm = {"width": norm.weight.shape[0], "eps": eps, "each": False}
         latent = first(one, "kv_a_layernorm")
         rope = None
-        if rotary is not None and first(one, "use_rope") in (None, 1):
-            rope = turned(rotary, types[index] if kind == "gemma3_text" else None)
+        rotates = first(one, "use_rope") in (None, 1)
+        if kind == "cohere2":
+            rotates = one.sliding_window is not None
+        if kind == "exaone4":
+            rotates = one.sliding_window is None or one.is_sliding
+        if rotary is not None and rotates:
+            rope = turned(rotary, types[index] if kind in ("gemma3_text", "olmo3") else None)
+        parameters = getattr(config, "rope_parameters", None) or {}
+        temperature = None
+        if kind in ("ministral3", "mistral4"):
+            temperature = [parameters["llama_4_scaling_beta"],
+                           parameters["original_max_position_embeddings"]]
+        if kind == "falcon" and config.alibi:
+            raise NotImplementedError("alibi")
         found.append({
-            "scale": one.scaling, "window": window or None, "causal": one.is_causal,
+            "scale": one.inv_norm_factor if kind == "falcon" else one.scaling, "window": window or None, "causal": one.is_causal,
             "input_bias": inputs.bias is not None, "output_bias": output.bias is not None,
             "sinks": hasattr(one, "sinks"), "norm": norm, "rope": rope,
             "soft_cap": one.attn_logit_softcapping if kind == "gemma2" else None,
             "latent_eps": latent and latent.variance_epsilon,
+            "clip": config.clip_qkv if kind == "olmo" else None, "temperature": temperature,
         })
     return found
 
@@ -235,10 +324,13 @@ def ask(kind, keys):
     keys = {"pad_token_id": None, **copy.deepcopy(keys)}
     try:
         as_auto = "ministral" if kind == "mistral" and "layer_types" in keys else kind
+        as_auto = CLASSES.get(as_auto, as_auto)
         config = AutoConfig.for_model(as_auto, **keys)
         with torch.device("meta"):
             auto = AutoModel if kind in HEADLESS else AutoModelForCausalLM
-            model = auto.from_config(config)
+            # It is the text of another model, and no automatic class knows it.
+            own = kind == "mistral4"
+            model = Mistral4ForCausalLM(config) if own else auto.from_config(config)
         head = config.vocab_size * config.hidden_size if kind in HEADLESS else 0
         layers = facts(config, as_auto)
     except Exception as error:

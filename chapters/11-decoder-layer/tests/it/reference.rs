@@ -64,7 +64,7 @@ fn through_the_cache_the_output_is_the_same_for_any_split() {
 /// Every kind that is known and has heads that share keys is among the files.
 #[test]
 fn no_kind_is_left_out() {
-    let latent = ["deepseek_v2", "deepseek_v3", "minicpm3"];
+    let latent = ["deepseek_v2", "deepseek_v3", "kimi_k2", "minicpm3", "mistral4"];
     // What a model of text and images says of its text: Qwen2's layers.
     let text = ["qwen2_vl_text", "qwen2_5_vl_text"];
     let all = all();

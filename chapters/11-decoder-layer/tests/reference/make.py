@@ -107,6 +107,44 @@ for name, rope in ROPES.items():
     CASES[name] = ("llama", {**SMALL, "attention_bias": False, "rope_scaling": rope,
                              "max_position_embeddings": trained}, 1)
 
+LAYERED = {**{key: value for key, value in SMALL.items() if key != "rms_norm_eps"}, "layer_norm_eps": 1e-3}
+FALCON = {"vocab_size": 11, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "ffn_hidden_size": 8, "max_position_embeddings": 64, "rope_theta": 50.0, "bias": True}
+GROWING = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 5,
+           "llama_4_scaling_beta": 0.4, "mscale": 1.0, "mscale_all_dim": 0.5}
+NEOX = {key: value for key, value in LAYERED.items()
+        if key not in ("head_dim", "rope_theta", "num_key_value_heads")}
+CASES |= {
+    "ministral3": ("ministral3", {**SMALL, **WINDOW, "rope_parameters": GROWING}, 1),
+    "phi": ("phi", {**LAYERED, "hidden_size": 32, "head_dim": 8, "qk_layernorm": True}, 1),
+    "phi-plain": ("phi", {**LAYERED, "hidden_size": 32, "head_dim": 8}, 0),
+    "gpt-neox": ("gpt_neox", {**NEOX, "hidden_size": 32, "rotary_pct": 0.5}, 1),
+    "gpt-neox-plain": ("gpt_neox", {**NEOX, "hidden_size": 24, "attention_bias": False,
+                                    "rotary_pct": 1.0, "rotary_emb_base": 50.0}, 0),
+    "falcon": ("falcon", FALCON, 1),
+    "falcon-new": ("falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}, 0),
+    "falcon-heads": ("falcon", {**FALCON, "multi_query": False, "bias": False,
+                                "parallel_attn": False}, 1),
+    "starcoder2": ("starcoder2", {**SHARED, **WINDOW}, 0),
+    "olmo": ("olmo", {**SHARED, "clip_qkv": 0.8}, 1),
+    "olmo-plain": ("olmo", SHARED, 0),
+    "olmo3": ("olmo3", {**SHARED, **SLIDES}, 0),
+    "olmo3-full": ("olmo3", {**SHARED, **SLIDES, "rope_scaling": ROPES["yarn"]}, 1),
+    "cohere": ("cohere", {**LAYERED, "use_qk_norm": True}, 1),
+    "cohere-plain": ("cohere", LAYERED, 0),
+    "cohere2": ("cohere2", {**LAYERED, "hidden_size": 24, **SLIDES}, 0),
+    "cohere2-full": ("cohere2", {**LAYERED, "hidden_size": 24, **SLIDES}, 1),
+    "glm": ("glm", {**SMALL, "head_dim": 8}, 1),
+    "glm4-moe": ("glm4_moe", {**SMALL, "head_dim": 8, "use_qk_norm": True, "n_routed_experts": 2,
+                              "num_experts_per_tok": 1, "moe_intermediate_size": 4}, 0),
+    "exaone4": ("exaone4", {**SMALL, **SLIDES}, 0),
+    "exaone4-full": ("exaone4", {**SMALL, **SLIDES}, 1),
+    "exaone4-no-window": ("exaone4", {**SMALL, "sliding_window": None,
+                                      "layer_types": ["full_attention"] * 2}, 1),
+    "proportional": ("llama", {**SMALL, "head_dim": 8, "attention_bias": False, "rope_scaling": {
+        "rope_type": "proportional", "partial_rotary_factor": 0.5}}, 0),
+}
+
 
 def first(module, *names):
     return next((getattr(module, name) for name in names if hasattr(module, name)), None)
@@ -134,7 +172,7 @@ def run(kind, changes, layer):
     randomize(model)
     layers = first(model, "layers", "h")
     layers = model.encoder.layer if layers is None else layers
-    attention = first(layers[layer], "self_attn", "attn", "attention")
+    attention = first(layers[layer], "self_attn", "attn", "attention", "self_attention")
     seen = {}
     core, last = attention, attention
     if kind == "bert":
