@@ -43,6 +43,7 @@ mod one;
 mod projections;
 mod queries;
 mod sizes;
+pub mod slips;
 
 use attention::{
     Attended, Linear, Mask, ShapeError, attend, average, expect_shape, softmax,
