@@ -53,12 +53,12 @@ pub fn again_or_once() -> Result<Figure> {
         ),
     };
     let time = Axis::log("time, ms").range(0.05, 500.0);
-    let time = Chart::new(Axis::log2("m"), time)
+    let time = Chart::new(Axis::log2("tokens m"), time)
         .title("measured")
         .measured("all again", Hue::MultiHead, again.clone())
         .measured("cache", Hue::Decoding, once);
     let count = Axis::log("multiply-adds").format(Format::Short).range(3e5, 2e10);
-    let work = Chart::new(Axis::log2("m"), count)
+    let work = Chart::new(Axis::log2("tokens m"), count)
         .title("counted")
         .line("all again", Hue::MultiHead, work(|m| m))
         .line("cache", Hue::Decoding, work(|_| 1));

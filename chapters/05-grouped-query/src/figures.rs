@@ -24,7 +24,7 @@ pub fn all() -> Result<Vec<Figure>> {
     ])
 }
 
-/// Query heads and the key/value heads that they ask, as `partner` says. The arrow of head
+/// Query heads and the kv heads that they ask, as `partner` says. The arrow of head
 /// 2 is labeled, which also keeps the two columns apart.
 fn assignment(
     groups: Groups,
@@ -33,7 +33,7 @@ fn assignment(
 ) -> Diagram {
     let label = |h: usize| if h == 2 { label } else { "" };
     let kv = |g: usize| format!("kv {g}");
-    // A key/value head stands beside the middle of the block that it belongs to.
+    // A kv head stands beside the middle of the block that it belongs to.
     let place =
         |g: usize| Slot { column: 1, row: g * groups.size() + groups.size() / 2 };
     let mut diagram = Diagram::new();
@@ -56,7 +56,7 @@ fn assignment(
     diagram
 }
 
-/// Eight query heads on two key/value heads, in blocks.
+/// Eight query heads on two kv heads, in blocks.
 ///
 /// # Errors
 /// When the diagrams cannot be drawn.
@@ -64,7 +64,7 @@ pub fn groups() -> Result<Figure> {
     groups_of(8, 2)
 }
 
-/// Any number of query heads on any number of key/value heads that divides it, and what
+/// Any number of query heads on any number of kv heads that divides it, and what
 /// that leaves of the cache.
 ///
 /// # Errors
@@ -73,21 +73,20 @@ pub fn groups_of(heads: usize, kv_heads: usize) -> Result<Figure> {
     let groups = Groups::new(heads, kv_heads)?;
     let size = groups.size();
     let (title, message) = match (kv_heads, size) {
-        (1, _) => ("All share", "All query heads ask one key/value head.".to_owned()),
-        (_, 1) => (
-            "Nobody shares",
-            "Each query head has a key/value head of its own.".to_owned(),
-        ),
+        (1, _) => ("All share", "All query heads ask one kv head.".to_owned()),
+        (_, 1) => {
+            ("Nobody shares", "Each query head has a kv head of its own.".to_owned())
+        }
         _ => (
             "Neighbors share",
-            format!("Each block of {size} neighbors asks one key/value head."),
+            format!("Each block of {size} neighbors asks one kv head."),
         ),
     };
     let between = match (kv_heads, size) {
         (1, _) => "This is multi-query attention.".to_owned(),
         (_, 1) => "This is multi-head attention.".to_owned(),
         _ => format!(
-            "With {heads} key/value heads every query head would have its own, and this \
+            "With {heads} kv heads every query head would have its own, and this \
              would be multi-head attention; with one, multi-query."
         ),
     };
@@ -101,11 +100,11 @@ pub fn groups_of(heads: usize, kv_heads: usize) -> Result<Figure> {
         title: title.into(),
         caption: format!(
             "{message} Of {heads} query heads, each with queries of its own, head h asks \
-             key/value head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} per token where \
+             kv head ⌊h / {size}⌋. The cache keeps {kv_heads} {kept} per token where \
              multi-head attention keeps {heads}: {percent} %. {between}",
         ),
         alt: format!(
-            "Boxes for query heads 0 to {} on the left, for key/value heads 0 to {} on the \
+            "Boxes for query heads 0 to {} on the left, for kv heads 0 to {} on the \
              right. Arrows lead {}.",
             heads - 1,
             kv_heads - 1,
@@ -164,7 +163,7 @@ pub fn it_animal() -> Result<Figure> {
             1.0 / tokens as f64,
         ),
         alt: format!(
-            "Bars for 12, 6, 4, 3, 2 and 1 key/value heads: {}.",
+            "Bars for 12, 6, 4, 3, 2 and 1 kv heads: {}.",
             weights.iter().map(|w| format!("{w:.2}")).collect::<Vec<_>>().join(", "),
         ),
     };
@@ -196,13 +195,13 @@ pub fn pooling() -> Result<Figure> {
         caption: format!(
             "The mean loses less than the first head or random numbers, and the mean of \
              aligned heads loses less still. Relative error of the heads’ output in \
-             layer 5 of MiniLM: {:.2} with 6 key/value heads and {:.2} with 1 for aligned \
+             layer 5 of MiniLM: {:.2} with 6 kv heads and {:.2} with 1 for aligned \
              heads, {:.2} and {:.2} for the mean of the heads as they are. An output of \
              zeros would be off by 1.",
             aligned[4].1, aligned[0].1, mean[4].1, mean[0].1,
         ),
         alt: format!(
-            "Four lines over 1 to 6 key/value heads. Aligned falls from {:.2} at 1 to {:.2} \
+            "Four lines over 1 to 6 kv heads. Aligned falls from {:.2} at 1 to {:.2} \
              at 6, mean from {:.2} to {:.2}, first from {:.2} to {:.2}; random goes from \
              {:.2} to {:.2}. A level line marks 1, the error of zeros.",
             aligned[0].1,
@@ -299,12 +298,12 @@ pub fn layers() -> Result<Figure> {
         title: "No layer can be grouped without a loss".into(),
         caption: format!(
             "Every layer of MiniLM loses most of its heads’ output when they are pooled. \
-             Relative error by layer and number of key/value heads: {mean_low:.2} to \
+             Relative error by layer and number of kv heads: {mean_low:.2} to \
              {mean_high:.2} with the mean, {first_low:.2} to {first_high:.2} with the first \
              head. Above 1, zeros would be nearer.",
         ),
         alt: format!(
-            "Two heat-maps of six layers by five numbers of key/value heads. With the mean \
+            "Two heat-maps of six layers by five numbers of kv heads. With the mean \
              the errors lie between {mean_low:.2} and {mean_high:.2}, with the first head \
              between {first_low:.2} and {first_high:.2}.",
         ),
@@ -335,7 +334,7 @@ pub fn parted() -> Result<Figure> {
             six[1].1, six[5].1, six[10].1,
         ),
         alt: format!(
-            "Three rising lines over a share from 0 to 1, all starting at 0. 6 key/value \
+            "Three rising lines over a share from 0 to 1, all starting at 0. 6 kv \
              heads end at {:.2}, 3 at {:.2}, 1 at {:.2}.",
             six[10].1, three[10].1, one[10].1,
         ),
@@ -368,13 +367,13 @@ pub fn decode() -> Result<Figure> {
         caption: format!(
             "A token takes less time when heads share, but the time falls by less than the \
              cache shrinks. One token of 32 query heads of 128 over 8,192 cached tokens, its \
-             own already appended, on all cores: {most:.1} ms with 32 key/value heads, \
+             own already appended, on all cores: {most:.1} ms with 32 kv heads, \
              {eight:.1} ms with 8, {two:.1} ms with 2, and {one:.1} ms with 1, when there is \
              no second group for the second core. The dotted line falls as the cache does, \
              from the time at 32; the third line is a plain sum of the same cache.",
         ),
         alt: format!(
-            "A line on log scales from {most:.1} ms at 32 key/value heads over {eight:.1} ms \
+            "A line on log scales from {most:.1} ms at 32 kv heads over {eight:.1} ms \
              at 8 and {two:.1} ms at 2 to {one:.1} ms at 1. A line proportional to the cache \
              ends at {:.2} ms.",
             most / 32.0,
