@@ -48,12 +48,12 @@ struct Flags {
     )]
     rope_scaling: Option<Scaling>,
 
-    /// What turns also grows by this factor: the share of YaRN's two `mscale`s
+    /// What turns also grows by this factor (`attention_factor`)
     #[arg(long, value_name = "A", default_value_t = 1.0, allow_hyphen_values = true)]
     rope_amplitude: f64,
 
-    /// Multiply the scores by this besides: the square of YaRN's temperature with
-    /// `mscale_all_dim`
+    /// Multiply the scores by this besides: the square of the temperature that
+    /// `mscale_all_dim` gives
     #[arg(long, value_name = "M", default_value_t = 1.0, allow_hyphen_values = true)]
     mscale: f64,
 
