@@ -3,7 +3,7 @@
 
 use crate::{
     heads::{Cut, Maps, Mix, Place, Roles, Scale, Seen, Way},
-    shares::Shares,
+    shares::{Shares, Tiling},
 };
 
 /// One thing done otherwise.
@@ -529,6 +529,313 @@ const OF_WINDOWS: &[Slip] = &[
         |way| way.seen = Seen::WindowInBlocks,
         "Your window does not move with the query: texts are cut into blocks of W, and a \
          query sees its own block alone.",
+    ),
+];
+
+const TILE_SUM_NOT_RESCALED: &str = "The running sum is not multiplied when the maximum grows: right while the largest \
+     score is in the first tile.";
+
+const TILE_OUTPUT_NOT_RESCALED: &str = "The running output is not multiplied when the maximum grows: right while the \
+     largest score is in the first tile.";
+
+const TILES_NOT_RESCALED: &str = "Neither the running sum nor the running output is multiplied when the maximum \
+     grows: earlier tiles weigh too much.";
+
+const DIVIDED_IN_EACH_TILE: &str = "Each tile is divided by its own sum, and the averages are averaged: tiles are merged \
+     by their sums.";
+
+const LAST_TILE_ALONE: &str =
+    "Only the last tile of keys is in the output: each tile begins anew.";
+
+const LAST_TILE_OF_ZEROS: &str =
+    "The last tile is filled up with keys of zeros, and a score of 0 takes weight.";
+
+const LAST_TILE_LEFT_OUT: &str = "The keys after the last whole tile are left out.";
+
+const DIAGONAL_OF_TILES: &str = "The causal mask hides whole tiles alone: inside of the tile on the diagonal, \
+     queries see the future.";
+
+/// Of keys that are taken in tiles, of all usual sizes.
+const OF_TILES: &[Slip] = &[
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 2),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 4),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 8),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 16),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 32),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 64),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-sum-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::SumNotRescaled, 128),
+        TILE_SUM_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 2),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 4),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 8),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 16),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 32),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 64),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tile-output-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::OutputNotRescaled, 128),
+        TILE_OUTPUT_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 2),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 4),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 8),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 16),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 32),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 64),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "tiles-not-rescaled",
+        |way| way.shares = Shares::Tiled(Tiling::NothingRescaled, 128),
+        TILES_NOT_RESCALED,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 2),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 4),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 8),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 16),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 32),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 64),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "divided-in-each-tile",
+        |way| way.shares = Shares::Tiled(Tiling::EachDivided, 128),
+        DIVIDED_IN_EACH_TILE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 2),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 4),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 8),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 16),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 32),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 64),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-alone",
+        |way| way.shares = Shares::Tiled(Tiling::LastTileAlone, 128),
+        LAST_TILE_ALONE,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 2),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 4),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 8),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 16),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 32),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 64),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-of-zeros",
+        |way| way.shares = Shares::Tiled(Tiling::ZerosInTheLast, 128),
+        LAST_TILE_OF_ZEROS,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 2),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 4),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 8),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 16),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 32),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 64),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "last-tile-left-out",
+        |way| way.shares = Shares::Tiled(Tiling::LastLeftOut, 128),
+        LAST_TILE_LEFT_OUT,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(2),
+        DIAGONAL_OF_TILES,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(4),
+        DIAGONAL_OF_TILES,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(8),
+        DIAGONAL_OF_TILES,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(16),
+        DIAGONAL_OF_TILES,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(32),
+        DIAGONAL_OF_TILES,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(64),
+        DIAGONAL_OF_TILES,
+    ),
+    slip(
+        "diagonal-of-tiles",
+        |way| way.seen = Seen::TileDiagonal(128),
+        DIAGONAL_OF_TILES,
     ),
 ];
 
@@ -1065,6 +1372,11 @@ fn is_of_groups(name: &str) -> bool {
 /// Those of a window that moves with the query.
 pub fn of_windows() -> impl Iterator<Item = &'static Slip> {
     OF_WINDOWS.iter()
+}
+
+/// Those of keys that are taken in tiles.
+pub fn of_tiles() -> impl Iterator<Item = &'static Slip> {
+    OF_TILES.iter()
 }
 
 /// All of them, those of heads only where there is more than one.

@@ -175,6 +175,8 @@ pub(crate) enum Seen {
     WindowOfBothSides,
     WindowAlone,
     WindowInBlocks,
+    /// The diagonal is that of tiles of so many.
+    TileDiagonal(u16),
 }
 
 /// How values are averaged.
@@ -310,27 +312,33 @@ impl Headed {
     /// What the heads find that way; nothing where the sizes do not fit it.
     #[must_use]
     pub fn found(&self, way: &Way) -> Option<Found> {
-        let scored = self.scored(way, None, Rounding::None)?;
+        let scored = self.scored(way, None, 1.0, Rounding::None)?;
         Some(Found { context: scored.context(way)?, weights: scored.maps(way) })
     }
 
     /// The weights of the heads that way, of these queries or of all; nothing where the
-    /// sizes do not fit it. Each number on the way there is rounded.
+    /// sizes do not fit it. Scores are multiplied by `stretch` as well, and each number on the
+    /// way is rounded.
     #[must_use]
     pub fn scored(
         &self,
         way: &Way,
         queries: Option<&[usize]>,
+        stretch: f32,
         rounding: Rounding,
     ) -> Option<Scored<'_>> {
         let given = self.in_roles(way.roles)?;
+        // In other roles there may be fewer queries.
+        if queries.is_some_and(|rows| rows.iter().any(|row| *row >= given.q.nrows())) {
+            return None;
+        }
         if way.seen == Seen::Turned
             && !given.sees.fits(given.k.nrows(), given.q.nrows())
         {
             return None;
         }
         let heads: Vec<Head> = (0..given.heads)
-            .map(|h| given.head(h, way, queries, rounding))
+            .map(|h| given.head(h, way, queries, stretch, rounding))
             .collect::<Option<_>>()?;
         let mut weights = weights(&heads, way);
         rounding.apply(&mut weights);
@@ -443,6 +451,7 @@ impl Given<'_> {
         h: usize,
         way: &Way,
         queries: Option<&[usize]>,
+        stretch: f32,
         rounding: Rounding,
     ) -> Option<Head> {
         let (kv_heads, d_v) = (self.kv_heads, self.d_v());
@@ -453,7 +462,7 @@ impl Given<'_> {
             Some(rows) => q.select_rows(rows),
             None => q,
         };
-        let mut scores = q * self.factor(way.scale) * k.transpose();
+        let mut scores = q * (self.factor(way.scale) * stretch) * k.transpose();
         rounding.apply([&mut scores]);
         let row = |query: usize| queries.map_or(query, |rows| rows[query]);
         let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
@@ -534,6 +543,10 @@ impl Given<'_> {
             Seen::WindowInBlocks => windowed(&|offset, window| {
                 key <= query + offset && key / window == (query + offset) / window
             }),
+            Seen::TileDiagonal(tile) => {
+                let tile = usize::from(tile);
+                moved(&|offset| key / tile <= (query + offset) / tile)
+            }
             Seen::OffsetForgotten => moved(&|_| key <= query),
             Seen::AllowedForgotten => right || allowed,
             Seen::CausalForgotten => moved(&|_| true),

@@ -28,4 +28,6 @@ pub struct Looks {
     pub headed: Headed,
     /// Queries and keys as they were before they were turned, where they are.
     pub unturned: Option<[DMatrix<f32>; 2]>,
+    /// What the scores are multiplied by beside the root of a head's width.
+    pub stretch: f32,
 }

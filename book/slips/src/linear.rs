@@ -198,7 +198,7 @@ impl Layer for Projected<'_> {
         let [q, k, v] = self.fused(fused, qkv)?;
         let (heads, kv_heads, sees) = (self.heads, self.kv_heads, self.sees.clone());
         let headed = Headed { q, k, v, heads, kv_heads, sees };
-        Some(Looks { headed, unturned: None })
+        Some(Looks { headed, unturned: None, stretch: 1.0 })
     }
 
     fn output(&self) -> Option<Map<'_>> {

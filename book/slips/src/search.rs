@@ -163,11 +163,12 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
     }
 
     fn trace(&self, taken: &Taken<L::Before>, rounding: Rounding) -> Option<Trace> {
-        let Looks { mut headed, unturned } = self.layer.looks(&taken.before)?;
+        let Looks { mut headed, unturned, stretch } =
+            self.layer.looks(&taken.before)?;
         let Headed { q, k, v, .. } = &mut headed;
         rounding.apply([q, k, v]);
         let way = &taken.attention;
-        let scored = headed.scored(way, None, rounding)?;
+        let scored = headed.scored(way, None, stretch, rounding)?;
         let context = scored.context(way)?;
         let mut y = self.output(&context, taken.after)?;
         rounding.apply([&mut y]);
@@ -524,7 +525,8 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         let headed = &looks.headed;
         let likely = |((way, mixes), tries): ((Way, bool), Vec<Try<L::Before>>)| {
             let rows = (!mixes).then_some(&probe.rows[..]);
-            let Some(scored) = headed.scored(&way, rows, Rounding::None) else {
+            let scored = headed.scored(&way, rows, looks.stretch, Rounding::None);
+            let Some(scored) = scored else {
                 return Vec::new();
             };
             let fits = |one: &Try<L::Before>| {
@@ -553,6 +555,10 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             found.into_iter().map(some).collect()
         };
         let mut trace = Trace::default();
+        let queries = scored.seen().next()?.nrows();
+        if all_rows && probe.rows.iter().any(|row| *row >= queries) {
+            return None;
+        }
         if all_rows {
             let seen = scored.seen().map(|seen| seen.select_rows(&probe.rows));
             trace.seen = seen.collect();
@@ -635,7 +641,7 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
 
 /// Whether queries, keys and values are what was found, where they were given.
 fn projections_fit(looks: &Looks, yours: &Yours, probe: &Probe) -> bool {
-    let Looks { headed, unturned } = looks;
+    let Looks { headed, unturned, .. } = looks;
     yours.parts().all(|(part, found)| {
         let ours = match part {
             Part::Q => &headed.q,

@@ -1,6 +1,6 @@
 //! Softmax, and what people take for it.
 
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 
 /// How scores become weights. The default is right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -25,6 +25,20 @@ pub(crate) enum Shares {
     OverKeys,
     ColumnsToo,
     Equal,
+    /// In tiles of so many keys, as flash attention takes them.
+    Tiled(Tiling, u16),
+}
+
+/// What goes wrong between tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Tiling {
+    SumNotRescaled,
+    OutputNotRescaled,
+    NothingRescaled,
+    EachDivided,
+    LastTileAlone,
+    ZerosInTheLast,
+    LastLeftOut,
 }
 
 /// The weights that scores (queries, keys) become, row by row.
@@ -76,10 +90,76 @@ pub(crate) fn shares(scores: &DMatrix<f32>, how: Shares) -> DMatrix<f32> {
             let seen = |s: f32| if s == f32::NEG_INFINITY { s } else { 0.0 };
             shares(&scores.map(seen), Shares::ByRows)
         }
+        Shares::Tiled(how, tile) => tiled(scores, how, usize::from(tile)),
         Shares::OverKeys => exps(scores) / scores.ncols() as f32,
         Shares::ColumnsToo => {
             let by_rows = shares(scores, Shares::ByRows);
             over_sums(&by_rows.transpose(), true).transpose()
+        }
+    }
+}
+
+/// The weights that keys have in the end, where scores are taken in tiles of `tile` keys.
+fn tiled(scores: &DMatrix<f32>, how: Tiling, tile: usize) -> DMatrix<f32> {
+    let keys = scores.ncols();
+    let mut weights = DMatrix::zeros(scores.nrows(), keys);
+    for (row, mut out) in scores.row_iter().zip(weights.row_iter_mut()) {
+        let row: Vec<f32> = row.iter().copied().collect();
+        out.tr_copy_from(&DVector::from_vec(tiled_row(&row, how, tile)));
+    }
+    weights
+}
+
+fn tiled_row(row: &[f32], how: Tiling, tile: usize) -> Vec<f32> {
+    let keys = row.len();
+    let top = |of: &[f32]| of.iter().copied().fold(f32::MIN, f32::max);
+    // The running maximum when each tile is taken in.
+    let running: Vec<f32> = (0..keys.div_ceil(tile))
+        .map(|t| top(&row[..((t + 1) * tile).min(keys)]))
+        .collect();
+    let last = running.last().copied().unwrap_or(0.0);
+    let exp = |key: usize, from: f32| (row[key] - from).exp();
+    let over = |exps: Vec<f32>, sum: f32| -> Vec<f32> {
+        exps.into_iter().map(|e| if sum == 0.0 { 0.0 } else { e / sum }).collect()
+    };
+    let right: Vec<f32> = (0..keys).map(|key| exp(key, last)).collect();
+    let stale: Vec<f32> = (0..keys).map(|key| exp(key, running[key / tile])).collect();
+    let sum = |of: &[f32]| of.iter().sum::<f32>();
+    match how {
+        Tiling::SumNotRescaled => over(right, sum(&stale)),
+        Tiling::OutputNotRescaled => over(stale, sum(&right)),
+        Tiling::NothingRescaled => {
+            let all = sum(&stale);
+            over(stale, all)
+        }
+        Tiling::EachDivided => {
+            let tiles = running.len() as f32;
+            let sums: Vec<f32> = right.chunks(tile).map(sum).collect();
+            let one = |key: usize| match sums[key / tile] {
+                0.0 => 0.0,
+                sum => right[key] / sum / tiles,
+            };
+            (0..keys).map(one).collect()
+        }
+        Tiling::LastTileAlone | Tiling::LastLeftOut => {
+            let whole = keys / tile * tile;
+            let first = (keys.max(1) - 1) / tile * tile;
+            let is_in = |key: usize| match how {
+                Tiling::LastTileAlone => key >= first,
+                _ => key < whole,
+            };
+            let kept: Vec<f32> = (0..keys)
+                .map(|key| if is_in(key) { right[key] } else { 0.0 })
+                .collect();
+            let all = sum(&kept);
+            over(kept, all)
+        }
+        Tiling::ZerosInTheLast => {
+            let more = (keys.div_ceil(tile) * tile - keys) as f32;
+            let from = last.max(0.0);
+            let exps: Vec<f32> = (0..keys).map(|key| exp(key, from)).collect();
+            let all = sum(&exps) + more * (-from).exp();
+            over(exps, all)
         }
     }
 }

@@ -382,8 +382,7 @@ impl Layer for Steps<'_> {
         let mut looks = self.projected.looks(&before.projecting)?;
         let headed = &mut looks.headed;
         let how = before.turning;
-        headed.q = self.turns.reordered(&headed.q, how, [Order::Queries, Order::Both]);
-        headed.k = self.turns.reordered(&headed.k, how, [Order::Keys, Order::Both]);
+        [headed.q, headed.k] = self.turns.ordered(how, &headed.q, &headed.k);
         looks.unturned = Some([headed.q.clone(), headed.k.clone()]);
         self.turns.turn(how, &mut headed.q, &mut headed.k)?;
         if how.what == What::ValuesToo {
@@ -512,8 +511,21 @@ impl Turns<'_> {
         })
     }
 
-    /// The features of each head in the order of the other pairing, if they are those of
-    /// `whose`.
+    /// Queries and keys with the features of each head in the order of the other pairing,
+    /// where that way has them so.
+    #[must_use]
+    pub fn ordered(
+        &self,
+        how: Turning,
+        q: &DMatrix<f32>,
+        k: &DMatrix<f32>,
+    ) -> [DMatrix<f32>; 2] {
+        [
+            self.reordered(q, how, [Order::Queries, Order::Both]),
+            self.reordered(k, how, [Order::Keys, Order::Both]),
+        ]
+    }
+
     fn reordered(
         &self,
         x: &DMatrix<f32>,

@@ -44,6 +44,7 @@ mod projections;
 mod queries;
 mod sharpness;
 mod sizes;
+pub mod slips;
 
 use attention::{
     Attended, Linear, Mask, ShapeError, attend, average, expect_shape, softmax,

@@ -8,11 +8,12 @@ use chapter_cli::{
 use checkpoint::{Scaling, Temperature};
 use latent::{
     Form, LatentAttention, LatentError, Projections, Queries, QueryProjection, RmsNorm,
-    Sharpness, Sizes, example, figures,
+    Sharpness, Sizes, example, figures, slips as known,
 };
 use multi_head::MultiHeadAttended;
 use nalgebra::DMatrix;
 use rotary::{Pairing, Rotary, RotaryError};
+use slips::{Bench, Compare};
 use std::process::ExitCode;
 
 struct Chapter7;
@@ -253,6 +254,23 @@ so that its row of y is the bias of o_proj.
             let heads = layer.attend(&q, kept.as_view(), &mask, form)?;
             Ok(layer.output(&heads.found)?)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a LatentAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        expect_no_context(s)?;
+        let mask = files::mask(s, flags.causal)?;
+        layer.queries(&s.x, 0)?;
+        let pairing =
+            if flags.half_split { Pairing::Halves } else { Pairing::Neighbors };
+        let plain = Rotary::new(flags.rope_dim, flags.rope_theta, pairing)?;
+        let steps = known::steps(layer, &s.x, &mask, plain);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 
     /// Absorbed, the scores of all heads are one matrix, and so are their weights.

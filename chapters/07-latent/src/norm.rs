@@ -42,6 +42,10 @@ impl RmsNorm {
         Ok(normed)
     }
 
+    pub(crate) fn weights(&self) -> impl Iterator<Item = &f32> {
+        self.weight.iter()
+    }
+
     pub(crate) fn expect(
         &self,
         tensor: &'static str,

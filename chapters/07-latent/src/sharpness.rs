@@ -18,14 +18,19 @@ impl Sharpness {
     /// None besides one over the root of a query's width.
     pub const PLAIN: Self = Sharpness { mscale: 1.0, temperature: None };
 
+    /// What the query at a position is multiplied by.
+    pub(crate) fn at(self, position: usize) -> f32 {
+        let grows = self.temperature.map_or(1.0, |grows| grows.at(position));
+        self.mscale * grows as f32
+    }
+
     /// Multiplies the queries of tokens, the first of which stands at `start`.
     pub(crate) fn sharpen(self, queries: &mut Queries, start: usize) {
         if self == Self::PLAIN {
             return;
         }
         for row in 0..queries.tokens() {
-            let grows = self.temperature.map_or(1.0, |grows| grows.at(start + row));
-            let factor = self.mscale * grows as f32;
+            let factor = self.at(start + row);
             queries.nope.row_mut(row).scale_mut(factor);
             queries.rope.row_mut(row).scale_mut(factor);
         }

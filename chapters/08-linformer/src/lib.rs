@@ -29,6 +29,7 @@ pub mod experiments;
 pub mod figures;
 pub mod measured;
 mod sharing;
+pub mod slips;
 
 use attention::{Attended, Linear, Mask, ShapeError, attend, average, expect_shape};
 use grouped_query::{Groups, attend_groups};

@@ -5,9 +5,10 @@ use attention::{ShapeError, files};
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
 use grouped_query::Groups;
 use linformer::{LinformerAttention, LinformerError, Projections, SequenceProjection};
-use linformer::{example, figures};
+use linformer::{example, figures, slips as known};
 use multi_head::{LayerError, MultiHeadAttended, head_dim};
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -144,6 +145,20 @@ where x has one.
             let attended = layer.forward_cross(&x, context);
             Ok(attended.map_err(|error| refused(condensed, error))?.output)
         })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a LinformerAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        // What does not fit is refused as by forward.
+        Self::forward(layer, flags, s)?;
+        let context = s.context.as_ref().unwrap_or(&s.x);
+        let steps = known::steps(layer, &s.x, context);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 }
 

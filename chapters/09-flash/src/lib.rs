@@ -36,6 +36,7 @@ pub mod figures;
 pub mod kernel;
 mod shapes;
 mod sinks;
+pub mod slips;
 
 use attention::{Mask, ShapeError, average, exp_nonpositive, expect_shape, scores};
 use cached::Chunk;

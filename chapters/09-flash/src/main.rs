@@ -6,9 +6,10 @@ use chapter_cli::{
     Chapter, Described, Dtype, Flag, Lack, SideBySide, Stack, TensorError, Tensors,
     added_mask, expect_room,
 };
-use flash::{Align, attend, attend_causal, example, figures};
+use flash::{Align, attend, attend_causal, example, figures, slips as known};
 use grouped_query::Groups;
 use nalgebra::DMatrix;
+use slips::{Bench, Compare};
 use std::process::ExitCode;
 
 struct Chapter9;
@@ -121,6 +122,30 @@ formed. A query that may attend to nothing gets zeros.
             Look::Back(align) => attend_causal(q, k, v, *groups, *align)?,
         };
         Ok(SideBySide { y, heads: groups.heads() })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared_run<'a>(call: &'a Call, _: &Flags) -> Result<Box<dyn Compare + 'a>> {
+        let Call { q, k, v, groups, look } = call;
+        let mask = match look {
+            Look::At(mask) => mask.clone(),
+            Look::Back(align) => causal(*align, q.nrows(), k.nrows()),
+        };
+        let steps = known::steps([q, k, v], *groups, &mask);
+        Ok(Box::new(Bench::new(steps, known::slips())))
+    }
+}
+
+/// The mask of `n` queries that look back at `m` keys.
+fn causal(align: Align, n: usize, m: usize) -> Mask {
+    match (align, m.checked_sub(n)) {
+        (Align::First, _) => Mask::Causal { offset: 0 },
+        (Align::Last, Some(offset)) => Mask::Causal { offset },
+        // The first queries stand before the first key.
+        (Align::Last, None) => {
+            Mask::Allowed(DMatrix::from_fn(n, m, |query, key| key + n <= query + m))
+        }
     }
 }
 

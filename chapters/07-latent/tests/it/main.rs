@@ -8,3 +8,4 @@ mod laws;
 mod numbers;
 mod outputs;
 mod reference;
+mod slips;
