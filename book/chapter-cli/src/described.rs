@@ -117,6 +117,7 @@ pub struct Sharpness {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) tokens: u64,
+    of: Part,
     /// `` `sliding_window` is 4096 ``, and what it does.
     pub(crate) why: String,
 }
@@ -140,6 +141,7 @@ enum Part {
     Rope,
     Norm,
     Sight,
+    Window,
     Scores,
     /// The factor of scores, and of queries as the text goes on.
     Sharpness,
@@ -153,6 +155,7 @@ impl Described {
         let home = home(&layer);
         let window = layer.window.map(|tokens| Limit {
             tokens,
+            of: Part::Window,
             why: format!(
                 "`sliding_window` is {tokens}, and {} has layers with windows",
                 numbered("decoder-layer")
@@ -315,6 +318,12 @@ impl Described {
     pub fn is_causal(&mut self) -> bool {
         self.take(Part::Sight);
         self.layer.sight == Sight::Causal
+    }
+
+    /// How many tokens a token sees at most, itself included, if there is a limit.
+    pub fn window(&mut self) -> Option<u64> {
+        self.limits.retain(|limit| limit.of != Part::Window);
+        self.layer.window
     }
 
     /// Asks for a decoder.

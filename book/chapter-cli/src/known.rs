@@ -14,13 +14,14 @@ pub(crate) struct Known {
 
 /// The chapters that a tensor may belong to, by their names and numbers. The tests hold
 /// this to the folders.
-pub(crate) const CHAPTERS: [(&str, u32); 7] = [
+pub(crate) const CHAPTERS: [(&str, u32); 8] = [
     ("multi-head", 2),
     ("grouped-query", 5),
     ("rotary", 6),
     ("latent", 7),
     ("linformer", 8),
     ("flash", 9),
+    ("sliding-window", 10),
     ("decoder-layer", 11),
 ];
 
