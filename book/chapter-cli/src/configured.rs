@@ -132,15 +132,18 @@ impl Flag {
     }
 }
 
-/// Whether two values are one, as numbers with commas between them if they are.
+/// Whether two values are one: word by word between commas, as numbers if they are.
 fn says_the_same(one: &str, other: &str) -> bool {
-    let numbers = |text: &str| -> Option<Vec<f64>> {
-        text.split(',').map(|number| number.trim().parse().ok()).collect()
+    let same = |one: &str, other: &str| {
+        let number = |text: &str| text.trim().parse::<f64>().ok();
+        match (number(one), number(other)) {
+            (Some(one), Some(other)) => one == other,
+            _ => one.trim() == other.trim(),
+        }
     };
-    match (numbers(one), numbers(other)) {
-        (Some(one), Some(other)) => one == other,
-        _ => one == other,
-    }
+    let [one, other] = [one, other].map(|text| text.split(','));
+    one.clone().count() == other.clone().count()
+        && one.zip(other).all(|(one, other)| same(one, other))
 }
 
 /// The layer that is meant: the one that is asked for, or that the prefix names, or any,
@@ -184,5 +187,7 @@ mod tests {
         assert!(says_the_same("8,1,4,8192", "8.0, 1,4,8192"));
         assert!(!says_the_same("8", "9"));
         assert!(!says_the_same("8,1,4", "8,1,4,8192"));
+        assert!(says_the_same("yarn,4,32", "yarn, 4.0,32"));
+        assert!(!says_the_same("yarn,4,32", "linear,4,32"));
     }
 }

@@ -1,7 +1,8 @@
 //! A layer as its `config.json` describes it, and what a chapter computes of that.
 
 use crate::known::numbered;
-use checkpoint::{Attention, Heads, NormNames, Pairing, Rope, Scaling, Sight};
+use crate::scaling::written;
+use checkpoint::{Attention, Heads, NormNames, Pairing, Projections, Scaling, Sight};
 use std::fmt::Display;
 
 /// What a chapter does not compute, in one line: the key, its value, and which chapter has
@@ -73,16 +74,42 @@ pub struct LatentHeads {
     pub v_dim: u64,
 }
 
-/// How queries and keys turn, over their whole width.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How queries and keys turn, as flags say it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Turning {
     /// The base of the frequencies, `rope_theta`.
     pub base: f64,
     /// Whether features 2i and 2i + 1 turn together, and not those of two halves.
     pub interleaved: bool,
-    /// `factor`, `low_freq_factor`, `high_freq_factor` and
-    /// `original_max_position_embeddings` of Llama 3.1, if frequencies are scaled so.
-    pub llama3: Option<[f64; 4]>,
+    /// So many features of a head turn, if they are not all.
+    pub features: Option<usize>,
+    /// How the frequencies differ from those of the base.
+    pub scaling: Scaling,
+    /// What turns grows by this factor: 1 in most.
+    pub amplitude: f64,
+}
+
+impl Turning {
+    /// `--rope-theta`, `--rope-scaling` and `--rope-amplitude`.
+    #[must_use]
+    pub fn flags(&self) -> [Flag; 3] {
+        let said = written(&self.scaling).map_or(Said::Without, Said::Value);
+        let grows = (self.amplitude != 1.0).then_some([self.amplitude]);
+        [
+            Flag::value("--rope-theta", &self.base),
+            Flag { name: "--rope-scaling", said },
+            Flag::numbers("--rope-amplitude", grows.as_ref().map(|one| &one[..])),
+        ]
+    }
+}
+
+/// A factor of the scores of a latent, and of its queries as the text goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sharpness {
+    /// Scores are multiplied by this besides: 1 in most.
+    pub mscale: f64,
+    /// `llama_4_scaling_beta` and `original_max_position_embeddings`, if queries grow.
+    pub temperature: Option<[f64; 2]>,
 }
 
 /// So many tokens a sequence may have at most, since the layer treats further ones
@@ -116,6 +143,8 @@ enum Part {
     Sight,
     Window,
     Scores,
+    /// The factor of scores, and of queries as the text goes on.
+    Sharpness,
 }
 
 /// f64 arithmetic in another order differs by less, and no real difference is as small.
@@ -135,7 +164,14 @@ impl Described {
         Described {
             layer,
             home,
-            left: vec![Part::Heads, Part::Rope, Part::Norm, Part::Sight, Part::Scores],
+            left: vec![
+                Part::Heads,
+                Part::Rope,
+                Part::Norm,
+                Part::Sight,
+                Part::Scores,
+                Part::Sharpness,
+            ],
             limits: window.into_iter().collect(),
         }
     }
@@ -230,55 +266,32 @@ impl Described {
     /// How queries and keys turn.
     ///
     /// # Errors
-    /// When they do not, or not all of their features do, or at frequencies that no
-    /// chapter has.
+    /// When they do not.
     pub fn turning(&mut self) -> Result<Turning, Lack> {
         self.take(Part::Rope);
         let Some(rope) = self.layer.rope.clone() else {
             let what = format!("its layer {} does not rotate", self.layer.layer);
             return Err(self.lack("model_type", &self.layer.kind, &what));
         };
-        let width = rotary_width(self.layer.heads);
-        if rope.features as u64 != width {
-            let share = rope.features as f64 / width as f64;
-            let what = format!("{} of {width} features rotate", rope.features);
-            return Err(self.lack("partial_rotary_factor", &share, &what));
-        }
-        if let Some((kind, what)) = unknown_scaling(&rope) {
-            return Err(self.lack("rope_type", &kind, what));
-        }
-        if let Scaling::Dynamic { trained, .. } = rope.scaling {
-            self.limits.push(Limit {
-                tokens: trained as u64,
-                of: Part::Rope,
-                why: format!(
-                    "`rope_type` is dynamic: beyond `max_position_embeddings`, {trained}, \
-                     the base grows with the length, which {} computes",
-                    numbered("decoder-layer")
-                ),
-            });
-        }
-        let llama3 = match rope.scaling {
-            Scaling::Llama3 { factor, low, high, trained } => {
-                Some([factor, low, high, trained])
-            }
-            _ => None,
-        };
-        let interleaved = rope.pairing == Pairing::Neighbors;
-        Ok(Turning { base: rope.base, interleaved, llama3 })
+        let whole = rope.features as u64 == rotary_width(self.layer.heads);
+        Ok(Turning {
+            base: rope.base,
+            interleaved: rope.pairing == Pairing::Neighbors,
+            features: (!whole).then_some(rope.features),
+            scaling: rope.scaling,
+            amplitude: rope.amplitude,
+        })
     }
 
-    /// How queries and keys turn, at frequencies that are not scaled.
-    ///
-    /// # Errors
-    /// When they are, or as for [`Described::turning`].
-    pub fn turning_unscaled(&mut self) -> Result<Turning, Lack> {
-        let turning = self.turning()?;
-        if turning.llama3.is_some() {
-            let what = "its low frequencies are slowed down";
-            return Err(self.lack("rope_type", &"llama3", what));
-        }
-        Ok(turning)
+    /// What scores are multiplied by besides one over the root of a query's width, and
+    /// what queries are multiplied by as the text goes on.
+    pub fn sharpness(&mut self) -> Sharpness {
+        let root = 1.0 / (self.layer.query_width() as f64).sqrt();
+        let factor = self.layer.scale / root;
+        let mscale = if same(factor, 1.0) { 1.0 } else { factor };
+        let temperature = self.layer.temperature.map(|t| [t.beta, t.trained]);
+        self.take(Part::Sharpness);
+        Sharpness { mscale, temperature }
     }
 
     /// All that there is to a layer whose heads share keys and values, for a chapter that
@@ -372,7 +385,7 @@ impl Described {
     fn expect_plain_scores(&self) -> Result<(), Lack> {
         let width = self.layer.query_width();
         let (scale, root) = (self.layer.scale, 1.0 / (width as f64).sqrt());
-        if !same(scale, root) {
+        if self.has(Part::Sharpness) && !same(scale, root) {
             let keys = self.layer.scale_keys().join(" and ");
             return Err(self.told(&format!(
                 "its scores are q · k · {scale:.6}, as {keys} in the file or its default \
@@ -387,7 +400,9 @@ impl Described {
             let what = "its queries, keys and values are clipped";
             return Err(self.lack("clip_qkv", &clip, what));
         }
-        if let Some(grows) = self.layer.temperature {
+        if let Some(grows) =
+            self.layer.temperature.filter(|_| self.has(Part::Sharpness))
+        {
             let what = "its queries grow with their position";
             return Err(self.lack("llama_4_scaling_beta", &grows.beta, what));
         }
@@ -423,15 +438,17 @@ fn home(layer: &Attention) -> Option<&'static str> {
     let mut all = Described {
         layer: layer.clone(),
         home: None,
-        left: vec![Part::Norm, Part::Scores],
+        left: vec![Part::Norm, Part::Scores, Part::Sharpness],
         limits: Vec::new(),
     };
-    let turns = match home {
-        "latent" => all.turning_unscaled().is_ok(),
-        "rotary" => all.turning().is_ok(),
-        _ => true,
-    };
-    match (turns && all.expect_nothing_left().is_ok(), layer.heads) {
+    if home == "latent" {
+        all.take(Part::Sharpness);
+    }
+    let by_group = matches!(
+        layer.projections,
+        Projections::SeparateDense | Projections::FusedByGroup
+    );
+    match (!by_group && all.expect_nothing_left().is_ok(), layer.heads) {
         (true, _) => Some(home),
         (false, Heads::Shared { .. }) => Some("decoder-layer"),
         (false, Heads::Latent { .. }) => None,
@@ -443,26 +460,6 @@ fn rotary_width(heads: Heads) -> u64 {
     match heads {
         Heads::Shared { head_dim, .. } => head_dim,
         Heads::Latent { rope_dim, .. } => rope_dim,
-    }
-}
-
-/// The name of a scaling that no chapter has, and what it does.
-fn unknown_scaling(rope: &Rope) -> Option<(&'static str, &'static str)> {
-    match rope.scaling {
-        Scaling::Linear { .. } => Some(("linear", "all frequencies are slowed down")),
-        Scaling::Yarn { .. } => {
-            Some(("yarn", "frequencies are slowed down by parts, and scores grow"))
-        }
-        Scaling::Long { .. } => {
-            Some(("longrope", "each frequency is slowed down by its own factor"))
-        }
-        Scaling::Proportional { .. } => {
-            Some(("proportional", "the slower pairs of features stand still"))
-        }
-        _ if rope.amplitude != 1.0 => {
-            Some(("attention_factor", "rotated queries and keys grow"))
-        }
-        Scaling::None | Scaling::Dynamic { .. } | Scaling::Llama3 { .. } => None,
     }
 }
 

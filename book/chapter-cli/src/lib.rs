@@ -40,6 +40,7 @@ mod raw;
 mod recording;
 mod results;
 mod rows;
+mod scaling;
 mod spelling;
 mod stack;
 mod tensors;
@@ -49,7 +50,9 @@ mod unread;
 pub mod testing;
 
 pub use command::{draw, main, run, run_own};
-pub use described::{Described, Flag, Lack, LatentHeads, SharedHeads, Turning};
+pub use described::{
+    Described, Flag, Lack, LatentHeads, SharedHeads, Sharpness, Turning,
+};
 pub use error::TensorError;
 pub use layers::{AttentionLayer, AttentionLayers, attention_layers};
 pub use masks::{added_mask, sees_the_future};
@@ -60,6 +63,7 @@ pub use raw::RawTensor;
 pub use recording::{PRODUCT, READ_MIB, Recorded, RecordingError, Roof};
 pub use rows::by_rows;
 pub use safetensors::Dtype;
+pub use scaling::{ROPE_SCALING_HELP, rope_scaling};
 pub use stack::Stack;
 pub use tensors::{LinearTensors, Tensors};
 

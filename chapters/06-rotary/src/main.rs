@@ -4,16 +4,17 @@
 use anyhow::Context;
 use attention::{ShapeError, files};
 use chapter_cli::{
-    Chapter, Described, Flag, Lack, Output, Sequence, SharedHeads, Tensors, Turning,
-    by_rows,
+    Chapter, Described, Flag, Lack, Output, ROPE_SCALING_HELP, Sequence, SharedHeads,
+    Tensors, by_rows, rope_scaling,
 };
+use checkpoint::Scaling;
 use clap::{Args, FromArgMatches};
 use grouped_query::{GroupError, GroupedQueryAttention, attend_groups};
 use multi_head::{Heads, LayerError, MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
 use rotary::{
-    Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError, example, figures,
-    permute, slips as known,
+    Pairing, Rotary, RotaryAttention, RotaryError, example, figures, permute,
+    slips as known,
 };
 use slips::{Bench, Compare};
 use std::io::Write;
@@ -42,16 +43,23 @@ struct Flags {
     )]
     rope_theta: f64,
 
-    /// Slow the frequencies down as Llama 3.1 does: factor, low_freq_factor,
-    /// high_freq_factor and original_max_position_embeddings of rope_scaling in config.json,
-    /// such as 8,1,4,8192
     #[arg(
         long,
-        value_name = "FACTOR,LOW,HIGH,CONTEXT",
-        value_parser = scaling,
-        allow_hyphen_values = true
+        value_name = "KIND,NUMBERS",
+        value_parser = rope_scaling,
+        allow_hyphen_values = true,
+        help = ROPE_SCALING_HELP
     )]
-    rope_scaling: Option<Llama3Scaling>,
+    rope_scaling: Option<Scaling>,
+
+    /// What turns also grows by this factor, attention_factor of rope_scaling in
+    /// config.json
+    #[arg(long, value_name = "A", default_value_t = 1.0, allow_hyphen_values = true)]
+    rope_amplitude: f64,
+
+    /// So many features of a head turn, the first ones; without it, all of them
+    #[arg(long, value_name = "R")]
+    rotary_dim: Option<usize>,
 
     /// Turn features 2i and 2i + 1 together, as Meta's own files and DeepSeek's want it,
     /// and not i and i + head_dim/2
@@ -61,26 +69,6 @@ struct Flags {
     /// Let token i see tokens 0 to i alone
     #[arg(long)]
     causal: bool,
-}
-
-/// Four numbers with commas between them.
-fn scaling(text: &str) -> Result<Llama3Scaling, String> {
-    let numbers: Vec<Option<f64>> =
-        text.split(',').map(|number| number.trim().parse().ok()).collect();
-    match numbers[..] {
-        [
-            Some(factor),
-            Some(low_freq_factor),
-            Some(high_freq_factor),
-            Some(original_context),
-        ] => Ok(Llama3Scaling {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_context,
-        }),
-        _ => Err("wanted four numbers, as in 8,1,4,8192".to_owned()),
-    }
 }
 
 impl Chapter for Chapter6 {
@@ -103,11 +91,12 @@ The input file holds, in F32, F16 or BF16, under the names of PyTorch and Huggin
   mask           [n, n] or [b, n, n], BOOL, optional, true = may attend;
                  the same for all heads; with --causal only if it hides later
                  tokens, too
-  rotary_emb.inv_freq  [head_dim/2], optional: held to the frequencies of the flags
+  rotary_emb.inv_freq  [R/2], optional: held to the frequencies of the flags
 
-head_dim is even. Pair i of a head's features turns by THETA^(-2i/head_dim) radians a
-token: features i and i + head_dim/2, as Transformers has it, or 2i and 2i + 1 with
---interleaved. A context in the file is refused: it would stand at no position.
+The first R features of each head turn, all of them without --rotary-dim; R is even. Pair
+i turns by THETA^(-2i/R) radians per token: features i and i + R/2, as Transformers has
+it, or 2i and 2i + 1 with --interleaved. With --rope-scaling the frequencies differ from
+these; those of dynamic and longrope are the ones of a text as long as x. A context in the file is refused: it would stand at no position.
 
 The output file holds y [n, d_out] and attention_weights [H, n, n], with a leading b
 where x has one. What a query that may attend to nothing gets from the heads is zeros,
@@ -129,16 +118,17 @@ so that its row of y is the bias of o_proj.
 
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let SharedHeads { heads, kv_heads } = layer.groups()?;
-        let Turning { base, interleaved, llama3 } = layer.turning()?;
+        let turning = layer.turning()?;
+        let [theta, scaling, amplitude] = turning.flags();
+        let features = turning.features.map(|features| [features as f64]);
         Ok(vec![
             Flag::value("--heads", &heads),
             Flag::value("--kv-heads", &kv_heads),
-            Flag::value("--rope-theta", &base),
-            Flag::numbers(
-                "--rope-scaling",
-                llama3.as_ref().map(|numbers| &numbers[..]),
-            ),
-            Flag::switch("--interleaved", interleaved),
+            theta,
+            scaling,
+            amplitude,
+            Flag::numbers("--rotary-dim", features.as_ref().map(|one| &one[..])),
+            Flag::switch("--interleaved", turning.interleaved),
             Flag::switch("--causal", layer.is_causal()),
         ])
     }
@@ -202,7 +192,8 @@ so that its row of y is the bias of o_proj.
             layer.rotary().features(),
             flags.rope_theta,
             if flags.interleaved { Pairing::Neighbors } else { Pairing::Halves },
-        )?;
+        )?
+        .in_heads_of(layer.rotary().head_dim())?;
         let steps = known::steps(layer, &s.x, &mask, plain);
         Ok(Box::new(Bench::new(steps, known::slips())))
     }
@@ -258,17 +249,27 @@ fn expect_frequencies(tensors: &Tensors, rotary: &Rotary) -> anyhow::Result<()> 
 
 /// How the heads of a layer turn, as the flags say.
 fn turns(flags: &Flags, head_dim: usize) -> anyhow::Result<Rotary> {
-    let Flags { heads, rope_theta, interleaved, .. } = *flags;
+    let Flags { heads, rope_theta, interleaved, rope_amplitude, .. } = *flags;
     let pairing = if interleaved { Pairing::Neighbors } else { Pairing::Halves };
-    let rotary = Rotary::new(head_dim, rope_theta, pairing);
+    let features = flags.rotary_dim.unwrap_or(head_dim);
+    let rotary = Rotary::new(features, rope_theta, pairing);
     let rotary = rotary.map_err(|error| match error {
+        RotaryError::Unpaired { .. } if flags.rotary_dim.is_some() => {
+            anyhow::anyhow!(
+                "--rotary-dim: {features} features cannot be split into pairs"
+            )
+        }
         RotaryError::Unpaired { .. } => anyhow::anyhow!("--heads {heads}: {error}"),
         other => anyhow::anyhow!("--rope-theta: {other}"),
     })?;
-    match flags.rope_scaling {
-        Some(scaling) => rotary.scaled(scaling).context("--rope-scaling"),
-        None => Ok(rotary),
-    }
+    let rotary = match &flags.rope_scaling {
+        Some(scaling) => {
+            rotary.stretched(rope_theta, scaling).context("--rope-scaling")?
+        }
+        None => rotary,
+    };
+    let rotary = rotary.amplified(rope_amplitude).context("--rope-amplitude")?;
+    rotary.in_heads_of(head_dim).context("--rotary-dim")
 }
 
 /// A projection that does not fit, in the shapes of its file.

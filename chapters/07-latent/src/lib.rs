@@ -42,6 +42,7 @@ mod norm;
 mod one;
 mod projections;
 mod queries;
+mod sharpness;
 mod sizes;
 pub mod slips;
 
@@ -58,6 +59,7 @@ pub use projections::Projections;
 pub use queries::{Queries, QueryProjection};
 use rayon::prelude::*;
 use rotary::{Pairing, Rotary, RotaryError};
+pub use sharpness::Sharpness;
 pub use sizes::Sizes;
 
 /// A layer whose keys and values are made from one latent per token.
@@ -76,6 +78,7 @@ pub struct LatentAttention {
     o_proj: Linear,
     sizes: Sizes,
     rotary: Rotary,
+    sharpness: Sharpness,
 }
 
 impl LatentAttention {
@@ -103,6 +106,7 @@ impl LatentAttention {
             o_proj,
             sizes,
             rotary,
+            sharpness: Sharpness::PLAIN,
         })
     }
 
@@ -164,7 +168,9 @@ impl LatentAttention {
         let (nope, mut rope) =
             split_heads(&all, self.sizes.nope_dim, self.sizes.rope_dim);
         self.rotary.angles(start..start + x.nrows()).rotate(&mut rope)?;
-        Ok(Queries { nope, rope })
+        let mut queries = Queries { nope, rope };
+        self.sharpness.sharpen(&mut queries, start);
+        Ok(queries)
     }
 
     /// Lets queries look at tokens by what these left behind, `kept` (keys,

@@ -2,16 +2,17 @@
 
 use attention::files;
 use chapter_cli::{
-    Chapter, Described, Flag, Lack, LatentHeads, Output, Sequence, Tensors, Turning,
-    by_rows,
+    Chapter, Described, Flag, Lack, LatentHeads, Output, ROPE_SCALING_HELP, Sequence,
+    Tensors, by_rows, rope_scaling,
 };
+use checkpoint::{Scaling, Temperature};
 use latent::{
     Form, LatentAttention, LatentError, Projections, Queries, QueryProjection, RmsNorm,
-    Sizes, example, figures, slips as known,
+    Sharpness, Sizes, example, figures, slips as known,
 };
 use multi_head::MultiHeadAttended;
 use nalgebra::DMatrix;
-use rotary::{Pairing, Rotary};
+use rotary::{Pairing, Rotary, RotaryError};
 use slips::{Bench, Compare};
 use std::process::ExitCode;
 
@@ -39,6 +40,33 @@ struct Flags {
     #[arg(long, value_name = "THETA", default_value_t = 10_000.0)]
     rope_theta: f64,
 
+    #[arg(
+        long,
+        value_name = "KIND,NUMBERS",
+        value_parser = rope_scaling,
+        allow_hyphen_values = true,
+        help = ROPE_SCALING_HELP
+    )]
+    rope_scaling: Option<Scaling>,
+
+    /// What turns also grows by this factor (`attention_factor`)
+    #[arg(long, value_name = "A", default_value_t = 1.0, allow_hyphen_values = true)]
+    rope_amplitude: f64,
+
+    /// Multiply the scores by this besides: the square of the temperature that
+    /// `mscale_all_dim` gives
+    #[arg(long, value_name = "M", default_value_t = 1.0, allow_hyphen_values = true)]
+    mscale: f64,
+
+    /// Multiply the query at position p by 1 + BETA · ln(1 + ⌊p / CONTEXT⌋), as Mistral 4
+    #[arg(
+        long,
+        value_name = "BETA,CONTEXT",
+        value_parser = temperature,
+        allow_hyphen_values = true
+    )]
+    temperature: Option<Temperature>,
+
     /// Turn features i and i + R/2 of a head together (`rope_interleave`: false), and not
     /// 2i and 2i + 1, as DeepSeek's weights want it
     #[arg(long)]
@@ -54,6 +82,18 @@ struct Flags {
     absorb: bool,
 }
 
+/// Two numbers with a comma between them.
+fn temperature(text: &str) -> Result<Temperature, String> {
+    let numbers: Vec<Option<f64>> =
+        text.split(',').map(|number| number.trim().parse().ok()).collect();
+    match numbers[..] {
+        [Some(beta), Some(trained)] if beta.is_finite() && trained >= 1.0 => {
+            Ok(Temperature { beta, trained })
+        }
+        _ => Err("wanted two numbers, as in 0.1,8192".to_owned()),
+    }
+}
+
 impl Chapter for Chapter7 {
     const NAME: &'static str = "latent";
     const FOLDER: &'static str = "07-latent";
@@ -62,7 +102,7 @@ impl Chapter for Chapter7 {
     const FORWARD_HELP: &'static str = "\
 Runs one layer of DeepSeek's multi-head latent attention. Each of H heads has N features
 of a query and key that are not turned, R that are, and V features of a value. The scores
-are divided by √(N + R). Token i stands at position i; neighboring features are turned
+are divided by √(N + R), and multiplied by M where --mscale gives it. Token i stands at position i; neighboring features are turned
 together, as in DeepSeek's checkpoints, or, with --half-split, features i and i + R/2, as
 in MiniCPM3 and where config.json says \"rope_interleave\": false.
 
@@ -109,14 +149,22 @@ so that its row of y is the bias of o_proj.
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let LatentHeads { heads, nope_dim, rope_dim, v_dim } =
             layer.latent(RmsNorm::EPS.into())?;
-        let Turning { base, interleaved, .. } = layer.turning_unscaled()?;
+        let turning = layer.turning()?;
+        let [theta, scaling, amplitude] = turning.flags();
+        let sharpness = layer.sharpness();
+        let mscale = (sharpness.mscale != 1.0).then_some([sharpness.mscale]);
+        let grows = sharpness.temperature;
         Ok(vec![
             Flag::value("--heads", &heads),
             Flag::value("--nope-dim", &nope_dim),
             Flag::value("--rope-dim", &rope_dim),
             Flag::value("--v-dim", &v_dim),
-            Flag::value("--rope-theta", &base),
-            Flag::switch("--half-split", !interleaved),
+            theta,
+            scaling,
+            amplitude,
+            Flag::numbers("--mscale", mscale.as_ref().map(|one| &one[..])),
+            Flag::numbers("--temperature", grows.as_ref().map(|two| &two[..])),
+            Flag::switch("--half-split", !turning.interleaved),
             Flag::switch("--causal", layer.is_causal()),
         ])
     }
@@ -152,11 +200,9 @@ so that its row of y is the bias of o_proj.
         let Flags { heads, nope_dim, rope_dim, v_dim, rope_theta, .. } = *flags;
         let sizes = Sizes { heads, nope_dim, rope_dim, v_dim };
         let layer = LatentAttention::new(projections, sizes, rope_theta);
-        let layer = layer.and_then(|layer| {
-            let pairing =
-                if flags.half_split { Pairing::Halves } else { Pairing::Neighbors };
-            Ok(layer.with_rotary(Rotary::new(rope_dim, rope_theta, pairing)?)?)
-        });
+        let layer = layer
+            .and_then(|layer| Ok(layer.with_rotary(turns(flags)?)?))
+            .map(|layer| layer.sharpened(sharpness(flags)));
         layer.map_err(|error| match error {
             // A norm has no columns: [L] in a file.
             LatentError::Shape(e) if e.tensor.ends_with("layernorm") => {
@@ -168,6 +214,9 @@ so that its row of y is the bias of o_proj.
                 "--heads {heads} --nope-dim {nope_dim} --rope-dim {rope_dim} \
                  --v-dim {v_dim}: each has to be at least 1"
             ),
+            LatentError::Rotary(error @ RotaryError::Stretch { .. }) => {
+                anyhow::anyhow!("--rope-scaling and --rope-amplitude: {error}")
+            }
             LatentError::Rotary(error) => anyhow::anyhow!(
                 "--rope-dim {rope_dim} --rope-theta {rope_theta}: {error}"
             ),
@@ -228,6 +277,18 @@ so that its row of y is the bias of o_proj.
     fn copies_of_weights(flags: &Flags) -> usize {
         if flags.absorb { 3 } else { 1 }
     }
+}
+
+/// How the rotary part of a head turns, as the flags say.
+fn turns(flags: &Flags) -> Result<Rotary, RotaryError> {
+    let pairing = if flags.half_split { Pairing::Halves } else { Pairing::Neighbors };
+    let rotary = Rotary::new(flags.rope_dim, flags.rope_theta, pairing)?;
+    let scaling = flags.rope_scaling.as_ref().unwrap_or(&Scaling::None);
+    rotary.stretched(flags.rope_theta, scaling)?.amplified(flags.rope_amplitude)
+}
+
+fn sharpness(flags: &Flags) -> Sharpness {
+    Sharpness { mscale: flags.mscale as f32, temperature: flags.temperature }
 }
 
 fn expect_no_context(s: &Sequence) -> anyhow::Result<()> {

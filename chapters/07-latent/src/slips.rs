@@ -1,7 +1,7 @@
 //! What people do otherwise with a latent: each slip as a function, with what is said of it.
 
 use crate::columns::{beside, split_heads};
-use crate::{LatentAttention, QueryProjection, RmsNorm, Sizes};
+use crate::{LatentAttention, QueryProjection, RmsNorm, Sharpness, Sizes};
 use attention::{Linear, Mask, slips as one_head};
 use multi_head::slips as heads;
 use nalgebra::DMatrix;
@@ -303,6 +303,7 @@ impl Layer for Steps<'_> {
         };
         let (c, r) = self.latents(*before)?;
         let (k, v) = self.raised(&c, before.up)?;
+        let sharpness = self.layer.sharpness;
         let joined = |rope: &DMatrix<f32>, r: &DMatrix<f32>| {
             let one = |h: usize| {
                 let q = nope.columns(h * nope_dim, nope_dim);
@@ -310,7 +311,13 @@ impl Layer for Steps<'_> {
                 [q, beside(k.columns(h * nope_dim, nope_dim), r.as_view())]
             };
             let (q, k): (Vec<_>, Vec<_>) = (0..heads).map(one).map(Into::into).unzip();
-            [slips::side_by_side(&q), slips::side_by_side(&k)]
+            let [mut q, k] = [slips::side_by_side(&q), slips::side_by_side(&k)];
+            if sharpness != Sharpness::PLAIN {
+                for (position, mut row) in q.row_iter_mut().enumerate() {
+                    row *= sharpness.at(position);
+                }
+            }
+            [q, k]
         };
         let unturned = Some(joined(&rope, &r));
         let [mut rope, mut r] = self.turns.ordered(before.turning, &rope, &r);

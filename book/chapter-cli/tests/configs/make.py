@@ -35,6 +35,8 @@ LLAMA_3_1 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+LAYERED = {**BASE, "layer_norm_eps": 1e-3}
 GPT2 = {"vocab_size": 64, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 64}
 BERT = {"vocab_size": 64, "hidden_size": 24, "intermediate_size": 16, "num_hidden_layers": 2,
         "num_attention_heads": 4, "max_position_embeddings": 64}
@@ -58,7 +60,41 @@ RIGHT = [
     ("06-rotary", "gemma", "gemma", {**BASE, "num_key_value_heads": 1, "head_dim": 8}, 0),
     ("06-rotary", "granite", "granite", {**BASE, "head_dim": 16, "attention_multiplier": 0.25}, 1),
     ("06-rotary", "glm4", "glm4", {**BASE, "head_dim": 8, "partial_rotary_factor": 1.0}, 1),
+    ("06-rotary", "glm4-partial", "glm4", {**BASE, "head_dim": 8}, 1),
+    ("06-rotary", "glm", "glm", {**BASE, "head_dim": 8}, 0),
+    ("06-rotary", "stablelm", "stablelm", {**LAYERED, "hidden_size": 32, "rope_scaling": {
+        "rope_type": "linear", "factor": 3.0}}, 0),
+    ("06-rotary", "cohere", "cohere", {**LAYERED, "attention_bias": True}, 1),
+    ("06-rotary", "starcoder2", "starcoder2", {**BASE, "sliding_window": None}, 1),
+    ("06-rotary", "linear", "llama", {**BASE, "rope_scaling": {"type": "linear", "factor": 4.0}}, 0),
+    ("06-rotary", "dynamic-long", "llama", {**BASE, "max_position_embeddings": 8, "rope_scaling": {
+        "type": "dynamic", "factor": 2.0}}, 0),
+    ("06-rotary", "yarn", "qwen2", {**BASE, "rope_scaling": YARN}, 1),
+    ("06-rotary", "yarn-mscale", "llama", {**BASE, "rope_scaling": {
+        **YARN, "mscale": 1.0, "mscale_all_dim": 0.5, "truncate": False, "beta_fast": 4.0}}, 0),
+    ("06-rotary", "longrope", "phi3", {
+        **BASE, "sliding_window": None, "original_max_position_embeddings": 16, "rope_scaling": {
+            "type": "longrope", "short_factor": [1.0, 1.5, 2.0], "long_factor": [2.0, 4.0, 9.0]}}, 0),
+    ("06-rotary", "longrope-long", "phi3", {
+        **BASE, "sliding_window": None, "original_max_position_embeddings": 8, "rope_scaling": {
+            "type": "longrope", "short_factor": [1.0, 1.5, 2.0], "long_factor": [2.0, 4.0, 9.0]}}, 0),
+    ("06-rotary", "proportional", "llama", {**BASE, "head_dim": 8, "rope_scaling": {
+        "rope_type": "proportional", "partial_rotary_factor": 0.5}}, 1),
     ("07-latent", "deepseek_v2", "deepseek_v2", {**LATENT, "q_lora_rank": None}, 0),
+    ("07-latent", "deepseek_v2-yarn", "deepseek_v2", {**LATENT, "rope_scaling": {
+        **YARN, "mscale": 0.707, "mscale_all_dim": 0.707}}, 1),
+    ("07-latent", "deepseek_v3-yarn", "deepseek_v3", {**LATENT, "rope_scaling": {
+        **YARN, "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 0.8}}, 0),
+    ("07-latent", "deepseek_v3-llama3", "deepseek_v3", {**LATENT, "rope_scaling": LLAMA_3_1}, 0),
+    ("07-latent", "kimi_k2", "kimi_k2", {**LATENT, "rope_theta": 50000.0, "rope_scaling": {
+        **YARN, "mscale": 1.0, "mscale_all_dim": 1.0}}, 1),
+    ("07-latent", "mistral4", "mistral4", {**LATENT, "rope_parameters": {
+        **YARN, "original_max_position_embeddings": 5, "rope_theta": 500.0, "mscale": 1.0,
+        "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.4}}, 1),
+    ("07-latent", "mistral4-halves", "mistral4", {**LATENT, "rope_interleave": False}, 0),
+    ("07-latent", "minicpm3-longrope", "minicpm3", {**LATENT, "rope_scaling": {
+        "rope_type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [3.0, 4.0],
+        "original_max_position_embeddings": 8}}, 0),
     ("07-latent", "deepseek_v3", "deepseek_v3", {**LATENT, "attention_bias": True}, 1),
     ("07-latent", "minicpm3", "minicpm3", LATENT, 0),
     ("09-flash", "llama", "llama", {**BASE, "rope_scaling": LLAMA_3_1}, 0),
@@ -87,6 +123,8 @@ def attention_of(layer):
 def run(kind, keys, layer, n=12):
     """The configuration, the attention module of a layer, and what was seen in it: `x`, what enters it, and
     `y`, what leaves it, both (n, hidden_size), and `between`, what enters the output projection."""
+    # Kimi's own class is a copy of DeepSeek's.
+    kind = {"kimi_k2": "deepseek_v3"}.get(kind, kind)
     config = AutoConfig.for_model(kind, **copy.deepcopy(keys), attn_implementation="eager")
     model = AutoModel.from_config(config).eval().float()
     randomize(model)
