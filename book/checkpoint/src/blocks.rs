@@ -152,7 +152,7 @@ impl Config {
             attention_norms,
             network_norms,
             parallel,
-            residual: self.multiplier("residual_multiplier", &["granite"])?,
+            residual: self.residual()?,
             network: self.network(layer)?,
         })
     }
@@ -172,10 +172,16 @@ impl Config {
         };
         let entry = match kind {
             "gemma" | "gemma2" | "gemma3_text" => (self.model_dim()? as f64).sqrt(),
+            "minicpm3" => self.multiplier("scale_emb", &["minicpm3"])?,
             _ => self.multiplier("embedding_multiplier", &["granite"])?,
         };
-        let exit = self.multiplier("logit_scale", &["cohere", "cohere2"])?
-            / self.multiplier("logits_scaling", &["granite"])?;
+        let exit = match self.some_number_of("dim_model_base", "minicpm3")? {
+            Some(base) => base / self.model_dim()? as f64,
+            None => {
+                self.multiplier("logit_scale", &["cohere", "cohere2"])?
+                    / self.multiplier("logits_scaling", &["granite"])?
+            }
+        };
         let cap = match kind {
             "gemma2" | "gemma3_text" => self.some_number("final_logit_softcapping")?,
             _ => None,
@@ -204,6 +210,23 @@ impl Config {
             }
             _ => StreamNorm::Rms { gain_plus_one: false },
         }
+    }
+
+    /// What attention and network give is multiplied by this.
+    fn residual(&self) -> Result<f64, ConfigError> {
+        match self.some_number_of("scale_depth", "minicpm3")? {
+            Some(depth) => Ok(depth / (self.layers()? as f64).sqrt()),
+            None => self.multiplier("residual_multiplier", &["granite"]),
+        }
+    }
+
+    /// A factor of one kind, where the file or its default says it.
+    fn some_number_of(
+        &self,
+        key: &'static str,
+        kind: &str,
+    ) -> Result<Option<f64>, ConfigError> {
+        if self.kind() == kind { self.some_number(key) } else { Ok(None) }
     }
 
     /// How many different norms a layer has, and how many vectors each.

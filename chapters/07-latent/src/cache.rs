@@ -45,6 +45,17 @@ impl LatentCache {
         self.kept.is_empty()
     }
 
+    /// How many tokens there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.kept.capacity()
+    }
+
+    /// Forgets all tokens, and keeps the room.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+    }
+
     /// Numbers that one token leaves here.
     #[must_use]
     pub fn width(&self) -> usize {

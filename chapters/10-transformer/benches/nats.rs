@@ -193,7 +193,7 @@ fn switch_off(model: &Decoder, tokens: &[u32], rows: &mut Rows) -> Result<()> {
     let layers = model.blocks.len();
     let rest = |layer: usize, off: &mut Off| -> Result<f64> {
         let x = match layer {
-            0 => model.embed(tokens)?,
+            0 => model.embed(tokens, 0)?,
             _ => stream.0[layer - 1].clone(),
         };
         let x = watched_through(model, layer..layers, x, &CAUSAL, off)?;
@@ -203,7 +203,9 @@ fn switch_off(model: &Decoder, tokens: &[u32], rows: &mut Rows) -> Result<()> {
     let whole = rest(0, &mut Off(vec![]))?;
     rows.add("loss", "part", whole);
     for layer in 0..layers {
-        for head in 0..model.blocks[layer].attention.groups.heads() {
+        let heads = model.blocks[layer].attention.heads();
+        let heads = heads.map_or(0, |heads| heads.parts.groups.heads());
+        for head in 0..heads {
             let nats = rest(layer, &mut Off(vec![(layer, head)]))?;
             rows.add("head off", &name(layer, head), nats - whole);
         }

@@ -1,9 +1,11 @@
 //! What chapters 5 and 7 do to a layer's keys and values, done to every layer of a model
 //! that was not trained for it: so that the loss can say what it costs.
 
+use crate::heads::{Attention, SelfAttention};
 use crate::projection::Projection;
-use crate::{Decoder, ModelError, SelfAttention};
+use crate::{Decoder, ModelError};
 use attention::Linear;
+use decoder_layer::Parts;
 use grouped_query::{Groups, Pool, Pooling};
 use multi_query::alignment::{Freedom, turn_heads, turns};
 use nalgebra::{DMatrix, SymmetricEigen};
@@ -27,9 +29,17 @@ pub enum Merging {
 pub fn merged(model: &Decoder, merging: Merging) -> Result<Decoder, ModelError> {
     let mut model = model.clone();
     for block in &mut model.blocks {
-        block.attention = merged_layer(&block.attention, merging)?;
+        let layer = merged_layer(heads_of(&block.attention, "merging")?, merging)?;
+        block.attention = Attention::Heads(layer);
     }
     Ok(model)
+}
+
+fn heads_of<'a>(
+    attention: &'a Attention,
+    what: &'static str,
+) -> Result<&'a SelfAttention, ModelError> {
+    attention.heads().ok_or(ModelError::Latents { what })
 }
 
 fn merged_layer(
@@ -44,14 +54,18 @@ fn merged_layer(
         Merging::First => Pooling::First,
         Merging::Mean | Merging::Aligned => Pooling::Mean,
     };
-    let mut pool = Pool::new(Groups::new(layer.groups.kv_heads(), 1)?, pooling);
+    let mut pool = Pool::new(Groups::new(layer.parts.groups.kv_heads(), 1)?, pooling);
     let k_proj = pool.linear("k_proj", &layer.k_proj.to_linear()?)?;
     let v_proj = pool.linear("v_proj", &layer.v_proj.to_linear()?)?;
     Ok(SelfAttention {
         k_proj: Projection::of_linear(&k_proj),
         v_proj: Projection::of_linear(&v_proj),
-        groups: Groups::new(layer.groups.heads(), 1)?,
-        ..layer
+        parts: Parts {
+            groups: Groups::new(layer.parts.groups.heads(), 1)?,
+            ..layer.parts
+        },
+        q_proj: layer.q_proj,
+        o_proj: layer.o_proj,
     })
 }
 
@@ -62,7 +76,7 @@ fn merged_layer(
 /// # Errors
 /// When the layer does not fit together.
 pub fn aligned(layer: &SelfAttention) -> Result<SelfAttention, ModelError> {
-    let groups = layer.groups;
+    let groups = layer.parts.groups;
     let [q, k, v, o] = [&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj];
     let (q, k, v, o) = (q.to_linear()?, k.to_linear()?, v.to_linear()?, o.to_linear()?);
     let rotary_dim = k.shape().1 / groups.kv_heads();
@@ -77,7 +91,7 @@ pub fn aligned(layer: &SelfAttention) -> Result<SelfAttention, ModelError> {
         k_proj: turned(&k, &keys)?,
         v_proj: turned(&v, &values)?,
         o_proj: Projection::of_linear(&Linear::new(o_weight, o.bias().cloned())?),
-        groups,
+        parts: layer.parts.clone(),
     })
 }
 
@@ -102,7 +116,9 @@ fn turned(
 pub fn through_latents(model: &Decoder, rank: usize) -> Result<Decoder, ModelError> {
     let mut model = model.clone();
     for block in &mut model.blocks {
-        let layer = &mut block.attention;
+        let Attention::Heads(layer) = &mut block.attention else {
+            return Err(ModelError::Latents { what: "a latent of lower rank" });
+        };
         let (k, v) = (layer.k_proj.to_linear()?, layer.v_proj.to_linear()?);
         let (keys, values) = (k.shape().1, v.shape().1);
         let mut both = DMatrix::zeros(k.shape().0, keys + values);

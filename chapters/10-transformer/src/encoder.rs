@@ -4,113 +4,13 @@
 //!
 //! Source: Devlin et al. 2019, *BERT*, §3.
 
+use crate::ModelError;
+use crate::heads::SelfAttention;
+use crate::networks::Mlp;
+use crate::norms::LayerNorm;
 use crate::projection::Projection;
-use crate::{ModelError, SelfAttention};
-use attention::{Mask, ShapeError, expect_shape};
+use attention::Mask;
 use nalgebra::{DMatrix, DVector};
-
-/// Takes the mean off each token, brings it to the same size, and gives each feature a
-/// learned gain and bias.
-///
-/// Source: Ba et al. 2016, *Layer Normalization*, equation 3.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerNorm {
-    gain: DVector<f32>,
-    bias: DVector<f32>,
-    eps: f32,
-}
-
-impl LayerNorm {
-    /// From one gain and one bias per feature.
-    ///
-    /// # Errors
-    /// When there are more of one than of the other.
-    pub fn new(gain: Vec<f32>, bias: Vec<f32>, eps: f32) -> Result<Self, ShapeError> {
-        let why = "one bias for each gain";
-        expect_shape("bias", (bias.len(), 1), (gain.len(), 1), why)?;
-        Ok(LayerNorm { gain: gain.into(), bias: bias.into(), eps })
-    }
-
-    /// `x` (tokens, features), normed row by row.
-    ///
-    /// # Errors
-    /// When there is not one gain for each column of `x`.
-    pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
-        let wanted = (x.nrows(), self.gain.len());
-        expect_shape("x", x.shape(), wanted, "the norm has one gain per feature")?;
-        let mean = x.column_mean();
-        let mut normed = x.clone();
-        normed.column_iter_mut().for_each(|mut column| column -= &mean);
-        let variance = normed.map(|x| x * x).column_mean();
-        let size = variance.map(|variance| (variance + self.eps).sqrt());
-        let learned = self.gain.iter().zip(&self.bias);
-        for (mut column, (gain, bias)) in normed.column_iter_mut().zip(learned) {
-            column.zip_apply(&size, |x, size| *x = *x / size * gain + bias);
-        }
-        Ok(normed)
-    }
-}
-
-/// What bends a feature between two projections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// [`gelu`]
-    Gelu,
-    /// [`gelu_tanh`]
-    GeluTanh,
-    /// 0 in place of what is negative.
-    Relu,
-}
-
-impl Activation {
-    /// Of one feature.
-    #[must_use]
-    pub fn of(self, x: f32) -> f32 {
-        match self {
-            Activation::Gelu => gelu(x),
-            Activation::GeluTanh => gelu_tanh(x),
-            Activation::Relu => x.max(0.0),
-        }
-    }
-}
-
-/// x · Φ(x), where Φ(x) is the share of a normal distribution that lies below x.
-///
-/// Source: Hendrycks and Gimpel 2016, *Gaussian Error Linear Units*, §2.
-#[must_use]
-pub fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-/// [`gelu`] with tanh in place of the error function, as GPT-2 has it: the same within
-/// 0.0005.
-#[must_use]
-pub fn gelu_tanh(x: f32) -> f32 {
-    let inner = (2.0 / std::f32::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
-    0.5 * x * (1.0 + inner.tanh())
-}
-
-/// A feed-forward network without gates.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mlp {
-    /// (`model_dim`, `hidden_dim`)
-    pub up_proj: Projection,
-    /// Between the two.
-    pub activation: Activation,
-    /// (`hidden_dim`, `model_dim`)
-    pub down_proj: Projection,
-}
-
-impl Mlp {
-    /// `x` (tokens, `model_dim`) to (tokens, `model_dim`), each token by itself.
-    ///
-    /// # Errors
-    /// When the projections do not fit `x`, or one another.
-    pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError> {
-        let hidden = self.up_proj.forward(x)?;
-        self.down_proj.forward(&hidden.map(|x| self.activation.of(x)))
-    }
-}
 
 /// One layer: attention and feed-forward network, each added to what was there, and the
 /// sum normed.
@@ -132,7 +32,8 @@ impl EncoderBlock {
     /// # Errors
     /// When a part does not fit `x`.
     pub fn forward(&self, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ModelError> {
-        let found = self.attention.look(x, None, &Mask::None)?.found;
+        let place = self.attention.parts.place(0..x.nrows(), x.nrows());
+        let found = self.attention.look(x, &place, &Mask::None)?.found;
         let found = self.attention.o_proj.forward(&found)?;
         let x = self.attention_norm.forward(&(x + found))?;
         let thought = self.feed_forward.forward(&x)?;
@@ -180,7 +81,8 @@ impl Encoder {
         let mut x = self.norm.forward(&self.embed(tokens)?)?;
         let mut all = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            all.push(block.attention.look(&x, None, &Mask::None)?.weights);
+            let place = block.attention.parts.place(0..x.nrows(), x.nrows());
+            all.push(block.attention.look(&x, &place, &Mask::None)?.weights);
             x = block.forward(&x)?;
         }
         Ok(all)

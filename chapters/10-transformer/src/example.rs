@@ -1,9 +1,11 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p transformer` shows the first two.
 
+use crate::Decoder;
 use crate::experiments::{self, HEAD, Recording, SMOLLM2, WORDS};
+use crate::gated::silu;
 use crate::kept::Precision;
-use crate::{Decoder, silu};
+use crate::places::Places;
 use anyhow::{Context, Result};
 use attention::example::{grouped, table};
 use attention::{Mask, softmax};
@@ -44,12 +46,13 @@ type Step = (&'static str, DMatrix<f32>, usize, &'static [&'static str]);
 pub fn steps(model: &Decoder, tokens: &[u32]) -> Result<Vec<Step>> {
     let block = &model.blocks[0];
     let (attention, network) = (&block.attention, &block.feed_forward);
-    let angles = model.rotary.angles(0..tokens.len());
+    let network = network.gated().context("a network with a gate")?;
+    let mut places = Places::new(0, tokens.len());
 
-    let x = model.embed(tokens)?;
+    let x = model.embed(tokens, 0)?;
     let normed = block.attention_norm.forward(&x)?;
-    let heads = attention.look(&normed, Some(&angles), &Mask::Causal { offset: 0 })?;
-    let found = attention.o_proj.forward(&heads.found)?;
+    let heads = attention.look(&normed, &mut places, &Mask::Causal { offset: 0 })?;
+    let found = attention.mix(&heads.found)?;
     let after = &x + &found;
     let ready = block.ffn_norm.forward(&after)?;
     let gate = network.gate_proj.forward(&ready)?;

@@ -1,11 +1,18 @@
 //! The models that the chapter looks at, and what whole ones gave when they were run.
 
+use crate::ends::Ends;
+use crate::gated::SwiGlu;
+use crate::heads::{Attention, SelfAttention};
 use crate::kept::{BLOCK, Precision};
+use crate::networks::FeedForward;
+use crate::norms::RmsNorm;
+use crate::places::Places;
 use crate::projection::Projection;
-use crate::{Block, Decoder, ModelError, RmsNorm, SelfAttention, SwiGlu};
+use crate::{Block, Decoder, ModelError};
 use anyhow::{Context, Result};
 use attention::Mask;
 use chapter_cli::Recorded;
+use decoder_layer::Parts;
 use grouped_query::Groups;
 use minilm::smollm2::{Sentence, Slice};
 use multi_head::Heads;
@@ -29,43 +36,51 @@ pub fn toy() -> Result<Decoder> {
         k_proj: of(DMatrix::identity(2, 2)),
         v_proj: of(DMatrix::identity(2, 2)),
         o_proj: of(dmatrix![0.0, 10.0; 0.0, 10.0]),
-        groups: Groups::new(1, 1)?,
+        parts: turning(Groups::new(1, 1)?, 2, 10_000.0)?,
     };
     let feed_forward = SwiGlu {
         gate_proj: of(dmatrix![-1.0, 1.0; 1.0, -1.0]),
         up_proj: of(DMatrix::identity(2, 2)),
         down_proj: of(DMatrix::from_diagonal_element(2, 2, 10.0)),
     };
-    let block =
-        Block { attention_norm: plain(), attention, ffn_norm: plain(), feed_forward };
+    let block = Block {
+        attention_norm: plain().into(),
+        attention: Attention::Heads(attention),
+        ffn_norm: plain().into(),
+        feed_forward: feed_forward.into(),
+        otherwise: None,
+    };
     Ok(Decoder {
         embedding: of(dmatrix![1.0, 7.0, 5.0; 7.0, 1.0, -5.0]),
         blocks: vec![block],
-        norm: plain(),
+        norm: plain().into(),
         lm_head: None,
-        rotary: Rotary::new(2, 10_000.0, Pairing::Halves)?,
+        ends: Ends::default(),
         context: 8,
     })
+}
+
+/// The parts of a layer of Llama: its heads turn in halves, and that is all.
+fn turning(groups: Groups, head_dim: usize, theta: f64) -> Result<Parts> {
+    let rotary = Rotary::new(head_dim, theta, Pairing::Halves)?;
+    Ok(Parts { rotary: Some(rotary), ..Parts::plain(groups, head_dim) })
 }
 
 /// Attention of layer 13 of `SmolLM2`, without the block around it, and the norm before it.
 ///
 /// # Errors
 /// When the slice cannot be read.
-pub fn slice() -> Result<(Slice, RmsNorm, SelfAttention, Rotary)> {
+pub fn slice() -> Result<(Slice, RmsNorm, SelfAttention)> {
     let slice = Slice::load()?;
     let norm = RmsNorm::new(slice.norm.as_slice().to_vec(), slice.eps);
     let of = |name: &str| Ok::<_, anyhow::Error>(Projection::of(slice.weight(name)?));
-    let attention = SelfAttention {
-        q_proj: of("q_proj")?,
-        k_proj: of("k_proj")?,
-        v_proj: of("v_proj")?,
-        o_proj: of("o_proj")?,
-        groups: Groups::new(slice.heads, slice.kv_heads)?,
-    };
-    let head_dim = attention.q_proj.shape().1 / slice.heads;
-    let rotary = Rotary::new(head_dim, slice.theta, Pairing::Halves)?;
-    Ok((slice, norm, attention, rotary))
+    let q_proj = of("q_proj")?;
+    let groups = Groups::new(slice.heads, slice.kv_heads)?;
+    let parts = turning(groups, q_proj.shape().1 / slice.heads, slice.theta)?;
+    let [k_proj, v_proj, o_proj] = ["k_proj", "v_proj", "o_proj"].map(of);
+    let (k_proj, v_proj, o_proj) = (k_proj?, v_proj?, o_proj?);
+    let attention = SelfAttention { q_proj, k_proj, v_proj, o_proj, parts };
+    Ok((slice, norm, attention))
 }
 
 /// The tokens of one of the slice's sentences, and the weights of every head there.
@@ -84,11 +99,11 @@ pub fn heads_under(
     mask: &Mask,
     sentence: Sentence,
 ) -> Result<(Vec<String>, Vec<DMatrix<f32>>)> {
-    let (slice, norm, attention, rotary) = slice()?;
+    let (slice, norm, attention) = slice()?;
     let (tokens, x) = slice.sentence(sentence)?;
-    let angles = rotary.angles(0..x.nrows());
+    let place = attention.parts.place(0..x.nrows(), x.nrows());
     let look = || -> Result<Heads, ModelError> {
-        attention.look(&norm.forward(&x)?, Some(&angles), mask)
+        attention.look(&norm.forward(&x)?, &place, mask)
     };
     Ok((tokens, look()?.weights))
 }
@@ -186,20 +201,22 @@ pub fn last_logits(
         // All norms of the worked example are alike.
         Ok(block.attention_norm.forward(&x)?)
     };
-    let angles = model.rotary.angles(0..tokens.len());
     let attend = |x: &DMatrix<f32>| -> Result<DMatrix<f32>> {
-        let heads =
-            block.attention.look(x, Some(&angles), &Mask::Causal { offset: 0 })?;
-        Ok(block.attention.o_proj.forward(&heads.found)?)
+        let mut places = Places::new(0, tokens.len());
+        let mask = Mask::Causal { offset: 0 };
+        let heads = block.attention.look(x, &mut places, &mask)?;
+        Ok(block.attention.mix(&heads.found)?)
     };
     let think = |x: &DMatrix<f32>| -> Result<DMatrix<f32>> {
         let mut network = block.feed_forward.clone();
-        if is(Slip::GateAndUpSwapped) {
+        if let FeedForward::Gated(network, _) = &mut network
+            && is(Slip::GateAndUpSwapped)
+        {
             std::mem::swap(&mut network.gate_proj, &mut network.up_proj);
         }
         Ok(network.forward(x)?)
     };
-    let mut x = model.embed(tokens)?;
+    let mut x = model.embed(tokens, 0)?;
     if is(Slip::NormAfter) {
         x = norm(&(&x + attend(&x)?))?;
         x = norm(&(&x + think(&x)?))?;

@@ -1,8 +1,8 @@
 //! The chapter's figures, one function each.
 
-use crate::encoder::{gelu, gelu_tanh};
 use crate::experiments::{self, HEAD, Recording};
-use crate::silu;
+use crate::gated::silu;
+use crate::gated::{gelu, gelu_tanh};
 use anyhow::Result;
 use attention::example::grouped;
 use figures::{Axis, Chart, Diagram, Figure, Heatmap, Hue, Slot, Words};

@@ -1,8 +1,8 @@
 //! How surprised a model is by a text.
 
+use crate::caches::Cache;
 use crate::{Decoder, ModelError};
 use attention::{Mask, exp_nonpositive};
-use decoding::KvCache;
 use nalgebra::DMatrix;
 use pulp::Arch;
 use std::ops::ControlFlow;
@@ -70,7 +70,7 @@ pub fn surprises(
     let mut caches = model.caches(tokens.len());
     let mut all = Vec::with_capacity(tokens.len());
     for chunk in tokens.chunks(CHUNK) {
-        let start = caches.first().map_or(0, KvCache::len);
+        let start = caches.first().map_or(0, Cache::len);
         let mask = sight.mask(start, chunk.len());
         let hidden = model.forward_masked(chunk, &mask, &mut caches)?;
         for first in (0..chunk.len()).step_by(ROWS) {

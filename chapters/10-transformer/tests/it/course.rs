@@ -2,16 +2,18 @@
 //! has the words.
 
 use attention::{Mask, ShapeError, softmax};
-use decoding::KvCache;
 use exercises::{Answer, Dial, Draw, Exercise, Exercises, Norm, OF_NORM, Value, dial};
 use minilm::smollm2::Sentence;
 use nalgebra::{DMatrix, dmatrix};
 use std::ops::ControlFlow;
+use transformer::caches::Cache;
 use transformer::example::place;
 use transformer::experiments::{HEAD, heads_under, toy};
+use transformer::gated::{SwiGlu, silu};
+use transformer::norms::RmsNorm;
 use transformer::projection::Projection;
 use transformer::sampling::Sampler;
-use transformer::{Block, Decoder, ModelError, RmsNorm, SwiGlu, generate, silu};
+use transformer::{Block, Decoder, ModelError, generate};
 
 #[test]
 fn the_exercises_keep_their_promises() {
@@ -502,7 +504,8 @@ impl Through {
     }
 
     fn of(gains: [DMatrix<f32>; 2], x: DMatrix<f32>, found: DMatrix<f32>) -> Self {
-        let norm = |gain: &DMatrix<f32>| RmsNorm::new(gain.as_slice().to_vec(), EPS);
+        let norm =
+            |gain: &DMatrix<f32>| RmsNorm::new(gain.as_slice().to_vec(), EPS).into();
         let toy = toy().unwrap().blocks.remove(0);
         let (attention_norm, ffn_norm) = (norm(&gains[0]), norm(&gains[1]));
         let block = Block { attention_norm, ffn_norm, ..toy };
@@ -884,7 +887,8 @@ impl Written {
 /// next depends on all of the text and not on its last word alone.
 fn toy_that_remembers() -> Decoder {
     let mut model = toy().unwrap();
-    model.blocks[0].attention.o_proj = Projection::of(dmatrix![-20.0, 0.0; 0.0, -20.0]);
+    let heads = model.blocks[0].attention.heads_mut().unwrap();
+    heads.o_proj = Projection::of(dmatrix![-20.0, 0.0; 0.0, -20.0]);
     model
 }
 
@@ -989,7 +993,7 @@ fn next_by(
     set: &[usize],
     model: &Decoder,
     tokens: &[u32],
-    caches: &mut [KvCache],
+    caches: &mut [Cache],
 ) -> Result<DMatrix<f32>, ModelError> {
     if set[4] != 4 || tokens.is_empty() {
         return model.next(tokens, caches);

@@ -8,13 +8,14 @@ use nalgebra::DMatrix;
 use serde_json::{Value, json};
 use std::fs;
 use std::ops::ControlFlow;
-use transformer::encoder::{LayerNorm, pooled};
+use transformer::encoder::pooled;
 use transformer::kept::Precision;
 use transformer::loading::{self, LoadError};
 use transformer::loss::{Sight, surprises};
+use transformer::norms::{LayerNorm, RmsNorm};
 use transformer::projection::Projection;
 use transformer::sampling::{Sampler, SamplingError};
-use transformer::{ModelError, RmsNorm, generate};
+use transformer::{ModelError, generate};
 
 #[test]
 fn nothing_to_read_is_no_token() {
@@ -145,15 +146,15 @@ fn a_model_that_is_not_what_it_says_gets_one_line() {
     refused(|c| c["num_key_value_heads"] = json!(4), same, "k_proj.weight");
     refused(|c| c["attention_bias"] = json!(true), same, "q_proj.bias");
     refused(|c| c["tie_word_embeddings"] = json!(false), same, "lm_head.weight");
-    refused(|c| c["model_type"] = json!("gemma2"), same, "a model of type gemma2");
+    refused(|c| c["model_type"] = json!("gemma2"), same, "post_feedforward_layernorm");
     refused(|c| c["model_type"] = json!("bert"), same, "`embed` runs it");
     refused(
         |c| {
             c["rope_parameters"] =
-                json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4});
+                json!({"rope_type": "strange", "factor": 2.0, "rope_theta": 1e4});
         },
         same,
-        "another kind than llama3",
+        "rope_type",
     );
     refused(
         |_| {},

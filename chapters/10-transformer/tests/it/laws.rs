@@ -11,13 +11,13 @@ use rotary::{RotaryAttention, prefill};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use transformer::changes::{Merging, aligned, merged, of_rank, through_latents};
-use transformer::encoder::{LayerNorm, gelu, gelu_tanh};
+use transformer::gated::{gelu, gelu_tanh, silu};
 use transformer::kept::{BLOCK, Precision};
 use transformer::loss::{Sight, surprises, surprises_of};
+use transformer::norms::{LayerNorm, RmsNorm};
 use transformer::projection::Projection;
 use transformer::sampling::Sampler;
 use transformer::watching::{Off, watched};
-use transformer::{RmsNorm, silu};
 
 fn numbers(rows: usize, columns: usize, seed: u64) -> DMatrix<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
@@ -159,20 +159,20 @@ fn activations_are_what_they_are_called() {
 #[test]
 fn the_layer_is_that_of_the_chapter_on_rotation() {
     let model = decoder("tied");
-    let layer = &model.blocks[0].attention;
+    let layer = model.blocks[0].attention.heads().unwrap();
+    let rotary = layer.parts.rotary.clone().unwrap();
     let x = numbers(7, 24, 3);
     let parts = [&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj];
     let [q, k, v, o] = parts.map(|part| part.to_linear().unwrap());
     let plain = GroupedQueryAttention::new(q, k, v, o, 4, 2).unwrap();
-    let plain = RotaryAttention::new(plain, model.rotary.clone()).unwrap();
+    let plain = RotaryAttention::new(plain, rotary).unwrap();
     let mut theirs = KvCache::new(7, 12, 12);
     let wanted = prefill(&plain, &x, &mut theirs).unwrap().output;
 
     let mut cache = KvCache::new(7, 12, 12);
-    let angles = model.rotary.angles(0..7);
-    let found = layer
-        .forward(&x, Some(&angles), &Mask::Causal { offset: 0 }, &mut cache)
-        .unwrap();
+    let place = layer.parts.place(0..7, 7);
+    let found =
+        layer.forward(&x, &place, &Mask::Causal { offset: 0 }, &mut cache).unwrap();
     assert!((found - wanted).amax() < 1e-5);
     assert!((cache.keys() - theirs.keys()).amax() < 1e-5);
 }
@@ -236,13 +236,15 @@ fn aligning_changes_nothing_and_merging_does() {
     let whole = run(&model);
     let mut turned = model.clone();
     for block in &mut turned.blocks {
-        block.attention = aligned(&block.attention).unwrap();
+        let layer = block.attention.heads_mut().unwrap();
+        *layer = aligned(layer).unwrap();
     }
     assert_ne!(turned, model);
     assert!((run(&turned) - &whole).amax() < 1e-4);
     for merging in [Merging::Mean, Merging::First, Merging::Aligned] {
         let merged = merged(&model, merging).unwrap();
-        assert_eq!(merged.blocks[0].attention.k_proj.shape(), (24, 6));
+        let layer = merged.blocks[0].attention.heads().unwrap();
+        assert_eq!(layer.k_proj.shape(), (24, 6));
         assert!((run(&merged) - &whole).amax() > 0.01, "{merging:?}");
     }
     // Keys and values of 12 each, in a model 24 wide: all of them fit into 24 numbers.
@@ -283,7 +285,8 @@ fn a_head_that_is_off_adds_nothing() {
     let all = (0..2).flat_map(|layer| (0..4).map(move |head| (layer, head))).collect();
     let mut deaf = model.clone();
     for block in &mut deaf.blocks {
-        block.attention.o_proj = Projection::of(DMatrix::zeros(24, 24));
+        block.attention.heads_mut().unwrap().o_proj =
+            Projection::of(DMatrix::zeros(24, 24));
     }
     let wanted = deaf.forward(&tokens, &mut deaf.caches(3)).unwrap();
     assert!((run(all) - wanted).amax() < 1e-5);

@@ -68,7 +68,7 @@ fn numbers() {
 
 #[test]
 fn the_attention_that_was_cut_out_has_as_many_weights_as_are_counted() {
-    let (_, _, attention, _) = experiments::slice().unwrap();
+    let (_, _, attention) = experiments::slice().unwrap();
     let parts =
         [&attention.q_proj, &attention.k_proj, &attention.v_proj, &attention.o_proj];
     assert_eq!(

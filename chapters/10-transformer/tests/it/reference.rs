@@ -1,8 +1,9 @@
 //! Against Transformers: the tiny models in `tests/reference`, made by the script there.
 
-use crate::models::{DECODERS, decoder, decoder_as, expected, open, tokens};
+use crate::models::{DECODERS, decoder, decoder_as, expected, folder, open, tokens};
 use attention::Mask;
 use nalgebra::DMatrix;
+use std::fs;
 use std::ops::ControlFlow;
 use transformer::encoder::pooled;
 use transformer::kept::Precision;
@@ -108,4 +109,24 @@ fn sentence_vectors_are_those_of_transformers() {
     assert!(worst < TOLERANCE, "{worst}");
     let theirs = expected.vector("pooled").unwrap();
     assert!((pooled(&hidden) - theirs).amax() < TOLERANCE);
+}
+
+/// One model of each kind, with its windows, norms, experts and factors.
+#[test]
+fn logits_of_every_kind_are_those_of_transformers() {
+    let kinds = fs::read_dir(folder("kinds")).unwrap();
+    let kinds: Vec<String> = kinds
+        .map(|kind| format!("kinds/{}", kind.unwrap().file_name().to_string_lossy()))
+        .collect();
+    assert!(kinds.len() > 20, "{kinds:?}");
+    for name in &kinds {
+        let (model, expected) = (decoder(name), expected(name));
+        let tokens = tokens(&expected, "tokens");
+        let theirs = expected.matrix("logits").unwrap();
+        for prompt in [1, 6, tokens.len()] {
+            let ours = logits(&model, &tokens, prompt);
+            let apart = apart(&ours, &theirs);
+            assert!(apart < 1e-4, "{name}, {prompt} at once: {apart}");
+        }
+    }
 }
