@@ -90,6 +90,7 @@ pub struct Turning {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) tokens: u64,
+    of: Part,
     /// `` `sliding_window` is 4096 ``, and what it does.
     pub(crate) why: String,
 }
@@ -113,6 +114,7 @@ enum Part {
     Rope,
     Norm,
     Sight,
+    Window,
     Scores,
 }
 
@@ -124,6 +126,7 @@ impl Described {
         let home = home(&layer);
         let window = layer.window.map(|tokens| Limit {
             tokens,
+            of: Part::Window,
             why: format!(
                 "`sliding_window` is {tokens}, and {} has layers with windows",
                 numbered("decoder-layer")
@@ -247,6 +250,7 @@ impl Described {
         if let Scaling::Dynamic { trained, .. } = rope.scaling {
             self.limits.push(Limit {
                 tokens: trained as u64,
+                of: Part::Rope,
                 why: format!(
                     "`rope_type` is dynamic: beyond `max_position_embeddings`, {trained}, \
                      the base grows with the length, which {} computes",
@@ -301,6 +305,12 @@ impl Described {
     pub fn is_causal(&mut self) -> bool {
         self.take(Part::Sight);
         self.layer.sight == Sight::Causal
+    }
+
+    /// How many tokens a token sees at most, itself included, if there is a limit.
+    pub fn window(&mut self) -> Option<u64> {
+        self.limits.retain(|limit| limit.of != Part::Window);
+        self.layer.window
     }
 
     /// Asks for a decoder.

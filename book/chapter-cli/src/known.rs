@@ -14,13 +14,14 @@ pub(crate) struct Known {
 
 /// The chapters that a tensor may belong to, by their names and numbers. The tests hold
 /// this to the folders.
-pub(crate) const CHAPTERS: [(&str, u32); 7] = [
+pub(crate) const CHAPTERS: [(&str, u32); 8] = [
     ("multi-head", 2),
     ("grouped-query", 5),
     ("rotary", 6),
     ("latent", 7),
     ("linformer", 8),
     ("flash", 9),
+    ("sliding-window", 10),
     ("decoder-layer", 11),
 ];
 
@@ -55,7 +56,8 @@ const LORA: Known = changed(
 );
 const FUSED: Known = changed(
     "queries, keys and values in one projection",
-    "decoder-layer takes it with --config, or cut it into q_proj, k_proj and v_proj",
+    "cut it into q_proj, k_proj and v_proj, as its model's code does; \
+     decoder-layer takes it as it is with --config",
 );
 const RENAMED: Known =
     changed("a projection under another name", "save it as q_proj, k_proj or v_proj");

@@ -515,7 +515,7 @@ pub fn beside_linformer() -> Result<Figure> {
     let near = (experiments::linformer_crossing()? / 10.0).round() * 10.0;
     let crossing = thousands(near as u64);
     let words = Words {
-        title: format!("Against tiles, Linformer wins from {crossing} tokens on"),
+        title: format!("Linformer beats tiles from {crossing} tokens on"),
         caption: format!(
             "The same Linformer gains less over attention in tiles than over attention with \
              its matrix. One head of 64 on all cores, {CONDENSED_ROWS} rows for Linformer: at \
