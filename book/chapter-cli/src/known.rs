@@ -56,7 +56,8 @@ const LORA: Known = changed(
 );
 const FUSED: Known = changed(
     "queries, keys and values in one projection",
-    "decoder-layer takes it with --config, or cut it into q_proj, k_proj and v_proj",
+    "cut it into q_proj, k_proj and v_proj, as its model's code does; \
+     decoder-layer takes it as it is with --config",
 );
 const RENAMED: Known =
     changed("a projection under another name", "save it as q_proj, k_proj or v_proj");

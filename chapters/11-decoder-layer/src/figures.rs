@@ -1,12 +1,95 @@
-//! The figures of the chapter.
+//! The chapter's figures, one function each.
 
+use crate::experiments::{HEAD, ROWS, Real};
 use anyhow::Result;
-use figures::Figure;
+use figures::{Axis, Chart, Figure, Heatmap, Hue, Words};
 
-/// All figures.
+/// All of them, in the order in which the chapter shows them.
 ///
 /// # Errors
-/// When one cannot be drawn.
+/// When the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(Vec::new())
+    Ok(vec![row()?, cap()?])
+}
+
+/// What each part does to one row of weights of a real head.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn row() -> Result<Figure> {
+    let real = Real::load()?;
+    let query = real.place_of("it")?;
+    let animal = real.place_of("animal")?;
+    let mut weights = Vec::new();
+    for (_, switched) in ROWS {
+        let (row, sunk) = real.row(switched)?;
+        let seen = row.as_slice()[..=query].iter().copied();
+        weights.push(seen.chain([sunk]).map(f64::from).collect::<Vec<f64>>());
+    }
+    let names = ROWS.map(|(name, _)| name.to_owned()).to_vec();
+    let tokens = real.tokens[..=query].iter().cloned();
+    let keys: Vec<String> = tokens.chain(["(sink)".to_owned()]).collect();
+    let of_animal = |row: usize| weights[row][animal];
+    let sunk = weights[4][query + 1];
+    let words = Words {
+        title: "Each part moves weight in its own way".into(),
+        caption: format!(
+            "One row of weights, and what each part alone makes of it: `it` in layer 13, \
+             head {HEAD} of SmolLM2, which puts {:.2} on `animal`. A cap and half the scale \
+             flatten the row; a norm, which takes lengths out of the scores, moves \
+             {:.2} to the first token; the sink takes {sunk:.2} from all alike; the window \
+             cuts the row. The model was trained without these parts: the figure shows \
+             what they do to numbers, and not how good a model with them would be.",
+            of_animal(0),
+            weights[1][0]
+        ),
+        alt: format!(
+            "A heat-map of seven rows and {} columns, the tokens up to `it` and a sink. \
+             Weight on `animal`: as it is {:.2}, with a norm {:.2}, a cap of 2 {:.2}, half \
+             the scale {:.2}, a sink {:.2}, a window of 5 tokens {:.2}, without rotation \
+             {:.2}. The sink takes {sunk:.2}.",
+            query + 2,
+            of_animal(0),
+            of_animal(1),
+            of_animal(2),
+            of_animal(3),
+            of_animal(4),
+            of_animal(5),
+            of_animal(6),
+        ),
+    };
+    let map = Heatmap::new(&names, &keys, |row, key| weights[row][key])
+        .range(0.0, 1.0)
+        .row_axis("part")
+        .column_axis("key")
+        .value_axis("weight");
+    Ok(Figure::draw("row", words, &map)?)
+}
+
+/// What a cap makes of scores.
+///
+/// # Errors
+/// When the chart cannot be drawn.
+pub fn cap() -> Result<Figure> {
+    let capped = |cap: f64| {
+        (0..=60).map(move |step| {
+            let score = 5.0 * f64::from(step) - 150.0;
+            (score, cap * (score / cap).tanh())
+        })
+    };
+    let words = Words {
+        title: "A cap leaves small scores alone".into(),
+        caption: "A soft cap is a score's own size near zero and a ceiling far from it. \
+                  With Gemma 2's cap of 50, a score of 10 becomes 9.9 and one of 150 becomes \
+                  49.8; with a cap of 20, 10 is already 9.2."
+            .into(),
+        alt: "Two S-shaped lines through the origin against scores from -150 to 150. One \
+              flattens out at 50 and -50, the other at 20 and -20; near zero both follow \
+              the diagonal."
+            .into(),
+    };
+    let chart = Chart::new(Axis::linear("score"), Axis::linear("score under the cap"))
+        .line("cap 50", Hue::Accent, capped(50.0))
+        .line("cap 20", Hue::Muted, capped(20.0));
+    Ok(Figure::draw("cap", words, &chart)?)
 }

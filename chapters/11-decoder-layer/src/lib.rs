@@ -24,6 +24,7 @@
 //! ```
 
 pub mod example;
+pub mod experiments;
 pub mod figures;
 pub mod layout;
 mod norm;

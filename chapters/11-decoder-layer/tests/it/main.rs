@@ -1,5 +1,8 @@
 //! The integration tests of `decoder-layer`, linked once.
 
 mod command;
+pub mod course;
+mod figures;
 mod laws;
+mod outputs;
 mod reference;
