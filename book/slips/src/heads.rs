@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DMatrixView};
 
 use crate::{
     beside::{side_by_side, under_one_another},
@@ -404,7 +404,8 @@ impl Scored<'_> {
     pub fn context(&self, way: &Way) -> Option<DMatrix<f32>> {
         let found = self.heads.iter().zip(&self.weights).enumerate();
         let found = found.map(|(h, (head, weights))| {
-            mixed(weights, &self.given.values(h, way)?, &head.seen, way.mix)
+            let values = self.given.values(h, way)?;
+            mixed(weights, values.view(), &head.seen, way.mix)
         });
         let outputs: Vec<DMatrix<f32>> = found.collect::<Option<_>>()?;
         let mut context = self.given.placed(&outputs, way.place)?;
@@ -441,7 +442,7 @@ impl Given<'_> {
         Chosen { cut, own, all, h, g: h / size, size, other }
     }
 
-    fn values(&self, h: usize, way: &Way) -> Option<DMatrix<f32>> {
+    fn values(&self, h: usize, way: &Way) -> Option<Columns<'_>> {
         let g = h / (self.heads / self.kv_heads);
         self.chosen(way.values, h, g, self.kv_heads, self.d_k()).columns(self.v)
     }
@@ -459,10 +460,12 @@ impl Given<'_> {
         let q = self.chosen(way.queries, h, h, self.heads, d_v).columns(&self.q)?;
         let k = self.chosen(way.keys, h, g, kv_heads, d_v).columns(self.k)?;
         let q = match queries {
-            Some(rows) => q.select_rows(rows),
-            None => q,
+            Some(rows) => q.view().select_rows(rows),
+            None => q.view().into_owned(),
         };
-        let mut scores = q * (self.factor(way.scale) * stretch) * k.transpose();
+        // In this order, the keys are read as they lie.
+        let factor = self.factor(way.scale) * stretch;
+        let mut scores = (k.view() * (q * factor).transpose()).transpose();
         rounding.apply([&mut scores]);
         let row = |query: usize| queries.map_or(query, |rows| rows[query]);
         let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
@@ -721,8 +724,23 @@ struct Chosen {
     other: usize,
 }
 
+/// Some columns of a matrix, where they lie or put together.
+enum Columns<'a> {
+    There(DMatrixView<'a, f32>),
+    Own(DMatrix<f32>),
+}
+
+impl Columns<'_> {
+    fn view(&self) -> DMatrixView<'_, f32> {
+        match self {
+            Columns::There(view) => view.as_view(),
+            Columns::Own(matrix) => matrix.as_view(),
+        }
+    }
+}
+
 impl Chosen {
-    fn columns(&self, of: &DMatrix<f32>) -> Option<DMatrix<f32>> {
+    fn columns<'a>(&self, of: &'a DMatrix<f32>) -> Option<Columns<'a>> {
         let width = of.ncols() / self.all;
         let start = |head: usize| (head < self.all).then(|| head * width);
         let start = match self.cut {
@@ -746,20 +764,21 @@ impl Chosen {
                     let at = (self.own * rows + i) * width + j;
                     of[(at / all, at % all)]
                 };
-                return Some(DMatrix::from_fn(rows, width, from));
+                return Some(Columns::Own(DMatrix::from_fn(rows, width, from)));
             }
             Cut::MeanOfGroup => {
                 let heads = self.g * self.size..(self.g + 1) * self.size;
                 let heads = heads.map(|head| of.columns(head * width, width));
                 let sum = heads.fold(DMatrix::zeros(of.nrows(), width), |a, b| a + b);
-                return Some(sum / self.size as f32);
+                return Some(Columns::Own(sum / self.size as f32));
             }
             Cut::DealtOut => {
                 let columns = (0..width).map(|i| self.own + i * self.all);
-                return Some(of.select_columns(&columns.collect::<Vec<_>>()));
+                let columns: Vec<usize> = columns.collect();
+                return Some(Columns::Own(of.select_columns(&columns)));
             }
         }?;
-        Some(of.columns(start, width).into_owned())
+        Some(Columns::There(of.columns(start, width)))
     }
 }
 
@@ -823,7 +842,7 @@ fn shared_anew(mut weights: DMatrix<f32>) -> DMatrix<f32> {
 /// The average of values, those left out that a query does not see.
 fn mixed(
     weights: &DMatrix<f32>,
-    values: &DMatrix<f32>,
+    values: DMatrixView<f32>,
     seen: &DMatrix<bool>,
     mix: Mix,
 ) -> Option<DMatrix<f32>> {
@@ -842,7 +861,7 @@ fn mixed(
         }
         Mix::Leaking => Some(weights * values),
         Mix::ByColumns => {
-            (weights.nrows() == values.nrows()).then(|| weights.tr_mul(values))
+            (weights.nrows() == values.nrows()).then(|| weights.tr_mul(&values))
         }
         Mix::Mean => {
             let mean = values.row_sum() / values.nrows() as f32;
@@ -860,7 +879,7 @@ fn mixed(
 
 fn average(
     weights: &DMatrix<f32>,
-    values: &DMatrix<f32>,
+    values: DMatrixView<f32>,
     seen: &DMatrix<bool>,
 ) -> DMatrix<f32> {
     if values.iter().all(|value| value.is_finite()) {

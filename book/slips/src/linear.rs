@@ -98,7 +98,8 @@ impl Map<'_> {
             return None;
         }
         let mut y = match how {
-            Applied::Transposed => x * weight.transpose(),
+            // Reads the matrix as it lies.
+            Applied::Transposed => (weight * x.transpose()).transpose(),
             _ => x * weight,
         };
         if let Some(bias) = bias {

@@ -10,6 +10,7 @@ use crate::{
     layer::Layer,
     rounding::Rounding,
     search::{Bench, Compare, Finding},
+    slip::Slips,
     trace::{Part, Trace, Yours},
 };
 
@@ -197,4 +198,39 @@ fn gives<L: Layer>(bench: &Bench<'_, L>, made: &[usize], yours: &Yours) -> bool 
             })
         })
     })
+}
+
+/// Asks whether `text` has the section of every slip that is told on `page`, and a link to
+/// each thread in which one was seen.
+///
+/// # Panics
+/// When it has not.
+pub fn expect_told<B: 'static>(page: &str, text: &str, slips: &Slips<B>) {
+    let headings = text.lines().filter(|line| line.starts_with("##"));
+    let anchors: Vec<String> = headings.map(anchor).collect();
+    for slip in slips.0.iter().filter(|slip| slip.page == page) {
+        let (name, section) = (slip.name, slip.section);
+        assert!(
+            anchors.iter().any(|anchor| anchor == section),
+            "{name}: {page} has no section {section}"
+        );
+        for thread in &slip.seen {
+            let address = thread.address();
+            assert!(text.contains(&address), "{name}: {page} does not link {address}");
+        }
+    }
+}
+
+/// The anchor of a heading: the one that it names, or its words.
+fn anchor(heading: &str) -> String {
+    if let Some((_, rest)) = heading.split_once("{#") {
+        return rest.trim_end_matches('}').to_owned();
+    }
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+        _ => None,
+    });
+    kept.collect()
 }

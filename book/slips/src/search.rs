@@ -273,13 +273,16 @@ impl<'a, L: Layer + 'a> Compare for Bench<'a, L> {
             .fold(0.0, f32::max);
         let verdict = |finding| Ok(Verdict { worst, finding });
         let digits = yours.digits();
-        for digits in [Rounding::Sums, digits] {
-            let within = self.within(&taken, &right, digits).ok_or(Misfit)?;
+        let mut within = self.within(&taken, &right, Rounding::Sums).ok_or(Misfit)?;
+        if agree(&right, yours, &within) {
+            return verdict(Finding::Agree(Rounding::Sums));
+        }
+        if digits != Rounding::Sums {
+            within = self.within(&taken, &right, digits).ok_or(Misfit)?;
             if agree(&right, yours, &within) {
                 return verdict(Finding::Agree(digits));
             }
         }
-        let within = self.within(&taken, &right, digits).ok_or(Misfit)?;
         let ways = self.ways(yours, &right, &within, digits);
         if ways.is_empty()
             && let Some(coarse) = self.as_coarse(&right, &offs)
@@ -491,6 +494,10 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         likely.sort_by(|a, b| a.made.cmp(&b.made));
         let is_it = |one: &Try<L::Before>| {
             let trace = self.trace(&one.taken, Rounding::None)?;
+            // What is far off on all numbers needs no second look.
+            if !agree(&trace, yours, &probe.within) {
+                return None;
+            }
             let within = self.within(&one.taken, &trace, digits)?;
             agree(&trace, yours, &within).then_some(())
         };

@@ -33,7 +33,6 @@ pub fn of_heads<B: 'static>() -> Slips<B> {
         .hidden_by("queries-and-keys-swapped", "equal projections of queries and keys")
         .seen("unscaled", &[Thread::of("mlc-ai/mlc-llm", 3426)])
         .seen("times-root", &[Thread::of("esceptico/perceiver-io", 9)])
-        .seen("offset-forgotten", &[Thread::of("pytorch/pytorch", 144_858)])
         .seen("hidden-with-zero", &[Thread::of("georg-wolflein/good-features", 1)])
         .seen("hidden-with-a-number", &[Thread::of("hyunwoongko/transformer", 10)])
         .seen(

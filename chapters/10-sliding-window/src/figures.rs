@@ -271,7 +271,7 @@ pub fn step() -> Result<Figure> {
     let words = Words {
         title: "A step through the ring takes the same time at any length".into(),
         caption: format!(
-            "Once the ring is full, a step takes the same time however long the text is: \
+            "Once the ring is full, a step takes no longer however long the text is: \
              {early:.2} ms after 4,096 tokens and {ring:.2} ms after 32,768, where a cache \
              that keeps everything takes {cache:.2} ms. One token of 32 query heads of 128 on 8 \
              key/value heads, a window of 4,096, with the write to the cache."

@@ -3,12 +3,14 @@
 use anyhow::{Context, anyhow, ensure};
 use attention::{Mask, files};
 use chapter_cli::{
-    Chapter, Described, Flag, Lack, Output, Sequence, SharedHeads, Tensors, Turning,
+    Chapter, Described, Flag, Lack, Output, ROPE_SCALING_HELP, Sequence, SharedHeads,
+    Tensors, rope_scaling,
 };
+use checkpoint::Scaling;
 use grouped_query::{GroupError, GroupedQueryAttention};
 use multi_head::{LayerError, MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
-use rotary::{Llama3Scaling, Pairing, Rotary, RotaryAttention, RotaryError};
+use rotary::{Pairing, Rotary, RotaryAttention, RotaryError};
 use sliding_window::{WindowAttention, example, figures, through_cache};
 use std::process::ExitCode;
 
@@ -44,32 +46,27 @@ struct Flags {
     )]
     rope_theta: f64,
 
-    /// Slow the frequencies down as Llama 3.1 does: factor, low_freq_factor,
-    /// high_freq_factor and original_max_position_embeddings of rope_scaling in config.json,
-    /// such as 8,1,4,8192
     #[arg(
         long,
-        value_name = "FACTOR,LOW,HIGH,CONTEXT",
-        value_parser = scaling,
-        allow_hyphen_values = true
+        value_name = "KIND,NUMBERS",
+        value_parser = rope_scaling,
+        allow_hyphen_values = true,
+        help = ROPE_SCALING_HELP
     )]
-    rope_scaling: Option<Llama3Scaling>,
+    rope_scaling: Option<Scaling>,
+
+    /// What turns also grows by this factor, attention_factor of rope_scaling in
+    /// config.json
+    #[arg(long, value_name = "A", default_value_t = 1.0, allow_hyphen_values = true)]
+    rope_amplitude: f64,
+
+    /// So many features of a head turn, the first ones; without it, all of them
+    #[arg(long, value_name = "R")]
+    rotary_dim: Option<usize>,
 
     /// Turn features 2i and 2i + 1 together, and not i and i + head_dim/2
     #[arg(long)]
     interleaved: bool,
-}
-
-/// Four numbers with commas between them.
-fn scaling(text: &str) -> Result<Llama3Scaling, String> {
-    let numbers: Vec<Option<f64>> =
-        text.split(',').map(|number| number.trim().parse().ok()).collect();
-    let &[Some(factor), Some(low), Some(high), Some(original_context)] = &numbers[..]
-    else {
-        return Err("wanted four numbers, as in 8,1,4,8192".to_owned());
-    };
-    let (low_freq_factor, high_freq_factor) = (low, high);
-    Ok(Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context })
 }
 
 impl Chapter for Chapter10 {
@@ -116,19 +113,22 @@ of o_proj. With --cache the result is the same, and keys and values of W tokens 
 
     fn flags_of(layer: &mut Described) -> Result<Vec<Flag>, Lack> {
         let SharedHeads { heads, kv_heads } = layer.groups()?;
-        let Turning { base, interleaved, llama3 } = layer.turning()?;
+        let turning = layer.turning()?;
         layer.causal()?;
         let Some(window) = layer.window() else {
             return layer.never("this layer has no window");
         };
-        let scaling = llama3.as_ref().map(|numbers| &numbers[..]);
+        let [theta, scaling, amplitude] = turning.flags();
+        let features = turning.features.map(|features| [features as f64]);
         Ok(vec![
             Flag::value("--heads", &heads),
             Flag::value("--kv-heads", &kv_heads),
             Flag::value("--window", &window),
-            Flag::value("--rope-theta", &base),
-            Flag::numbers("--rope-scaling", scaling),
-            Flag::switch("--interleaved", interleaved),
+            theta,
+            scaling,
+            amplitude,
+            Flag::numbers("--rotary-dim", features.as_ref().map(|one| &one[..])),
+            Flag::switch("--interleaved", turning.interleaved),
         ])
     }
 
@@ -228,15 +228,19 @@ fn mask(layer: &WindowAttention, flags: &Flags, s: &Sequence) -> anyhow::Result<
 fn turns(flags: &Flags, head_dim: usize) -> anyhow::Result<Rotary> {
     let Flags { heads, rope_theta, interleaved, .. } = *flags;
     let pairing = if interleaved { Pairing::Neighbors } else { Pairing::Halves };
-    let rotary = Rotary::new(head_dim, rope_theta, pairing);
+    let features = flags.rotary_dim.unwrap_or(head_dim);
+    let rotary = Rotary::new(features, rope_theta, pairing);
     let rotary = rotary.map_err(|error| match error {
+        RotaryError::Unpaired { .. } if flags.rotary_dim.is_some() => {
+            anyhow!("--rotary-dim: {features} features cannot be split into pairs")
+        }
         RotaryError::Unpaired { .. } => anyhow!("--heads {heads}: {error}"),
         other => anyhow!("--rope-theta: {other}"),
     })?;
-    match flags.rope_scaling {
-        Some(scaling) => rotary.scaled(scaling).context("--rope-scaling"),
-        None => Ok(rotary),
-    }
+    let scaling = flags.rope_scaling.as_ref().unwrap_or(&Scaling::None);
+    let rotary = rotary.stretched(rope_theta, scaling).context("--rope-scaling")?;
+    let rotary = rotary.amplified(flags.rope_amplitude).context("--rope-amplitude")?;
+    rotary.in_heads_of(head_dim).context("--rotary-dim")
 }
 
 fn main() -> ExitCode {

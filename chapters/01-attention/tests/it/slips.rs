@@ -57,3 +57,9 @@ fn two_slips_at_once_are_named() {
     assert_eq!(measured.false_names, Vec::<String>::new());
     assert!(measured.named * 100 >= measured.wrong * 80, "{measured}");
 }
+
+#[test]
+fn the_page_tells_of_each_slip_and_links_where_it_was_seen() {
+    let page = include_str!("../../../../book/src/attention.md");
+    slips::measure::expect_told("attention", page, &known::slips());
+}

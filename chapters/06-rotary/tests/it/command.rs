@@ -601,3 +601,67 @@ fn layers_that_differ_have_to_be_told_apart() {
         "config.json: its layers are not alike, layers 0 and 3 for example: say which";
     ROTARY.refuses_config(&File::new(), config, line, says);
 }
+
+/// A layer that PyTorch computed, rightly or with the slips that the file is named after
+/// (tests/slips/make.py).
+fn compared(file: &str) -> (i32, String) {
+    let read = |name: &str| {
+        let path = format!("{}/tests/slips/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap()
+    };
+    let (layer, yours) = (read("layer.safetensors"), read(file));
+    let command =
+        "compare --input layer --yours yours --heads 4 --kv-heads 2 --causal --json";
+    let ran = ROTARY.run_beside(&[("layer", &layer), ("yours", &yours)], command);
+    (ran.code, ran.stdout)
+}
+
+#[test]
+fn slips_made_in_pytorch_are_named_from_the_output_alone() {
+    for slip in [
+        "other-pairing",
+        "keys-left",
+        "kv-heads-in-turns",
+        "unscaled",
+        "mask-after-softmax",
+        "hidden-with-zero",
+        "down-the-columns",
+        "merged-without-transpose",
+    ] {
+        let (code, printed) = compared(&format!("{slip}.safetensors"));
+        assert_eq!(code, 3, "{printed}");
+        assert!(printed.contains(&format!("\"slips\":[\"{slip}\"]")), "{printed}");
+    }
+    for [one, two] in
+        [["unscaled", "kv-heads-in-turns"], ["keys-left", "hidden-with-zero"]]
+    {
+        let (code, printed) = compared(&format!("{one}+{two}.safetensors"));
+        assert_eq!(code, 3, "{printed}");
+        let named = [one, two].map(|name| printed.contains(&format!("\"{name}\"")));
+        assert_eq!(named, [true, true], "{printed}");
+    }
+}
+
+#[test]
+fn rounding_is_told_from_error() {
+    let (code, printed) = compared("right.safetensors");
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("\"precision\":null"), "{printed}");
+    for (file, precision) in [("bf16", "bf16"), ("f16", "f16 or TF32")] {
+        let (code, printed) = compared(&format!("{file}.safetensors"));
+        assert_eq!(code, 0, "{printed}");
+        let says = format!("\"precision\":\"{precision}\"");
+        assert!(printed.contains(&says), "{printed}");
+        let (code, printed) = compared(&format!("unscaled.{file}.safetensors"));
+        assert_eq!(code, 3, "{printed}");
+        assert!(printed.contains("\"slips\":[\"unscaled\"]"), "{printed}");
+    }
+}
+
+#[test]
+fn what_no_slip_explains_is_said_to_be_so() {
+    let (code, printed) = compared("squashed.safetensors");
+    assert_eq!(code, 3, "{printed}");
+    let says = "\"slips\":[],\"ways\":[]";
+    assert!(printed.contains(says) && printed.contains("\"first\":\"y\""), "{printed}");
+}
