@@ -269,7 +269,7 @@ pub fn step() -> Result<Figure> {
     let (ring, early) = (ms("ring", 32_768)?, ms("ring", STEP_WINDOW)?);
     let cache = ms("cache", 32_768)?;
     let words = Words {
-        title: "The ring's step stops growing where the cache's goes on".into(),
+        title: "A step through the ring stops growing".into(),
         caption: format!(
             "Once the ring is full, a step does not grow with the text: {early:.2} ms after \
              4,096 tokens and {ring:.2} ms after 32,768, with scatter between them. The cache \
