@@ -42,11 +42,11 @@ pub fn band() -> Result<Figure> {
     let words = Words {
         title: "A window is a band along the diagonal".into(),
         caption: "Without a window, row i has i + 1 keys; with a window of 4 it has four at \
-                  most, its own among them. Dark: the query sees the key. Below, every query \
+                  most, its own among them. Filled: the query sees the key. Below, every query \
                   also sees the first token."
             .into(),
         alt: "Three grids of 12 queries by 12 keys. Causal: all cells on and below the \
-              diagonal are dark. A window of 4: the diagonal and three cells to its left. The \
+              diagonal are filled. A window of 4: the diagonal and three cells to its left. The \
               third adds the whole first column."
             .into(),
     };
