@@ -27,6 +27,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod layout;
+mod learned;
 mod norm;
 pub mod reading;
 
