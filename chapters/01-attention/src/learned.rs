@@ -10,6 +10,6 @@ impl Linear {
 
     /// `d_out` entries, if the map has a bias.
     pub fn bias_mut(&mut self) -> Option<&mut [f32]> {
-        self.bias.as_mut().map(|bias| bias.as_mut_slice())
+        self.bias.as_mut().map(nalgebra::DVector::as_mut_slice)
     }
 }

@@ -24,6 +24,11 @@ impl DecoderLayer {
         self.gate_proj.as_ref()
     }
 
+    /// The same, to be learned.
+    pub fn gate_proj_mut(&mut self) -> Option<&mut Linear> {
+        self.gate_proj.as_mut()
+    }
+
     /// What stands around its softmax, to be learned or changed.
     pub fn parts_mut(&mut self) -> &mut Parts {
         &mut self.parts

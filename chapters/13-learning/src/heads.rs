@@ -1,8 +1,10 @@
 //! The way back through heads that share keys and values, and through what stands around
 //! their softmax.
 
-use crate::{Scored, averages, expect_pairs, scores_backward, softmax_backward};
-use crate::values_backward;
+use crate::product::transposed;
+use crate::{
+    Scored, averages, expect_pairs, scores_backward, softmax_backward, values_backward,
+};
 use attention::{ShapeError, expect_shape};
 use decoder_layer::Parts;
 use multi_head::{LayerError, head_dim};
@@ -89,14 +91,14 @@ fn head_backward(
 ) -> Result<HeadGradients, ShapeError> {
     expect_pairs([q, k, v], weights)?;
     let d_v = values_backward(weights, v, d_found)?;
-    let d_weights = d_found * v.transpose();
+    let d_weights = d_found * transposed(v);
     let sink = match &parts.sinks {
         Some(sinks) => sink_backward(parts, sinks[head], [q, k], weights, &d_weights),
         None => 0.0,
     };
     let mut d_scores = softmax_backward(weights, d_weights);
     if let Some(cap) = parts.cap {
-        cap_backward(&mut d_scores, &(q * parts.scale * k.transpose()), cap);
+        cap_backward(&mut d_scores, &(q * parts.scale * transposed(k)), cap);
     }
     let Scored { q, k } = scores_backward(q, k, &d_scores, parts.scale);
     Ok(HeadGradients { q, k, v: d_v, sink })

@@ -140,7 +140,7 @@ pub fn attend_backward(
 ) -> Result<AttendGradients, ShapeError> {
     expect_pairs([q, k, v], weights)?;
     let d_v = values_backward(weights, v, d_output)?;
-    let d_weights = d_output * v.transpose();
+    let d_weights = d_output * transposed(v);
     let d_scores = softmax_backward(weights, d_weights);
     let scale = 1.0 / (q.ncols() as f32).sqrt();
     let Scored { q, k } = scores_backward(q, k, &d_scores, scale);
@@ -206,7 +206,7 @@ pub fn linear_input(
 ) -> Result<DMatrix<f32>, ShapeError> {
     let wanted = (dy.nrows(), linear.shape().1);
     expect_shape("dy", dy.shape(), wanted, "a gradient has the shape of the output")?;
-    Ok(dy * transposed(linear.weight()))
+    Ok(dy * transposed(linear.weight().as_view()))
 }
 
 /// The gradients of what `linear` has learned, of the `x` (tokens, `d_in`) that went in
@@ -226,5 +226,5 @@ pub fn linear_gradients(
     let why = "a gradient has the shape of the output";
     expect_shape("dy", dy.shape(), (x.nrows(), d_out), why)?;
     let bias = linear.bias().map(|_| dy.row_sum_tr());
-    Ok(LinearGradients { weight: transposed_times(x, dy.as_view()), bias })
+    Ok(LinearGradients { weight: transposed(x.as_view()) * dy, bias })
 }

@@ -30,7 +30,12 @@ pub fn norm_backward(
     dy: &DMatrix<f32>,
 ) -> Result<NormGradients, ShapeError> {
     norm.expect(x)?;
-    expect_shape("dy", dy.shape(), x.shape(), "a gradient has the shape of the output")?;
+    expect_shape(
+        "dy",
+        dy.shape(),
+        x.shape(),
+        "a gradient has the shape of the output",
+    )?;
     let (span, gains) = (norm.span(), norm.gain().len());
     let mut d_x = x.clone();
     let mut d_gain = DVector::zeros(gains);

@@ -1,25 +1,36 @@
-//! Products with a transposed matrix, without a transposed copy.
+//! Products with a transposed matrix.
+//!
+//! nalgebra's `tr_mul` takes one dot product after the other, and does not use the kernel
+//! that its product has. So the smaller of the matrices is transposed first.
 
-use nalgebra::{DMatrix, DMatrixView, Dyn, MatrixView};
+use nalgebra::{DMatrix, DMatrixView, DVectorView};
 
-/// A matrix seen with rows and columns exchanged. Nothing is moved: what was the step from
-/// row to row is now the step from column to column.
-pub(crate) fn transposed(m: &DMatrix<f32>) -> MatrixView<'_, f32, Dyn, Dyn, Dyn, Dyn> {
+/// Columns that are read side by side: one cache line of what is written.
+const TOGETHER: usize = 16;
+
+/// `m` with rows and columns exchanged, as [`DMatrix::transpose`] has it, some columns at a
+/// time, so that memory is read and written in stretches.
+pub(crate) fn transposed(m: DMatrixView<f32>) -> DMatrix<f32> {
     let (rows, columns) = m.shape();
-    let (rows_apart, columns_apart) = (Dyn(rows.max(1)), Dyn(1));
-    MatrixView::from_slice_with_strides_generic(
-        m.as_slice(),
-        Dyn(columns),
-        Dyn(rows),
-        rows_apart,
-        columns_apart,
-    )
+    let mut turned = vec![0.0; rows * columns];
+    let all: Vec<DVectorView<f32>> = m.column_iter().collect();
+    for (i, some) in all.chunks(TOGETHER).enumerate() {
+        let some: Vec<&[f32]> = some.iter().map(DVectorView::as_slice).collect();
+        let into = turned.chunks_exact_mut(columns);
+        for (row, into) in into.enumerate() {
+            let into = into[i * TOGETHER..].iter_mut();
+            for (into, column) in into.zip(&some) {
+                *into = column[row];
+            }
+        }
+    }
+    DMatrix::from_vec(columns, rows, turned)
 }
 
-/// `aᵀ b`: nalgebra's `tr_mul` takes one dot product after the other, and does not use the
-/// kernel that its product has.
+/// `aᵀ b`, of `a` (rows, many) and `b` (rows, few): taken as `(bᵀ a)ᵀ`, so that `a` is read
+/// as it lies.
 pub(crate) fn transposed_times(a: &DMatrix<f32>, b: DMatrixView<f32>) -> DMatrix<f32> {
-    transposed(a) * b
+    transposed((transposed(b) * a).as_view())
 }
 
 /// `a b`, where a number of `b` that is not finite counts only in the rows of `a` that

@@ -5,7 +5,8 @@ use attention::{Linear, ShapeError, exp_nonpositive, expect_shape};
 use nalgebra::DMatrix;
 use pulp::Arch;
 
-/// Chapter 12's SwiGLU in full precision, as it is trained: `(silu(x W_G) ∘ x W_U) W_D`.
+/// Chapter 12's `SwiGlu` in full precision, as it is trained:
+/// `(silu(x W_G) ∘ x W_U) W_D`.
 ///
 /// Source: Shazeer 2020, *GLU Variants Improve Transformer*, equation 6.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +73,12 @@ impl FeedForward {
     ) -> Result<FeedForwardGradients, ShapeError> {
         let Gated { gate, up, hidden, .. } = gated;
         let d_hidden = linear_input(&self.down_proj, dy)?;
-        expect_shape("hidden", hidden.shape(), d_hidden.shape(), "they are of one pass")?;
+        expect_shape(
+            "hidden",
+            hidden.shape(),
+            d_hidden.shape(),
+            "they are of one pass",
+        )?;
         let mut d_up = gate.clone();
         each(&mut d_up, &d_hidden, |gate, d| gate * sigmoid(gate) * d);
         let mut d_gate = gate.clone();

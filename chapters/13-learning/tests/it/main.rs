@@ -1,1 +1,5 @@
-//! Tests.
+//! The integration tests of `learning`, linked once.
+
+mod edges;
+mod laws;
+mod slopes;
