@@ -18,7 +18,7 @@ use checkpoint::{
 };
 use decoder_layer::layout::pieces;
 use decoder_layer::reading::parts;
-use latent::{LatentAttention, Projections, QueryProjection};
+use latent::{LatentAttention, Projections, QueryProjection, Sharpness};
 use rotary::Rotary;
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -238,12 +238,9 @@ fn latents<G: FnMut(u64) -> ControlFlow<()>>(
     else {
         return Err(LoadError::Parts(anyhow!("these heads keep keys")));
     };
-    let plain = (nope_dim + rope_dim) as f64;
-    if said.temperature.is_some() || (said.scale * plain.sqrt() - 1.0).abs() > 1e-6 {
-        let what = format!("layer {} multiplies its scores besides", said.layer);
-        let why = "latents here are attended to by q · k / √d";
-        return Err(LoadError::Lacks { what, why });
-    }
+    // What the scores are multiplied by besides one over the root of a query's width.
+    let mscale = said.scale * ((nope_dim + rope_dim) as f64).sqrt();
+    let mscale = if (mscale - 1.0).abs() < 1e-6 { 1.0 } else { mscale as f32 };
     let model_dim = size(said.model_dim);
     let [heads, nope_dim, rope_dim, v_dim, rank] =
         [heads, nope_dim, rope_dim, v_dim, lora_rank].map(size);
@@ -284,7 +281,8 @@ fn latents<G: FnMut(u64) -> ControlFlow<()>>(
     let Some(rope) = &said.rope else {
         return Err(LoadError::Parts(anyhow!("a latent layer that does not rotate")));
     };
-    Ok(layer.with_rotary(Rotary::of(rope, rope_dim)?)?)
+    let layer = layer.with_rotary(Rotary::of(rope, rope_dim)?)?;
+    Ok(layer.sharpened(Sharpness { mscale, temperature: said.temperature }))
 }
 
 fn feed_forward<G: FnMut(u64) -> ControlFlow<()>>(
