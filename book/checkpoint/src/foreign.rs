@@ -132,10 +132,25 @@ fn is_field(config: &Config, key: &str) -> bool {
     class.fields.contains_key(key) || class.also_named.contains_key(key)
 }
 
+/// What a head's width may be called in a kind that does not read it: an equal share of
+/// the model's width, or, of a latent, that of a query or of its rotated part.
+fn widths(config: &Config) -> Vec<u64> {
+    let count = |key| config.keys.get(key).and_then(Value::as_u64);
+    let (nope, rope) = (count("qk_nope_head_dim"), count("qk_rope_head_dim"));
+    let whole = nope.zip(rope).and_then(|(nope, rope)| nope.checked_add(rope));
+    let heads = count("num_attention_heads").filter(|heads| *heads > 0);
+    let share = count("hidden_size").zip(heads).map(|(all, heads)| all / heads);
+    [whole, rope, share].into_iter().flatten().collect()
+}
+
 /// Whether a value says what is so without it.
 fn changes_nothing(config: &Config, key: &str, value: &Value) -> bool {
     let unused = config.keys.given("use_sliding_window") == Some(&Value::Bool(false));
+    let count = |key| config.keys.get(key).and_then(Value::as_u64);
     let plain = match key {
+        // Written by programs that write all that they have worked out.
+        "num_key_value_heads" => json!([count("num_attention_heads")]),
+        "head_dim" | "qk_head_dim" => json!(widths(config)),
         "position_embedding_type" => json!(["absolute", "rope", "rotary"]),
         "scale_attn_weights" => json!([true]),
         "rotary_pct" | "rotary_percentage" | "cla_share_factor" => json!([1, 1.0]),
