@@ -1,8 +1,8 @@
 //! Networks that few tokens pass, and how the few are chosen.
 
-use crate::blocks::{Gated, GatedNames};
 use crate::config::Config;
 use crate::error::ConfigError;
+use crate::gated::{Gated, GatedNames};
 use crate::keys::MOST_HEADS;
 use crate::kinds::Network as Rule;
 use crate::sizes::FeedForward;

@@ -31,6 +31,7 @@ mod error;
 mod experts;
 mod file;
 mod foreign;
+mod gated;
 mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
@@ -52,12 +53,13 @@ mod windows;
 pub mod words;
 
 pub use attention::{Attention, Biases, Heads, NormNames, NormSpan, QkNorm, Sight};
-pub use blocks::{Block, Ends, Gated, GatedNames, Network, StreamNorm};
+pub use blocks::{Block, Ends, Network, StreamNorm};
 pub use config::Config;
 pub use dtype::Dtype;
 pub use error::ConfigError;
 pub use experts::{Bend, ExpertLayout, Experts, Router, RouterGroups, Scoring};
 pub use file::{LONGEST, ReadError, kind};
+pub use gated::{Gated, GatedNames};
 pub use kinds::{Projections, known};
 pub use model::Model;
 pub use open_error::OpenError;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Tests that hold the chapter to the book: to its pages, pictures and command line.
-const NOT_FOR_READERS: [&str; 4] = ["course", "outputs", "figures", "command"];
+const NOT_FOR_READERS: [&str; 5] = ["course", "outputs", "figures", "command", "slips"];
 
 /// Makes what is missing, and says what it makes.
 ///

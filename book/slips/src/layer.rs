@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use nalgebra::DMatrix;
 
-use crate::{heads::Headed, linear::Map};
+use crate::{heads::Headed, map::Map};
 
 /// What a chapter says of its layer, with an input that it runs on.
 pub trait Layer: Sync {

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use crate::{
     heads::{Headed, Scored, Way},
     layer::{Layer, Looks},
-    linear::{AFTERS, After, Applied, Map, add_to_rows},
+    linear::{AFTERS, After},
+    map::{Applied, Map, add_to_rows},
     place::place,
     relation::relation,
     rounding::Rounding,

@@ -250,7 +250,7 @@ pub fn sight(mask: &Mask, queries: &Range<usize>, keys: &Range<usize>) -> Sight 
             let [first, last] =
                 [queries.start, last_query].map(|i| i.saturating_add(*offset));
             let any = keys.start <= last && first.saturating_sub(last_key) < *window;
-            // The newest key is not ahead of anybody, and the oldest out of nobody's reach.
+            // The newest key is ahead of nobody, the oldest in everybody's reach.
             let corners = [(queries.start, last_key), (last_query, keys.start)];
             (any, corners.iter().all(|&(query, key)| mask.sees(query, key)))
         }

@@ -42,11 +42,11 @@ pub fn band() -> Result<Figure> {
     let words = Words {
         title: "A window is a band along the diagonal".into(),
         caption: "Without a window, row i has i + 1 keys; with a window of 4 it has four at \
-                  most, its own among them. Dark: the query sees the key. Below, every query \
+                  most, its own among them. Filled: the query sees the key. Below, every query \
                   also sees the first token."
             .into(),
         alt: "Three grids of 12 queries by 12 keys. Causal: all cells on and below the \
-              diagonal are dark. A window of 4: the diagonal and three cells to its left. The \
+              diagonal are filled. A window of 4: the diagonal and three cells to its left. The \
               third adds the whole first column."
             .into(),
     };
@@ -269,16 +269,17 @@ pub fn step() -> Result<Figure> {
     let (ring, early) = (ms("ring", 32_768)?, ms("ring", STEP_WINDOW)?);
     let cache = ms("cache", 32_768)?;
     let words = Words {
-        title: "A step through the ring takes the same time at any length".into(),
+        title: "A step through the ring stops growing".into(),
         caption: format!(
-            "Once the ring is full, a step takes no longer however long the text is: \
-             {early:.2} ms after 4,096 tokens and {ring:.2} ms after 32,768, where a cache \
-             that keeps everything takes {cache:.2} ms. One token of 32 query heads of 128 on 8 \
-             key/value heads, a window of 4,096, with the write to the cache."
+            "Once the ring is full, a step does not grow with the text: {early:.2} ms after \
+             4,096 tokens and {ring:.2} ms after 32,768, with scatter between them. The cache \
+             that keeps everything takes {cache:.2} ms in the end. One token of 32 query heads \
+             of 128 on 8 key/value heads, a window of 4,096, with the write to the cache."
         ),
         alt: format!(
-            "Two lines over 1,024 to 32,768 tokens. Together up to 4,096; then the ring stays \
-             level at about {ring:.2} ms and the cache rises to {cache:.2} ms."
+            "Two lines over 1,024 to 32,768 tokens. The cache rises to {cache:.2} ms. The \
+             ring is above it while the text is short, stops rising near 8,192 tokens, and \
+             is at {ring:.2} ms in the end."
         ),
     };
     let plot = Chart::new(Axis::log2("tokens before it"), Axis::log("time, ms"))

@@ -6,8 +6,8 @@ use grouped_query::Groups;
 use linformer::{LinformerAttention, Projections, SequenceProjection, slips as known};
 use nalgebra::DMatrix;
 use slips::{
-    Bench, Part,
-    measure::{Numbers, measure},
+    Bench,
+    measure::{Numbers, expect_named, expect_pairs_named, expect_told},
 };
 use std::sync::Arc;
 
@@ -52,24 +52,18 @@ impl Random {
 fn a_slip_is_named_from_the_output_alone() {
     let layers: Vec<Random> = (0..20).map(Random::of).collect();
     let benches: Vec<_> = layers.iter().map(Random::bench).collect();
-    let measured = measure(&benches, &[Part::Y], None);
-    println!("{measured}");
-    assert_eq!(measured.false_names, Vec::<String>::new());
-    assert!(measured.named * 100 >= measured.wrong * 95, "{measured}");
+    expect_named(&benches);
 }
 
 #[test]
 fn two_slips_at_once_are_named() {
     let layers: Vec<Random> = (20..24).map(Random::of).collect();
     let benches: Vec<_> = layers.iter().map(Random::bench).collect();
-    let measured = measure(&benches, &[Part::Y], Some(30));
-    println!("{measured}");
-    assert_eq!(measured.false_names, Vec::<String>::new());
-    assert!(measured.named * 100 >= measured.wrong * 80, "{measured}");
+    expect_pairs_named(&benches);
 }
 
 #[test]
 fn the_page_tells_of_each_slip_and_links_where_it_was_seen() {
     let page = include_str!("../../../../book/src/linformer.md");
-    slips::measure::expect_told("linformer", page, &known::slips());
+    expect_told("linformer", page, &known::slips());
 }
