@@ -69,8 +69,8 @@ pub fn field() -> Result<Figure> {
         caption: format!(
             "With a window of 4, one layer reaches 3 tokens back, two reach 6, four reach 12 and \
              eight 24, but little arrives from the far end. The lines are the share of each \
-             token in the output of the last layer, if every token takes equal shares of what it \
-             sees: {:.4} for the farthest one after four layers.",
+             token in the output of the last layer, if every token takes equal shares of what \
+             it sees: {:.4} for the farthest one after four layers.",
             last(4),
         ),
         alt: format!(
@@ -272,8 +272,9 @@ pub fn step() -> Result<Figure> {
         caption: format!(
             "Once the ring is full, a step does not grow with the text: {early:.2} ms after \
              4,096 tokens and {ring:.2} ms after 32,768, with scatter between them. The cache \
-             that keeps everything is faster at first and takes {cache:.2} ms in the end. One token of 32 query heads \
-             of 128 on 8 key/value heads, a window of 4,096, with the write to the cache."
+             that keeps everything is faster at first and takes {cache:.2} ms in the end. One \
+             token of 32 query heads of 128 on 8 key/value heads, a window of 4,096, with the \
+             write to the cache."
         ),
         alt: format!(
             "Two lines over 1,024 to 32,768 tokens. The cache rises to {cache:.2} ms. The \
