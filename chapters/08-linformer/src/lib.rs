@@ -27,6 +27,7 @@
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod learned;
 pub mod measured;
 mod sharing;
 pub mod slips;

@@ -31,8 +31,11 @@
 
 mod embedding;
 mod entropy;
+mod flash;
 mod heads;
+mod latent;
 mod layer;
+mod linformer;
 mod norm;
 mod product;
 mod swiglu;
@@ -40,8 +43,11 @@ mod swiglu;
 use attention::{Linear, ShapeError, expect_shape};
 pub use embedding::{embed, embedding_backward};
 pub use entropy::{CrossEntropy, LossError, cross_entropy};
+pub use flash::{Attending, FlashGradients, flash_backward};
 pub use heads::{HeadsGradients, heads_backward};
-pub use layer::{Forward, LayerGradients, backward, forward};
+pub use latent::{LatentGradients, QueryGradients, latent_backward};
+pub use layer::{Forward, LayerGradients, backward, forward, forward_in_tiles};
+pub use linformer::{LinformerGradients, linformer_backward};
 use nalgebra::{DMatrix, DMatrixView, DVector};
 pub use norm::{NormGradients, norm_backward};
 use product::{product, transposed, transposed_times};

@@ -2,4 +2,5 @@
 
 mod edges;
 mod laws;
+mod others;
 mod slopes;
