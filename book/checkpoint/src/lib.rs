@@ -8,8 +8,8 @@
 //! What a key means, and what holds where one is absent, is what Transformers takes it
 //! to mean, kind by kind (`model_type`): `src/defaults.json` is written by its own
 //! configuration classes, and `tests/reference` holds every kind to the models that it
-//! builds. A kind that is not known is refused by name, and so is a key that changes
-//! what a layer computes and is not understood.
+//! builds. A kind that is not known is refused by name, and so is a key that is neither
+//! understood nor known to change nothing.
 //!
 //! ```
 //! use checkpoint::{Config, Heads};

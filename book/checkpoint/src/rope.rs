@@ -97,7 +97,7 @@ pub struct Rope {
 }
 
 /// What rotated queries are multiplied by, so that softmax stays as sharp in long texts:
-/// at position `p`, `1 + beta · ln(1 + ⌊p / trained⌋)` (Llama 4).
+/// at position `p`, `1 + beta · ln(1 + ⌊p / trained⌋)` (Ministral 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
     /// `llama_4_scaling_beta`.

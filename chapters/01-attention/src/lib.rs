@@ -24,6 +24,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod files;
+mod learned;
 pub mod slips;
 
 use nalgebra::{DMatrix, DMatrixView, DVector};

@@ -22,6 +22,7 @@
 //! # Ok::<(), rotary::RotaryError>(())
 //! ```
 
+mod back;
 mod dials;
 mod error;
 pub mod example;

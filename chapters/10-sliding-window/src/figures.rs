@@ -42,8 +42,8 @@ pub fn band() -> Result<Figure> {
     let words = Words {
         title: "A window is a band along the diagonal".into(),
         caption: "Without a window, row i has i + 1 keys; with a window of 4 it has four at \
-                  most, its own among them. Filled: the query sees the key. Below, every query \
-                  also sees the first token."
+                  most, its own among them. Filled: the query sees the key. In the third \
+                  grid every query also sees the first token."
             .into(),
         alt: "Three grids of 12 queries by 12 keys. Causal: all cells on and below the \
               diagonal are filled. A window of 4: the diagonal and three cells to its left. The \
@@ -68,9 +68,9 @@ pub fn field() -> Result<Figure> {
         title: "Layers widen the view, and its edge is thin".into(),
         caption: format!(
             "With a window of 4, one layer reaches 3 tokens back, two reach 6, four reach 12 and \
-             eight 24, but little of what is far away arrives. The share of each token in \
-             the output of the last layer, if every token takes equal shares of what it sees: \
-             {:.4} of the farthest one after four layers.",
+             eight 24, but little arrives from the far end. The lines are the share of each \
+             token in the output of the last layer, if every token takes equal shares of what \
+             it sees: {:.4} for the farthest one after four layers.",
             last(4),
         ),
         alt: format!(
@@ -160,9 +160,9 @@ pub fn sinks() -> Result<Figure> {
                 .into(),
         caption: format!(
             "Eight of the nine heads of SmolLM2's layer 13 put {second:.2} to {most:.2} of \
-             their weight on the first token, which is the word “The”. The others are the \
-             last four tokens, which a window of 4 would leave, and those between. Means over the \
-             tokens of the sentence that have tokens between."
+             their weight on the first token, which is the word “The”. The other bars are \
+             the last four tokens, which a window of 4 would leave, and those between. Means over \
+             the tokens of the sentence that have tokens between."
         ),
         alt: format!(
             "Three bars for each of nine heads. First token: {}. Last four: {}.",
@@ -238,13 +238,12 @@ pub fn pass() -> Result<Figure> {
     let (causal, window) = (ms("causal", 4096)?, ms("window", 4096)?);
     let masked = ms("masked", 4096)?;
     let words = Words {
-        title: "In tiles, the time grows with the window and not with its square"
-            .into(),
+        title: "A window saves time where the tiles out of sight are skipped".into(),
         caption: format!(
-            "With a window, twice the tokens take twice the time, if what is out of sight is \
-             skipped. Eight heads of 64, a window of {PASS_WINDOW}; at 4,096 tokens {window:.0} ms, \
-             where the causal pass takes {causal:.0} ms. As a mask on the whole \
-             matrix of weights, the window saves nothing: {masked:.0} ms."
+            "In tiles, a window of {PASS_WINDOW} lets the time grow more slowly with the text: \
+             {window:.0} ms at 4,096 tokens, where the causal pass takes {causal:.0} ms. As a \
+             mask on the whole matrix of weights, the same window takes {masked:.0} ms. Eight \
+             heads of 64."
         ),
         alt: format!(
             "Three lines on log scales over 512 to 8,192 tokens. The mask on the whole matrix \
@@ -273,8 +272,9 @@ pub fn step() -> Result<Figure> {
         caption: format!(
             "Once the ring is full, a step does not grow with the text: {early:.2} ms after \
              4,096 tokens and {ring:.2} ms after 32,768, with scatter between them. The cache \
-             that keeps everything takes {cache:.2} ms in the end. One token of 32 query heads \
-             of 128 on 8 key/value heads, a window of 4,096, with the write to the cache."
+             that keeps everything is faster at first and takes {cache:.2} ms in the end. One \
+             token of 32 query heads of 128 on 8 key/value heads, a window of 4,096, with the \
+             write to the cache."
         ),
         alt: format!(
             "Two lines over 1,024 to 32,768 tokens. The cache rises to {cache:.2} ms. The \

@@ -36,10 +36,10 @@ pub fn row() -> Result<Figure> {
         caption: format!(
             "One row of weights, and what each part alone makes of it: `it` in layer 13, \
              head {HEAD} of SmolLM2, which puts {:.2} on `animal`. A cap and half the scale \
-             flatten the row; a norm, which takes lengths out of the scores, moves \
-             {:.2} to the first token; the sink takes {sunk:.2} from all alike; the window \
-             cuts the row. The model was trained without these parts: the figure shows \
-             what they do to numbers, and not how good a model with them would be.",
+             flatten the row; a norm, which takes lengths out of the scores, puts \
+             {:.2} on the first token; the sink takes {sunk:.2} from all in proportion; the \
+             window cuts the row. The model was trained for the first row: the figure shows \
+             what parts do to numbers, and not how good a model with them would be.",
             of_animal(0),
             weights[1][0]
         ),
@@ -79,7 +79,7 @@ pub fn cap() -> Result<Figure> {
     };
     let words = Words {
         title: "A cap leaves small scores alone".into(),
-        caption: "A soft cap is a score's own size near zero and a ceiling far from it. \
+        caption: "A soft cap leaves a score near zero as it is, and bounds a large one. \
                   With Gemma 2's cap of 50, a score of 10 becomes 9.9 and one of 150 becomes \
                   49.8; with a cap of 20, 10 is already 9.2."
             .into(),

@@ -27,6 +27,7 @@ pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod layout;
+mod learned;
 mod norm;
 pub mod reading;
 
@@ -79,7 +80,7 @@ pub fn open_gate(
 /// sharp over many keys as over few: `1 + β ln(1 + ⌊position / every⌋)`.
 ///
 /// Source: Nakanishi 2025, *Scalable-Softmax Is Superior for Attention*; the form is that
-/// of Llama 4.
+/// of Ministral 3, and of Llama 4, which counts positions from 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
     /// β: how fast it grows.

@@ -58,11 +58,8 @@ impl HeadNorm {
     /// # Errors
     /// When `x` has features left over, or some without a gain.
     pub fn apply(&self, x: &mut DMatrix<f32>) -> Result<(), ShapeError> {
-        let (tokens, width) = x.shape();
-        let (span, gains) = (self.span.max(1), self.gain.len().max(1));
-        let fits = width.next_multiple_of(span).next_multiple_of(gains);
-        let why = "a norm of queries or keys has whole heads, and a gain per feature";
-        expect_shape("x", (tokens, width), (tokens, fits), why)?;
+        self.expect(x)?;
+        let (width, span, gains) = (x.ncols(), self.span(), self.gain.len().max(1));
         for first in (0..width).step_by(span) {
             let mut together = x.columns_mut(first, span);
             if self.centering == Centering::Mean {
@@ -79,5 +76,57 @@ impl HeadNorm {
             }
         }
         Ok(())
+    }
+
+    /// Whether it can norm `x`.
+    ///
+    /// # Errors
+    /// When `x` has features left over, or some without a gain.
+    pub fn expect(&self, x: &DMatrix<f32>) -> Result<(), ShapeError> {
+        let (tokens, width) = x.shape();
+        let (span, gains) = (self.span(), self.gain.len().max(1));
+        let fits = width.next_multiple_of(span).next_multiple_of(gains);
+        let why = "a norm of queries or keys has whole heads, and a gain per feature";
+        expect_shape("x", (tokens, width), (tokens, fits), why)
+    }
+
+    /// Neighboring features that are normed together; at least 1.
+    #[must_use]
+    pub fn span(&self) -> usize {
+        self.span.max(1)
+    }
+
+    /// Whether the mean is subtracted.
+    #[must_use]
+    pub fn centering(&self) -> Centering {
+        self.centering
+    }
+
+    /// What is added to the mean of the squares.
+    #[must_use]
+    pub fn eps(&self) -> f32 {
+        self.eps
+    }
+
+    /// One per feature of a head, or of all heads.
+    #[must_use]
+    pub fn gain(&self) -> &DVector<f32> {
+        &self.gain
+    }
+
+    /// As many as gains, if there are any.
+    #[must_use]
+    pub fn bias(&self) -> Option<&DVector<f32>> {
+        self.bias.as_ref()
+    }
+
+    /// The gains, to be learned.
+    pub fn gain_mut(&mut self) -> &mut [f32] {
+        self.gain.as_mut_slice()
+    }
+
+    /// The biases, to be learned.
+    pub fn bias_mut(&mut self) -> Option<&mut [f32]> {
+        self.bias.as_mut().map(DVector::as_mut_slice)
     }
 }

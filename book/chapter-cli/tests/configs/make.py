@@ -31,6 +31,9 @@ LATENT = {
     "qk_rope_head_dim": 4, "v_head_dim": 5, "first_k_dense_replace": 2, "n_routed_experts": 4,
     "n_group": 1, "topk_group": 1, "num_experts_per_tok": 1, "moe_intermediate_size": 8,
 }
+EXPERTS = ("first_k_dense_replace", "n_routed_experts", "n_group", "topk_group", "num_experts_per_tok",
+           "moe_intermediate_size")
+DENSE = {key: value for key, value in LATENT.items() if key not in EXPERTS}
 LLAMA_3_1 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
@@ -92,11 +95,11 @@ RIGHT = [
         **YARN, "original_max_position_embeddings": 5, "rope_theta": 500.0, "mscale": 1.0,
         "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.4}}, 1),
     ("07-latent", "mistral4-halves", "mistral4", {**LATENT, "rope_interleave": False}, 0),
-    ("07-latent", "minicpm3-longrope", "minicpm3", {**LATENT, "rope_scaling": {
+    ("07-latent", "minicpm3-longrope", "minicpm3", {**DENSE, "rope_scaling": {
         "rope_type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [3.0, 4.0],
         "original_max_position_embeddings": 8}}, 0),
     ("07-latent", "deepseek_v3", "deepseek_v3", {**LATENT, "attention_bias": True}, 1),
-    ("07-latent", "minicpm3", "minicpm3", LATENT, 0),
+    ("07-latent", "minicpm3", "minicpm3", DENSE, 0),
     ("09-flash", "llama", "llama", {**BASE, "rope_scaling": LLAMA_3_1}, 0),
     ("09-flash", "qwen3", "qwen3", {**BASE, "head_dim": 8}, 1),
 ]

@@ -89,3 +89,21 @@ fn layers_that_are_not_there_are_refused() {
     let line = line("gemma2", "sliding_window", Value::Null);
     assert!(line.starts_with("`sliding_window` is null"), "{line}");
 }
+
+#[test]
+fn a_key_that_nobody_has_heard_of_is_refused_by_name() {
+    for (kind, key, value) in [
+        ("llama", "rotary_emb_fraction", json!(0.5)),
+        ("llama", "attention_window_pattern", json!("LLG")),
+        ("qwen2", "sliding_window_pattern", json!(4)),
+        ("gpt_neox", "head_dim", json!(8)),
+        ("olmo3", "sliding_window_pattern", json!(2)),
+        ("kimi_k2", "index_n_heads", json!(4)),
+        ("falcon", "n_embed", json!(64)),
+    ] {
+        let text = json!({ "model_type": kind, key: value }).to_string();
+        let error = Config::parse(&text).unwrap().attention(0).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+        assert!(error.contains(kind) && error.lines().count() == 1, "{error}");
+    }
+}

@@ -164,7 +164,8 @@ def randomize(model):
 
 def run(kind, changes, layer):
     plain = AutoConfig.for_model(kind)
-    odd = [key for key in ("attention_bias", *EXPERTS) if not hasattr(plain, key)]
+    odd = [key for key in ("attention_bias", "rms_norm_eps", *EXPERTS) if not hasattr(plain, key)]
+    odd += ["head_dim"] if kind == "stablelm" else []
     changes = {key: value for key, value in changes.items() if key not in odd}
     given = {"model_type": kind, **changes}
     config = AutoConfig.for_model(kind, **json.loads(json.dumps(changes)))

@@ -59,7 +59,8 @@ KINDS = {
         "scale_attn_by_inverse_layer_idx": True, "bos_token_id": None, "eos_token_id": None,
     },
     "gpt_neox": {
-        **SIZES, "use_parallel_residual": True,
+        **{key: value for key, value in SIZES.items() if key != "num_key_value_heads"},
+        "use_parallel_residual": True,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
     },
     "falcon": {

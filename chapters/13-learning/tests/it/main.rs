@@ -1,0 +1,5 @@
+//! The integration tests of `learning`, linked once.
+
+mod edges;
+mod laws;
+mod slopes;
