@@ -113,8 +113,9 @@ const LEAST: f32 = 1e-6;
 /// Ways to the same numbers that are told.
 const WAYS: usize = 3;
 
-/// Queries that a slip is tried on, before it is tried on all.
-const PROBED: usize = 3;
+/// Queries that a slip is tried on, before it is tried on all: first on one, and where that
+/// does not rule it out, on some.
+const PROBED: [usize; 2] = [1, 3];
 
 /// Features of the output that a slip is tried on first.
 const FEATURES: usize = 24;
@@ -371,9 +372,13 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         within: &HashMap<Part, f32>,
         digits: Rounding,
     ) -> Vec<Vec<Named>> {
-        let Some(probe) = self.probe(yours, right, within) else { return Vec::new() };
+        let probe = |queries| self.probe(queries, yours, right, within);
+        let Some(probes) = PROBED.into_iter().map(probe).collect::<Option<Vec<_>>>()
+        else {
+            return Vec::new();
+        };
         for at_once in 1..=2 {
-            let found = self.found(self.tries(at_once, yours), yours, &probe, digits);
+            let found = self.found(self.tries(at_once, yours), yours, &probes, digits);
             if !found.is_empty() {
                 let named = |made: &Vec<usize>| {
                     made.iter().map(|at| Named::from(&self.slips.0[*at])).collect()
@@ -409,8 +414,10 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             .collect()
     }
 
+    /// The numbers of so many queries, those whose outputs are the furthest off.
     fn probe(
         &self,
+        probed: usize,
         yours: &Yours,
         right: &Trace,
         within: &HashMap<Part, f32>,
@@ -426,7 +433,7 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         };
         let mut rows: Vec<usize> = (0..queries).collect();
         rows.sort_by(|a, b| off_of(*b).total_cmp(&off_of(*a)));
-        rows.truncate(PROBED);
+        rows.truncate(probed);
         rows.sort_unstable();
         let width = right.part(Part::Y)?[0].ncols();
         let step = (width / FEATURES).max(1);
@@ -481,22 +488,16 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         &self,
         tries: Vec<Try<L::Before>>,
         yours: &Yours,
-        probe: &Probe,
+        probes: &[Probe],
         digits: Rounding,
     ) -> Vec<Vec<usize>> {
-        let mut by_steps: HashMap<L::Before, Vec<Try<L::Before>>> = HashMap::new();
-        for one in tries {
-            by_steps.entry(one.taken.before.clone()).or_default().push(one);
-        }
-        let mut likely: Vec<Try<L::Before>> = by_steps
-            .into_par_iter()
-            .flat_map(|(before, tries)| self.likely(&before, tries, yours, probe))
-            .collect();
+        let sieved = |tries, probe| self.sieved(tries, yours, probe);
+        let mut likely = probes.iter().fold(tries, sieved);
         likely.sort_by(|a, b| a.made.cmp(&b.made));
         let is_it = |one: &Try<L::Before>| {
             let trace = self.trace(&one.taken, Rounding::None)?;
             // What is far off on all numbers needs no second look.
-            if !agree(&trace, yours, &probe.within) {
+            if !probes.iter().all(|probe| agree(&trace, yours, &probe.within)) {
                 return None;
             }
             let within = self.within(&one.taken, &trace, digits)?;
@@ -509,6 +510,23 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             }
         }
         found
+    }
+
+    /// Those of the tries that give the few numbers which are looked at first.
+    fn sieved(
+        &self,
+        tries: Vec<Try<L::Before>>,
+        yours: &Yours,
+        probe: &Probe,
+    ) -> Vec<Try<L::Before>> {
+        let mut by_steps: HashMap<L::Before, Vec<Try<L::Before>>> = HashMap::new();
+        for one in tries {
+            by_steps.entry(one.taken.before.clone()).or_default().push(one);
+        }
+        by_steps
+            .into_par_iter()
+            .flat_map(|(before, tries)| self.likely(&before, tries, yours, probe))
+            .collect()
     }
 
     /// Those of the tries, all with the same steps before the heads, that give the few
@@ -618,7 +636,8 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         if context.ncols() != weight.nrows() {
             return None;
         }
-        let mut y = context * weight;
+        // As products of columns: of so few rows, nalgebra's own takes some times as long.
+        let mut y = context.transpose().tr_mul(weight);
         if let Some(bias) = map.bias.filter(|_| after != After::WithoutBias) {
             add_to_rows(&mut y, probe.columns.iter().map(|j| bias[*j]));
         }

@@ -49,12 +49,11 @@ pub fn softmax(scores: &DMatrix<f32>) -> DMatrix<f32> {
 
 /// The weights that `how` makes of scores (queries, keys).
 pub(crate) fn shares(scores: &DMatrix<f32>, how: Shares) -> DMatrix<f32> {
-    let highest = |start: f32| scores.iter().copied().fold(start, f32::max);
     match how {
         Shares::ByRows | Shares::OverAllHeads => over_sums(&exps(scores), true),
         Shares::ByColumns => shares(&scores.transpose(), Shares::ByRows).transpose(),
         Shares::OverTheWholeMap => {
-            let exps = scores.map(|s| (s - highest(f32::MIN)).exp());
+            let exps = exps_of_all(scores);
             let sum = exps.sum();
             exps.map(|e| if sum == 0.0 { 0.0 } else { e / sum })
         }
@@ -65,9 +64,7 @@ pub(crate) fn shares(scores: &DMatrix<f32>, how: Shares) -> DMatrix<f32> {
         Shares::NoMaximum => over_sums(&scores.map(f32::exp), false),
         Shares::NoMaximumGuarded => over_sums(&scores.map(f32::exp), true),
         Shares::FromZero => over_sums(&exps_from(scores, 0.0), true),
-        Shares::OneMaximumForAll => {
-            over_sums(&scores.map(|s| (s - highest(f32::MIN)).exp()), true)
-        }
+        Shares::OneMaximumForAll => over_sums(&exps_of_all(scores), true),
         Shares::Unguarded => over_sums(&exps(scores), false),
         Shares::EqualWhereHidden => {
             let mut weights = shares(scores, Shares::ByRows);
@@ -169,7 +166,13 @@ fn exps(scores: &DMatrix<f32>) -> DMatrix<f32> {
     exps_from(scores, f32::MIN)
 }
 
-/// The same, where the search for the maximum begins at `start`.
+/// exp(score - maximum of the whole map).
+fn exps_of_all(scores: &DMatrix<f32>) -> DMatrix<f32> {
+    let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+    scores.map(|s| (s - highest).exp())
+}
+
+/// exp(score - maximum of its row), where the search for the maximum begins at `start`.
 fn exps_from(scores: &DMatrix<f32>, start: f32) -> DMatrix<f32> {
     let highest = |row: usize| scores.row(row).iter().copied().fold(start, f32::max);
     let tops: Vec<f32> = (0..scores.nrows()).map(highest).collect();

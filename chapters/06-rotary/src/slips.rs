@@ -455,25 +455,26 @@ impl Turns<'_> {
             Size::Forgotten => 1.0,
             Size::Squared => self.rotary.amplitude * self.rotary.amplitude,
         };
+        // By pair and token; heads turn alike, if they are not taken for positions.
+        let angles = |head: usize| {
+            let one = |row: usize, i: usize| {
+                let angle = how.angle(row, head, tokens, hands[i], is_keys);
+                let (sin, cos) = angle.sin_cos();
+                [sin, cos].map(|x| x as f32 * amplitude)
+            };
+            DMatrix::from_fn(tokens, pairs, one)
+        };
+        let mut turns = angles(0);
         for head in 0..x.ncols() / width {
-            for (i, hand) in hands.iter().enumerate() {
+            if head > 0 && how.positions == Positions::AlongHeads {
+                turns = angles(head);
+            }
+            for i in 0..pairs {
                 let (a, b) = pairing.features(i, pairs);
                 let [a, b] = [a, b].map(|at| head * width + first + at);
                 for row in 0..tokens {
-                    let angle = how.angle(row, head, tokens, *hand, is_keys);
-                    let (sin, cos) = angle.sin_cos();
-                    let [sin, cos] = [sin, cos].map(|x| x as f32 * amplitude);
-                    let (one, two) = (x[(row, a)], x[(row, b)]);
-                    let (one, two) = match how.sign {
-                        Sign::MinusLost => {
-                            (one * cos + two * sin, one * sin + two * cos)
-                        }
-                        Sign::SineForCosine => {
-                            (one * sin - two * cos, one * cos + two * sin)
-                        }
-                        _ => (one * cos - two * sin, one * sin + two * cos),
-                    };
-                    (x[(row, a)], x[(row, b)]) = (one, two);
+                    let pair = [x[(row, a)], x[(row, b)]];
+                    [x[(row, a)], x[(row, b)]] = how.sign.turned(pair, turns[(row, i)]);
                 }
             }
         }
@@ -549,6 +550,17 @@ impl Turns<'_> {
             }
         }
         x.select_columns(&from)
+    }
+}
+
+impl Sign {
+    /// Two features, turned by an angle with this sine and cosine.
+    fn turned(self, [one, two]: [f32; 2], [sin, cos]: [f32; 2]) -> [f32; 2] {
+        match self {
+            Sign::MinusLost => [one * cos + two * sin, one * sin + two * cos],
+            Sign::SineForCosine => [one * sin - two * cos, one * cos + two * sin],
+            _ => [one * cos - two * sin, one * sin + two * cos],
+        }
     }
 }
 

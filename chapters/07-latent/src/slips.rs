@@ -8,6 +8,7 @@ use nalgebra::DMatrix;
 use rotary::Rotary;
 use rotary::slips::{Turning, Turns, of_rotation};
 use slips::{Applied, Headed, Layer, Looks, Map, Sees, Slip, Slips};
+use std::{collections::HashMap, sync::Mutex};
 
 /// The page of this chapter.
 const PAGE: &str = "latent";
@@ -178,6 +179,16 @@ pub struct Steps<'a> {
     x: &'a DMatrix<f32>,
     sees: Sees,
     turns: Turns<'a>,
+    kept: Mutex<HashMap<Kept, DMatrix<f32>>>,
+}
+
+/// A product that many ways have in common, and on what it depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kept {
+    Queries(Norm),
+    Latents,
+    Keys(Norm, Order),
+    Values(Norm, Order),
 }
 
 /// The layer on tokens `x` (tokens, `model_dim`), step by step. `plain` turns as the base
@@ -190,10 +201,25 @@ pub fn steps<'a>(
     plain: Rotary,
 ) -> Steps<'a> {
     let turns = Turns { rotary: &layer.rotary, plain };
-    Steps { layer, x, sees: one_head::sees(mask), turns }
+    let kept = Mutex::default();
+    Steps { layer, x, sees: one_head::sees(mask), turns, kept }
 }
 
 impl Steps<'_> {
+    /// What `make` gives, computed once.
+    fn once(
+        &self,
+        what: Kept,
+        make: impl FnOnce() -> Option<DMatrix<f32>>,
+    ) -> Option<DMatrix<f32>> {
+        if let Some(kept) = self.kept.lock().ok()?.get(&what) {
+            return Some(kept.clone());
+        }
+        let made = make()?;
+        self.kept.lock().ok()?.insert(what, made.clone());
+        Some(made)
+    }
+
     fn queries(&self, how: Condensed) -> Option<DMatrix<f32>> {
         let right = |linear: &Linear, x: &DMatrix<f32>| {
             one_head::map(linear).apply(x, Applied::Right)
@@ -215,8 +241,9 @@ impl Steps<'_> {
     /// The latent of each token, and its turned key before it is turned.
     fn latents(&self, how: Condensed) -> Option<(DMatrix<f32>, DMatrix<f32>)> {
         let (rank, rope) = (self.layer.lora_rank(), self.layer.sizes.rope_dim);
-        let both =
-            one_head::map(&self.layer.kv_a_proj).apply(self.x, Applied::Right)?;
+        let both = self.once(Kept::Latents, || {
+            one_head::map(&self.layer.kv_a_proj).apply(self.x, Applied::Right)
+        })?;
         let (c, r) = match how.order {
             Order::TurnedKeyFirst => {
                 let (r, c) = split_heads(&both, rope, rank);
@@ -243,10 +270,16 @@ impl Steps<'_> {
     }
 
     /// Keys without their turned part, and values.
-    fn raised(&self, c: &DMatrix<f32>, up: Up) -> Option<(DMatrix<f32>, DMatrix<f32>)> {
+    fn raised(
+        &self,
+        c: &DMatrix<f32>,
+        how: Condensed,
+    ) -> Option<(DMatrix<f32>, DMatrix<f32>)> {
         let Sizes { heads, nope_dim, v_dim, .. } = self.layer.sizes;
-        let k = one_head::map(&self.layer.k_up).apply(c, Applied::Right)?;
-        let v = one_head::map(&self.layer.v_up).apply(c, Applied::Right)?;
+        let Condensed { norm, order, up, .. } = how;
+        let raised = |up: &Linear| one_head::map(up).apply(c, Applied::Right);
+        let k = self.once(Kept::Keys(norm, order), || raised(&self.layer.k_up))?;
+        let v = self.once(Kept::Values(norm, order), || raised(&self.layer.v_up))?;
         if up == Up::HeadByHead {
             return Some((k, v));
         }
@@ -293,7 +326,8 @@ impl Layer for Steps<'_> {
 
     fn looks(&self, before: &Condensed) -> Option<Looks> {
         let Sizes { heads, nope_dim, rope_dim, .. } = self.layer.sizes;
-        let queries = self.queries(*before)?;
+        let queries =
+            self.once(Kept::Queries(before.norm), || self.queries(*before))?;
         let (nope, rope) = match before.order {
             Order::TurnedQueryFirst => {
                 let (rope, nope) = split_heads(&queries, rope_dim, nope_dim);
@@ -302,7 +336,7 @@ impl Layer for Steps<'_> {
             _ => split_heads(&queries, nope_dim, rope_dim),
         };
         let (c, r) = self.latents(*before)?;
-        let (k, v) = self.raised(&c, before.up)?;
+        let (k, v) = self.raised(&c, *before)?;
         let sharpness = self.layer.sharpness;
         let joined = |rope: &DMatrix<f32>, r: &DMatrix<f32>| {
             let one = |h: usize| {
