@@ -33,6 +33,7 @@
 
 mod cache;
 mod columns;
+pub mod command;
 mod cores;
 pub mod example;
 pub mod experiments;

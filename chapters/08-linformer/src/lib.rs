@@ -24,6 +24,7 @@
 //! # Ok::<(), linformer::LinformerError>(())
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;

@@ -30,6 +30,7 @@
 //! ```
 
 mod cached;
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;

@@ -20,6 +20,7 @@
 //! assert_eq!(receptive_field(&windows), None);
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;

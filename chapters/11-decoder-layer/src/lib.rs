@@ -23,6 +23,7 @@
 //! assert!((scores[1] - 50.0_f32).abs() < 1e-3);
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;

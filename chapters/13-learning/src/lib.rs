@@ -36,8 +36,10 @@ mod heads;
 mod latent;
 mod layer;
 mod linformer;
+pub mod mechanisms;
 mod norm;
 mod product;
+mod shared;
 mod swiglu;
 
 use attention::{Linear, ShapeError, expect_shape};
@@ -52,6 +54,7 @@ use nalgebra::{DMatrix, DMatrixView, DVector};
 pub use norm::{NormGradients, norm_backward};
 use product::{product, transposed, transposed_times};
 use pulp::Arch;
+pub use shared::{SharedGradients, SharedHeads};
 pub use swiglu::{FeedForward, FeedForwardGradients, Gated};
 
 /// From the gradient of the weights to the gradient of the scores, one row after the

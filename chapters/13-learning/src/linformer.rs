@@ -58,24 +58,19 @@ pub fn linformer_backward(
     let Along { tokens: mut d_k, projections: e } = along(&k, &keys, &d_few_k);
     let Along { tokens: d_v, projections: f } = along(&v, &values, &d_few_v);
     let mut d_context = DMatrix::zeros(context.nrows(), context.ncols());
-    let to_v = match layer.to_v() {
-        Some(to_v) => {
-            d_context += linear_input(to_v, &d_v)?;
-            Some(linear_gradients(to_v, context, &d_v)?)
-        }
+    let to_v = layer.to_v().map(|to_v| linear_gradients(to_v, context, &d_v));
+    match layer.to_v() {
+        Some(to_v) => d_context += linear_input(to_v, &d_v)?,
         // The keys were the values.
-        None => {
-            d_k += d_v;
-            None
-        }
-    };
+        None => d_k += d_v,
+    }
     d_context += linear_input(to_k, &d_k)?;
     Ok(LinformerGradients {
         x: linear_input(to_q, &d_q)?,
         context: d_context,
         to_q: linear_gradients(to_q, x, &d_q)?,
         to_k: linear_gradients(to_k, context, &d_k)?,
-        to_v,
+        to_v: to_v.transpose()?,
         to_out: linear_gradients(to_out, &found, dy)?,
         e,
         f,

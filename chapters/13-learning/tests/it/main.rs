@@ -3,4 +3,5 @@
 mod edges;
 mod laws;
 mod others;
+mod reference;
 mod slopes;

@@ -87,7 +87,8 @@ fn the_way_back_in_tiles_is_the_plain_one(
         let maps = [&d.q_proj, &d.k_proj, &d.v_proj, &d.o_proj];
         let maps = maps.map(|map| map.weight.clone());
         let sinks = d.sinks.clone().unwrap_or_else(|| DVector::zeros(0));
-        [&[d.x.clone()], &maps[..], &[DMatrix::from_columns(&[sinks])]].concat()
+        [std::slice::from_ref(&d.x), &maps[..], &[DMatrix::from_columns(&[sinks])]]
+            .concat()
     };
     for (tiled, plain) in tensors(&tiled.1).iter().zip(&tensors(&plain.1)) {
         let largest = plain.amax().max(1e-3);
