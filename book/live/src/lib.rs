@@ -6,14 +6,14 @@
 //! would be another figure.
 
 mod page;
+mod slice;
 
 use anyhow::{Context, Result, bail};
 use attention::Mask;
-use attention::experiments::{OPENING, Place, Real};
+use attention::experiments::{OPENING, Place};
 use attention::figures::{
     Hidden, masked_map, scaling_among, temperature_of, who_looks_at_whom,
 };
-use chapter_cli::Tensors;
 use choosing::figures::ceiling_with;
 use figures::Figure;
 use flash::{Tile, figures::walk_with};
@@ -48,8 +48,7 @@ impl Request {
 /// # Errors
 /// When there is no such figure, an input is missing or unfit, or the file is.
 pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
-    let real =
-        |place| Real::read(place, &Tensors::parse("the weights", weights.to_vec())?);
+    let real = |place| slice::read(place, weights);
     match &*request.figure {
         "attention::it_looks_at_animal" => {
             let (layer, head) = (request.input("layer")?, request.input("head")?);
