@@ -22,6 +22,7 @@ use latent::figures::one_vector_of;
 use linformer::figures::errors_of;
 use rotary::figures::{distance_at, wavelengths_with};
 use serde::Deserialize;
+use sliding_window::figures::sight_of;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -97,6 +98,10 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
                 other => bail!("mask: `{other}` does not fit"),
             };
             walk_with(Tile { queries: queries?, keys: keys? }, mask, step?)
+        }
+        "sliding_window::sight" => {
+            let (window, first) = (request.input("window")?, request.input("first")?);
+            sight_of(request.input("head")?, window, first)
         }
         "choosing::ceiling" => {
             let shape = ["heads", "kv_heads", "layers", "context"];
