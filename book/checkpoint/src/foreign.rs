@@ -111,11 +111,13 @@ fn reads(config: &Config, key: &str) -> bool {
         // It has the field, and its scores are not bounded.
         "attn_logit_softcapping" => config.kind.capped,
         // No fields, but read.
-        "partial_rotary_factor" => true,
         "rotary_pct" | "rotary_emb_base" => config.kind.name == "gpt_neox",
         "rope_local_base_freq" => config.kind.name == "gemma3_text",
         "rope_theta" => !matches!(config.kind.rope, RopeRule::Learned),
-        "layer_types" | "rope_scaling" | "original_max_position_embeddings" => true,
+        "layer_types"
+        | "original_max_position_embeddings"
+        | "partial_rotary_factor"
+        | "rope_scaling" => true,
         // An attribute that layers look for where their class has no such field.
         "head_dim" => config.kind.heads == HeadRule::Grouped,
         "sliding_window_pattern" => matches!(

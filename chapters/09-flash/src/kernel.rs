@@ -104,6 +104,10 @@ pub enum Exp {
 /// Numbers that are packed side by side, and a unit of tiles.
 pub const GROUP: usize = 8;
 
+/// Tokens that are packed at a time, feature after feature: what is written then stays in
+/// the nearest cache until its last feature has come.
+const BLOCK: usize = 128;
+
 /// The keys of one head in the order in which they are used: [`GROUP`] keys together,
 /// feature after feature, then the next keys.
 #[derive(Debug, Clone)]
@@ -119,10 +123,13 @@ impl PackedKeys {
     pub fn new(keys: DMatrixView<f32>) -> Self {
         let (tokens, width) = keys.shape();
         let mut numbers = vec![[0.0; GROUP]; tokens.div_ceil(GROUP) * width];
-        for f in 0..width {
-            let column = keys.column(f).data.into_slice();
-            for (g, keys) in column.chunks(GROUP).enumerate() {
-                numbers[g * width + f][..keys.len()].copy_from_slice(keys);
+        for block in steps(0..tokens, BLOCK) {
+            let groups = &mut numbers[block.start / GROUP * width..];
+            for f in 0..width {
+                let column = &keys.column(f).data.into_slice()[block.clone()];
+                for (g, keys) in column.chunks(GROUP).enumerate() {
+                    groups[g * width + f][..keys.len()].copy_from_slice(keys);
+                }
             }
         }
         PackedKeys { numbers, tokens, width }
