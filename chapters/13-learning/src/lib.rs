@@ -36,6 +36,7 @@ mod layer;
 mod norm;
 mod product;
 mod swiglu;
+pub mod training;
 
 use attention::{Linear, ShapeError, expect_shape};
 pub use embedding::{embed, embedding_backward};
