@@ -7,6 +7,7 @@ use learning::training::{Run, Settings, Shape, Step, Task, Variant, kept, restor
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +69,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "W", default_value_t = 8, value_parser = count(1 << 16))]
     window: usize,
 
-    /// The largest rate of AdamW: it rises for a tenth of the steps, then falls to a tenth
+    /// The largest rate of the optimizer: it rises for a tenth of the steps, then falls to a tenth
     #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = rate)]
     rate: f32,
 
@@ -100,9 +101,8 @@ pub(crate) fn train(arguments: &Arguments, stdout: &mut dyn Write) -> Result<()>
         Some(file) => resumed(file)?,
         None => begun(arguments)?,
     };
-    let checked = |file: &Option<PathBuf>| {
-        file.as_deref().map(Destination::check).transpose()
-    };
+    let checked =
+        |file: &Option<PathBuf>| file.as_deref().map(Destination::check).transpose();
     let (out, log) = (checked(&arguments.out)?, checked(&arguments.log)?);
     let parameters: usize =
         run.model.parameters().iter().map(|p| p.numbers.len()).sum();
@@ -114,8 +114,11 @@ pub(crate) fn train(arguments: &Arguments, stdout: &mut dyn Write) -> Result<()>
         Some(out) => out.write(&kept(run)?),
         None => Ok(()),
     });
+    let (start, mut read) = (Instant::now(), 0);
     while run.taken() < run.settings.steps {
-        since.add(run.step()?);
+        let step = run.step()?;
+        read += step.tokens;
+        since.add(step);
         bar.set_position(run.taken() as u64);
         let last = run.taken() == run.settings.steps;
         if !last && !run.taken().is_multiple_of(arguments.every) {
@@ -128,6 +131,11 @@ pub(crate) fn train(arguments: &Arguments, stdout: &mut dyn Write) -> Result<()>
         keep(&mut run)?;
     }
     bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    eprintln!(
+        "{read} tokens in {seconds:.1} s, {:.0} per second",
+        read as f64 / seconds
+    );
     if let Some(log) = log {
         log.write(lines.as_bytes())?;
     }

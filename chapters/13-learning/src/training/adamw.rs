@@ -105,7 +105,9 @@ pub fn clipped(gradient: &mut [f32], most: f32) -> f32 {
     let squares: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
     let length = squares.sqrt() as f32;
     if length > most {
-        gradient.iter_mut().for_each(|g| *g *= most / length);
+        for g in gradient.iter_mut() {
+            *g *= most / length;
+        }
     }
     length
 }

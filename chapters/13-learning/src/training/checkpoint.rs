@@ -12,18 +12,19 @@ use std::collections::HashMap;
 /// What the file says of itself, under this name.
 const RUN: &str = "run";
 
-/// AdamW's means, all in one.
+/// The optimizer's means, all in one.
 const MEANS: [&str; 2] = ["adamw.first", "adamw.second"];
 
 /// The bytes of a safetensors file with everything that the next step depends on: the
-/// weights, under the names and in the layout of a Llama; both means of AdamW; the
+/// weights, under the names and in the layout of a Llama; both means of `AdamW`; the
 /// settings, the shape and the steps taken. A batch depends on seed and step alone.
 ///
 /// # Errors
 /// When a name occurs twice, which is a mistake of ours.
 pub fn kept(run: &mut Run) -> Result<Vec<u8>> {
     let said = (&run.settings, run.model.shape(), run.optimizer.steps);
-    let said = serde_json::to_string(&said).context("the settings cannot be written")?;
+    let said =
+        serde_json::to_string(&said).context("the settings cannot be written")?;
     let mut tensors = Vec::new();
     for Parameter { name, shape, numbers } in run.model.parameters() {
         let shape = of_file(&name, shape);

@@ -2,9 +2,9 @@
 
 use super::shape::Shape;
 use crate::{
-    CrossEntropy, FeedForward, FeedForwardGradients, Forward, Gated, LayerGradients, LinearGradients,
-    LossError, backward, cross_entropy, embed, embedding_backward, forward,
-    linear_gradients, linear_input, norm_backward,
+    CrossEntropy, FeedForward, FeedForwardGradients, Forward, Gated, LayerGradients,
+    LinearGradients, LossError, backward, cross_entropy, embed, embedding_backward,
+    forward, linear_gradients, linear_input, norm_backward,
 };
 use attention::{Linear, Mask, ShapeError};
 use decoder_layer::{Centering, DecoderLayer, HeadNorm, Parts};
@@ -170,7 +170,7 @@ impl Model {
             d_table += d_head.transpose();
         }
         let mut gradient = d_table.as_slice().to_vec();
-        of_blocks.iter().rev().for_each(|block| gradient.extend(block));
+        gradient.extend(of_blocks.iter().rev().flatten());
         gradient.extend(of_norm.gain.iter());
         if self.head.is_some() {
             gradient.extend(d_head.iter());
@@ -307,8 +307,7 @@ impl Block {
         dy: &DMatrix<f32>,
     ) -> Result<BlockGradients, ModelError> {
         let network = self.network.backward(&pass.normed_middle, &pass.gated, dy)?;
-        let network_norm =
-            norm_backward(&self.network_norm, &pass.middle, &network.x)?;
+        let network_norm = norm_backward(&self.network_norm, &pass.middle, &network.x)?;
         let d_middle = dy + &network_norm.x;
         let attention =
             backward(&self.attention, &pass.normed, &pass.attended, &d_middle)?;
@@ -320,11 +319,11 @@ impl Block {
         let LayerGradients { q_proj, k_proj, v_proj, o_proj, .. } = attention;
         let of_attention = [q_proj, k_proj, v_proj, o_proj];
         let weight = |of: &LinearGradients| of.weight.as_slice().to_vec();
-        of_attention.iter().for_each(|of| learned.extend(weight(of)));
+        learned.extend(of_attention.iter().flat_map(weight));
         learned.extend(network_norm.gain.iter());
         let FeedForwardGradients { gate_proj, up_proj, down_proj, .. } = network;
         let of_network = [gate_proj, up_proj, down_proj];
-        of_network.iter().for_each(|of| learned.extend(weight(of)));
+        learned.extend(of_network.iter().flat_map(weight));
         Ok(BlockGradients { x: d_x, learned })
     }
 
@@ -354,12 +353,7 @@ fn normed(norm: &HeadNorm, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError>
     Ok(x)
 }
 
-fn normal(
-    rng: &mut ChaCha8Rng,
-    rows: usize,
-    columns: usize,
-    std: f32,
-) -> DMatrix<f32> {
+fn normal(rng: &mut ChaCha8Rng, rows: usize, columns: usize, std: f32) -> DMatrix<f32> {
     let one = |_, _| -> f32 { StandardNormal.sample(rng) };
     DMatrix::from_fn(rows, columns, one) * std
 }
@@ -377,7 +371,9 @@ fn of_linear(name: String, linear: &mut Linear) -> Parameter<'_> {
 fn right(logits: &DMatrix<f32>, targets: &[Option<usize>]) -> usize {
     let judged = targets.iter().enumerate();
     let judged = judged.filter_map(|(row, target)| Some((row, (*target)?)));
-    judged.filter(|(row, target)| logits.row(*row).transpose().imax() == *target).count()
+    judged
+        .filter(|(row, target)| logits.row(*row).transpose().imax() == *target)
+        .count()
 }
 
 /// Why there is no model, or it cannot learn from a sequence.

@@ -23,7 +23,7 @@ pub struct Settings {
     pub steps: usize,
     /// Sequences in a step.
     pub batch: usize,
-    /// The largest rate of AdamW.
+    /// The largest rate of `AdamW`.
     pub rate: f32,
     /// Its weight decay.
     pub decay: f32,
@@ -45,6 +45,8 @@ pub struct Run {
 /// What a step was like, before the model changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
+    /// Tokens that were read, judged or not.
+    pub tokens: usize,
     /// Nats per judged token.
     pub loss: f64,
     /// The share of judged tokens that were right.
@@ -86,22 +88,22 @@ impl Run {
         let taken = self.taken();
         let Settings { task, size, seed, batch, clip, .. } = self.settings;
         let batch = task.batch(size, seed, taken as u64, batch);
+        let tokens = batch.iter().map(|example| example.tokens.len()).sum();
         let mut learned = learned(&self.model, &batch)?;
         let length = clipped(&mut learned.gradient, clip);
         let rate = self.schedule().rate(taken);
         self.optimizer.step(self.model.parameters(), &learned.gradient, rate);
         let judged = learned.judged.max(1) as f64;
         let (loss, right) = (learned.loss / judged, learned.right as f64);
-        Ok(Step { loss, accuracy: right / judged, length })
+        Ok(Step { tokens, loss, accuracy: right / judged, length })
     }
 }
 
 /// What a whole batch teaches, on all cores, and the same on any number of them.
 fn learned(model: &Model, batch: &[Example]) -> Result<Learned, ModelError> {
     let judged = batch.iter().flat_map(|example| &example.targets).flatten().count();
-    let one = |Example { tokens, targets }: &Example| {
-        model.learn(tokens, targets, judged)
-    };
+    let one =
+        |Example { tokens, targets }: &Example| model.learn(tokens, targets, judged);
     let some = |examples: &[Example]| {
         let mut sum: Option<Learned> = None;
         for example in examples {

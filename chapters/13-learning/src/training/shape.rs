@@ -28,9 +28,8 @@ impl Sight {
             Sight::Causal => Mask::Causal { offset: 0 },
             Sight::Window { window, first: 0 } => Mask::Window { offset: 0, window },
             Sight::Window { window, first } => {
-                let sees = |query, key| {
-                    key <= query && (query - key < window || key < first)
-                };
+                let sees =
+                    |query, key| key <= query && (query - key < window || key < first);
                 Mask::Allowed(DMatrix::from_fn(tokens, tokens, sees))
             }
         }
@@ -50,12 +49,29 @@ pub enum Variant {
     Window,
     /// The same, and the first token
     WindowAndFirst,
-    /// Scores are not divided by √head_dim
+    /// Scores are not divided by the root of a width
     Unscaled,
     /// A token sees those that follow
     Unmasked,
     /// Queries and keys are not rotated
     NoPositions,
+}
+
+impl Variant {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::MultiHead => "multi-head",
+            Variant::GroupedQuery => "grouped-query",
+            Variant::MultiQuery => "multi-query",
+            Variant::Window => "window",
+            Variant::WindowAndFirst => "window-and-first",
+            Variant::Unscaled => "unscaled",
+            Variant::Unmasked => "unmasked",
+            Variant::NoPositions => "no-positions",
+        }
+    }
 }
 
 /// All that a model is before it has learned anything.

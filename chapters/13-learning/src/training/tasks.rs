@@ -7,7 +7,14 @@ use rand_chacha::rand_core::SeedableRng;
 
 /// A task that attention is tried on.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub enum Task {
     /// Keys with their values, then the keys in another order: which was the value?

@@ -4,8 +4,8 @@
 use crate::slopes::expect_slope;
 use learning::cross_entropy;
 use learning::training::{
-    AdamW, Model, Parameter, Run, Schedule, Settings, Shape, Sight, Task, Variant, clipped,
-    kept, restored,
+    AdamW, Model, Parameter, Run, Schedule, Settings, Shape, Sight, Task, Variant,
+    clipped, kept, restored,
 };
 use proptest::prelude::*;
 use proptest::property_test;
@@ -60,12 +60,15 @@ fn the_gradient_of_a_whole_model_is_its_slope() {
             let shape = Shape::multi_head(12, 8, 2, 4).with(variant, 2, 3);
             let model = Model::new(Shape { tied, ..shape }, 2).unwrap();
             let tokens = [3, 1, 4, 1, 5, 9, 2, 6];
-            let targets = [None, Some(4), Some(1), None, Some(9), None, Some(6), Some(5)];
+            let targets =
+                [None, Some(4), Some(1), None, Some(9), None, Some(6), Some(5)];
             let judged = 5;
             let mut gradient = model.learn(&tokens, &targets, judged).unwrap().gradient;
             let label = format!("{variant:?}, tied: {tied}");
             // All numbers of a model move at once: together, a smaller step is large.
-            gradient.iter_mut().for_each(|g| *g *= SMALLER);
+            for g in &mut gradient {
+                *g *= SMALLER;
+            }
             expect_slope(&label, &mut rng, &gradient, |by| {
                 let by: Vec<f32> = by.iter().map(|by| by * SMALLER).collect();
                 let logits = moved(&model, &by).forward(&tokens).unwrap().logits;
@@ -165,12 +168,11 @@ fn what_is_asked_for_can_be_found(
         prop_assert_eq!(example.targets.len(), tokens.len());
         for (at, target) in example.targets.iter().enumerate() {
             let Some(target) = *target else { continue };
-            let answer = match task {
-                Task::Copy => tokens[at - size],
-                _ => {
-                    let before = tokens[..at].iter().position(|t| *t == tokens[at]);
-                    tokens[before.unwrap() + 1]
-                }
+            let answer = if task == Task::Copy {
+                tokens[at - size]
+            } else {
+                let before = tokens[..at].iter().position(|t| *t == tokens[at]);
+                tokens[before.unwrap() + 1]
             };
             prop_assert_eq!(answer, target);
         }
