@@ -6,14 +6,14 @@
 //! would be another figure.
 
 mod page;
+mod slice;
 
 use anyhow::{Context, Result, bail};
 use attention::Mask;
-use attention::experiments::{OPENING, Place, Real};
+use attention::experiments::{OPENING, Place};
 use attention::figures::{
     Hidden, masked_map, scaling_among, temperature_of, who_looks_at_whom,
 };
-use chapter_cli::Tensors;
 use choosing::figures::ceiling_with;
 use figures::Figure;
 use flash::{Tile, figures::walk_with};
@@ -22,6 +22,7 @@ use latent::figures::one_vector_of;
 use linformer::figures::errors_of;
 use rotary::figures::{distance_at, wavelengths_with};
 use serde::Deserialize;
+use sliding_window::figures::sight_of;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -48,8 +49,7 @@ impl Request {
 /// # Errors
 /// When there is no such figure, an input is missing or unfit, or the file is.
 pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
-    let real =
-        |place| Real::read(place, &Tensors::parse("the weights", weights.to_vec())?);
+    let real = |place| slice::read(place, weights);
     match &*request.figure {
         "attention::it_looks_at_animal" => {
             let (layer, head) = (request.input("layer")?, request.input("head")?);
@@ -98,6 +98,10 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
                 other => bail!("mask: `{other}` does not fit"),
             };
             walk_with(Tile { queries: queries?, keys: keys? }, mask, step?)
+        }
+        "sliding_window::sight" => {
+            let (window, first) = (request.input("window")?, request.input("first")?);
+            sight_of(request.input("head")?, window, first)
         }
         "choosing::ceiling" => {
             let shape = ["heads", "kv_heads", "layers", "context"];

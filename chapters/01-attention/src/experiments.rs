@@ -1,9 +1,8 @@
 //! What the chapter measures: the data behind its figures and numbers.
 
-use crate::files;
 use crate::{Attended, Attention, Linear, Mask, ShapeError, exp_nonpositive, softmax};
 use anyhow::{Context, Result};
-use chapter_cli::{Recorded, Tensors};
+use chapter_cli::Recorded;
 use minilm::Layer;
 use nalgebra::DMatrix;
 use rand_chacha::ChaCha8Rng;
@@ -57,7 +56,11 @@ pub fn wide() -> Result<Real> {
 }
 
 impl Real {
-    fn new(
+    /// A head on the tokens of a sentence, `x` (tokens, `model_dim`).
+    ///
+    /// # Errors
+    /// When the head reads tokens of another width.
+    pub fn new(
         place: Place,
         tokens: Vec<String>,
         x: DMatrix<f32>,
@@ -65,18 +68,6 @@ impl Real {
     ) -> Result<Real, ShapeError> {
         let attended = head.forward(&x, &Mask::None)?;
         Ok(Real { place, tokens, x, head, attended })
-    }
-
-    /// From a file that holds no more than the sentence and this head's projections: what
-    /// a page loads.
-    ///
-    /// # Errors
-    /// When the file does not hold them.
-    pub fn read(place: Place, file: &Tensors) -> Result<Real> {
-        let [q, k, v] =
-            ["q_proj", "k_proj", "v_proj"].map(|name| files::linear(file, name));
-        let head = Attention::new(q?, k?, v?)?;
-        Ok(Real::new(place, minilm::tokens(file)?, file.matrix("x")?, head)?)
     }
 
     /// Where `token` stands in the sentence for the first time.

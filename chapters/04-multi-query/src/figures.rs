@@ -182,8 +182,8 @@ pub fn sharing_error() -> Result<Figure> {
     let words = Words {
         title: "One mean head loses nearly everything; aligned heads lose less".into(),
         caption: format!(
-            "The mean of heads that lie in twelve bases says next to nothing, and turning \
-             them toward one another first recovers a part. Relative error of the heads' \
+            "The mean of twelve heads says next to nothing, and turning the heads toward \
+             one another first recovers a part. Relative error of the heads' \
              outputs for each layer of MiniLM, on the book's sentence: {:.2} to {:.2} with \
              one mean key and value, {:.2} to {:.2} with aligned ones. Answering zeros has \
              an error of 1.",

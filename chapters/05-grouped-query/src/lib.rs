@@ -85,9 +85,9 @@ impl Groups {
 pub struct GroupedQueryAttention {
     /// (`model_dim`, heads · `head_dim`): the queries of all heads side by side.
     q_proj: Linear,
-    /// (`d_context`, `kv_heads` · `head_dim`): one key for each group.
+    /// (`context_dim`, `kv_heads` · `head_dim`): one key for each group.
     k_proj: Linear,
-    /// (`d_context`, `kv_heads` · `v_dim`): one value for each group.
+    /// (`context_dim`, `kv_heads` · `v_dim`): one value for each group.
     v_proj: Linear,
     /// (heads · `v_dim`, `d_out`): mixes what the heads found.
     o_proj: Linear,
@@ -154,7 +154,7 @@ impl GroupedQueryAttention {
     }
 
     /// Cross-attention: the tokens `x` (tokens, `model_dim`) look at `context`
-    /// (context tokens, `d_context`).
+    /// (context tokens, `context_dim`).
     ///
     /// # Errors
     /// When `x`, `context` or the mask has another shape than the layer needs.

@@ -94,9 +94,9 @@ pub fn dials() -> Result<Figure> {
     let words = Words {
         title: "Fast hands tell neighbors apart, slow hands tell regions".into(),
         caption: "A head of four pairs shows its position like a clock with four hands. The \
-                  first pair turns by one radian per token and is anywhere after a few; the \
-                  last turns by a thousandth and has hardly moved at position 200. Each pair \
-                  turns ten times slower than the one above it, since the head has 8 features \
+                  first pair turns by one radian per token and points anywhere after a few; \
+                  the last turns by a thousandth and has hardly moved at position 200. Each \
+                  pair turns ten times slower than the one above it, since the head has 8 features \
                   and θ is 10,000."
             .into(),
         alt: "Four rows of seven dials for positions 0, 1, 2, 3, 20, 200 and 2,000. In the \
@@ -129,8 +129,8 @@ pub fn previous() -> Result<Figure> {
              Above: layer 0, head 2 of MiniLM when no position vectors are added to \
              the words; mean weight on the token before {blind:.2}, where it is \
              {learned:.2} with them. Below: a head whose queries and keys are the same \
-             for all words, and turn; {made:.3} on the token before, on the same words \
-             without position vectors.",
+             for all words, and turn, keys one token further; {made:.3} on the token \
+             before, on the same words without position vectors.",
         ),
         alt: format!(
             "Two heat-maps of 14 by 14 weights. The upper has no diagonal, mean \

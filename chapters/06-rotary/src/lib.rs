@@ -203,7 +203,7 @@ impl RotaryAttention {
     /// `layer`, with queries and keys that `rotary` turns. Values are left alone.
     ///
     /// # Errors
-    /// When the heads of the layer are not as wide as the pairs of `rotary`.
+    /// When the heads of the layer are not as wide as those that `rotary` turns.
     pub fn new(
         layer: GroupedQueryAttention,
         rotary: Rotary,

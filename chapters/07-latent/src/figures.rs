@@ -242,7 +242,7 @@ pub fn crossing() -> Result<Figure> {
             "Both forms take equally long for about {measured:.0} new tokens. Chunks \
              of new tokens after {} cached ones, recorded on two cores: {:.0} ms against \
              {:.1} for one token, {:.0} against {} for {}. Counting multiply-adds alone \
-             puts the crossing at {counted:.0}.",
+             puts the crossing after a long cache at {counted:.0}.",
             thousands(BEFORE as u64),
             ms("chunk_naive", 1)?,
             ms("chunk_absorbed", 1)?,

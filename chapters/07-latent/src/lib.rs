@@ -155,7 +155,7 @@ impl LatentAttention {
     }
 
     /// The queries of the tokens `x` (tokens, `model_dim`), the first of which stands at
-    /// position `start`.
+    /// position `start`. [`Sharpness`] changes them in stretched models alone.
     ///
     /// # Errors
     /// When `x` is not as wide as the projection expects.

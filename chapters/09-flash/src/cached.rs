@@ -102,8 +102,8 @@ impl<'a, S: Simd, const Q: usize, const V: usize> Walk<'a, S, Q, V> {
         }
     }
 
-    /// Scores of `Q` queries with up to `V` vectors of keys. Those who meet keys first
-    /// `fetch` the ones after the next.
+    /// Scores of `Q` queries with up to `V` vectors of keys. The queries that
+    /// meet keys first `fetch` those of the tile after the next.
     #[inline(always)]
     fn multiply(
         &self,

@@ -278,10 +278,10 @@ pub fn walk_with(tile: Tile, mask: Mask, step: usize) -> Result<Figure> {
         title: "What is held does not grow with the keys".into(),
         caption: format!(
             "{begins} {WALKED} queries and keys in tiles of {queries} by {keys}{}: {computed} of \
-             {all} tiles are computed, {skipped} skipped, and {masked} have a mask to apply. \
-             Tile {step} has just been merged into what is held of queries {first} to {last}: \
-             the largest score so far, the sum of exponentials measured from it, and the \
-             weighted values, which are not shown.",
+             {all} tiles are computed in the order of their numbers, {skipped} are skipped, and \
+             {masked} have a mask to apply. Tile {step} has just been merged into what is held \
+             of queries {first} to {last}: the largest score so far, the sum of exponentials \
+             measured from it, and the weighted values, which are not shown.",
             if causal { ", causal" } else { "" },
         ),
         alt: format!(

@@ -1,5 +1,5 @@
-//! Many networks in place of one, of which each token passes a few: a model may know more
-//! than it computes.
+//! Many networks in place of one. Each token passes through a few of them, so a
+//! model may know more than it computes.
 //!
 //! Source: Shazeer et al. 2017, *Outrageously Large Neural Networks*, §2; Fedus et al. 2021,
 //! *Switch Transformers*, §2.1.
@@ -33,21 +33,20 @@ pub struct ExpertGroups {
     pub others: f32,
 }
 
-/// What says which experts a token passes, and how much each counts.
+/// What says which experts a token passes through, and how much each counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Router {
     /// (`model_dim`, experts)
     pub weight: Projection,
     /// What a logit becomes.
     pub scoring: Scoring,
-    /// Added to the scores to choose, and not to count.
+    /// Added to the scores when experts are chosen, and left out of the shares.
     pub correction: Option<Vec<f32>>,
-    /// Experts in groups.
+    /// Only experts of some groups may be chosen.
     pub groups: Option<ExpertGroups>,
-    /// How many a token passes.
+    /// How many experts a token passes through.
     pub chosen: usize,
-    /// What is added to the sum of the chosen scores, which they are divided by, if they
-    /// are.
+    /// If the chosen scores are divided by their sum: what is added to that sum.
     pub normalized: Option<f32>,
     /// Then all are multiplied by this.
     pub factor: f32,
@@ -119,7 +118,7 @@ fn largest(numbers: &[f32], most: usize) -> Vec<usize> {
     order
 }
 
-/// Networks, and what says who passes which.
+/// Networks, and what says which tokens pass through which.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experts {
     /// Chooses.
@@ -128,11 +127,11 @@ pub struct Experts {
     pub experts: Vec<SwiGlu>,
     /// How their gates open.
     pub gate: Gate,
-    /// One that every token passes beside those that are chosen.
+    /// One that every token passes through beside those that are chosen.
     pub shared: Option<Shared>,
 }
 
-/// A network that every token passes.
+/// A network that every token passes through.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shared {
     /// The network.

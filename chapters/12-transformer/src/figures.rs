@@ -93,12 +93,12 @@ pub fn activations() -> Result<Figure> {
     let words = Words {
         title: "Both let small negative numbers through, and bend smoothly".into(),
         caption: format!(
-            "For large inputs silu, gelu and relu are the same. silu dips lowest, to −0.28 \
-             at −1.28. The form of gelu with tanh differs from the exact one by at most \
+            "For large inputs silu and gelu approach relu. silu dips lowest, to −0.28 at \
+             −1.28. The form of gelu with tanh differs from the exact one by at most \
              {apart:.4}, too little to be seen here."
         ),
         alt: "Three lines from −5 to 3. relu is 0 up to 0 and then rises. gelu dips to −0.17 \
-              near −0.75, silu to −0.28 near −1.28; all three meet at 3."
+              near −0.75, silu to −0.28 near −1.28; at 3 all lie between 2.86 and 3."
             .into(),
     };
     let chart =
@@ -143,8 +143,9 @@ pub fn animal() -> Result<Figure> {
         title: "A decoder’s “it” looks at “animal”".into(),
         caption: format!(
             "`it` puts {weight:.2} of its weight on `animal`. Layer 13, head 8 of SmolLM2. \
-             Nothing lies above the diagonal: no token has seen what follows it. The words \
-             between the two look at `animal` as well, or at the first token."
+             Nothing lies above the diagonal: no token has seen what follows it. `did`, \
+             `not` and `cross` look at `animal` as well; `the` and `street` look most at the \
+             first token."
         ),
         alt: format!(
             "A triangular heat-map of {} tokens. The row of it is heavy at animal, with \

@@ -10,8 +10,8 @@ pub enum Precision {
     F32,
     /// The upper half of an `f32`: its whole range, and 8 bits of its 24.
     Bf16,
-    /// Whole numbers from −127 to 127, and one `f32` for every [`BLOCK`] of them, by which
-    /// they are multiplied.
+    /// Whole numbers from −127 to 127, and one `f32` for every 64 ([`BLOCK`]) of
+    /// them, by which they are multiplied.
     Q8,
 }
 

@@ -65,11 +65,11 @@ use std::ops::ControlFlow;
 pub struct Block {
     /// Before attention.
     pub attention_norm: Norm,
-    /// Tokens look at one another.
+    /// Tokens look at one another, as `SelfAttention` has it or by latents.
     pub attention: Attention,
     /// Before the feed-forward network.
     pub ffn_norm: Norm,
-    /// Each token by itself.
+    /// Each token by itself: with a gate, without one, or through experts.
     pub feed_forward: FeedForward,
     /// What blocks of another kind than Llama's do otherwise.
     pub otherwise: Option<Otherwise>,
@@ -270,8 +270,8 @@ impl Decoder {
         caches: &mut [Cache],
     ) -> Result<DMatrix<f32>, ModelError> {
         let last = tokens.len().checked_sub(1).ok_or(ModelError::NoToken)?;
-        // On one of the threads that share the products: from another, each product would
-        // be handed over to them, and wait to be woken when it is there.
+        // On one of the threads that share the products: any other would hand each
+        // of them over, sleep, and have to be woken when it is there.
         rayon::scope(|_| {
             let hidden = self.forward(tokens, caches)?;
             self.logits(&hidden.rows(last, 1).into_owned())

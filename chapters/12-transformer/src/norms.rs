@@ -38,8 +38,8 @@ impl RmsNorm {
     }
 }
 
-/// Takes the mean off each token, brings it to the same size, and gives each feature a
-/// learned gain and bias.
+/// Subtracts the mean of each token, brings it to the same size, and gives each
+/// feature a learned gain and bias.
 ///
 /// Source: Ba et al. 2016, *Layer Normalization*, equation 3.
 #[derive(Debug, Clone, PartialEq)]

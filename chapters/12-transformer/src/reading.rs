@@ -132,8 +132,8 @@ fn dot_bf16<S: Simd>(simd: S, blocks: &[[u32; WORDS_BF16]], x: &[f32]) -> f32 {
     total(simd, sums)
 }
 
-/// The same of packed 8-bit numbers: each block is summed by itself, and then its scale is
-/// multiplied in.
+/// Σ w x of packed 8-bit numbers: each block is summed by itself, and then
+/// multiplied by its scale.
 #[inline(always)]
 fn dot_q8<S: Simd>(
     simd: S,
@@ -141,8 +141,8 @@ fn dot_q8<S: Simd>(
     scales: &[f32],
     x: &[f32],
 ) -> f32 {
-    // Below 2²⁴, the last bit of an f32 counts ones: with the bits of 2²³ above it,
-    // a byte is the number 2²³ + byte.
+    // From 2²³ to 2²⁴, the last bit of an f32 counts ones: with the bits of 2²³
+    // above it, a byte is the number 2²³ + byte.
     const POWER: f32 = (1 << 23) as f32;
     let [byte, power] = [255, POWER.to_bits()].map(|bits| simd.splat_u32s(bits));
     let offset = simd.splat_f32s(POWER + OFFSET);

@@ -148,10 +148,11 @@ pub fn decode() -> Result<Figure> {
         title: "Less cache, less time, until arithmetic decides".into(),
         caption: format!(
             "The smaller the cache of keys and values, the less time; but the latent, with a \
-             fifth of the bytes, takes longer than 8 kv heads. One token of {} heads over {} cached ones, \
-             without the append of its own key and value; the roof is the longer of reading \
-             and computing, at the rates of a plain sum and a large product on the same two \
-             cores. Milliseconds taken, and needed at least: {list}.",
+             fifth of multi-head’s bytes, takes longer than 8 kv heads. One token of {} heads \
+             over {} cached ones, without the append of its own key and value; the roof is \
+             the longer of reading and computing, at the rates of a plain sum and a large \
+             product on the same two cores. Milliseconds taken, and needed at least: \
+             {list}.",
             experiments::HEADS,
             thousands(experiments::CACHED as u64),
         ),

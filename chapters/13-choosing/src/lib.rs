@@ -192,9 +192,9 @@ pub struct Model {
 pub struct Weights {
     /// Projections of attention.
     pub attention: f64,
-    /// Networks that every token passes.
+    /// Networks that every token passes through.
     pub network: f64,
-    /// Networks that few tokens pass.
+    /// Networks of which a token passes through a few.
     pub experts: f64,
     /// The matrix that makes logits.
     pub head: f64,
