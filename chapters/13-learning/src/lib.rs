@@ -41,6 +41,7 @@ mod norm;
 mod product;
 mod shared;
 mod swiglu;
+pub mod training;
 
 use attention::{Linear, ShapeError, expect_shape};
 pub use embedding::{embed, embedding_backward};

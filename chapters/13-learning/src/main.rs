@@ -1,13 +1,14 @@
-//! `cargo run -p learning`: the gradients of any layer of the other chapters.
+//! `cargo run -p learning`: the gradients of any layer of the other chapters, and training
+//! on them.
 
-use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
-use learning::mechanisms::Mechanism;
+mod gradients;
+mod train;
+
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
-/// Where the weights come from: the backward pass of every mechanism
+/// Where the weights come from: the backward pass of every mechanism, and training on it
 #[derive(clap::Parser)]
 #[command(name = "learning", version, max_term_width = 88)]
 #[command(bin_name = "cargo run -p learning --")]
@@ -40,6 +41,8 @@ enum Command {
         )]
         flags: Vec<OsString>,
     },
+    /// Train a small decoder on a task, with any mechanism
+    Train(train::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -48,45 +51,10 @@ fn main() -> ExitCode {
         std::env::args_os(),
         &mut stdout,
         &mut stderr,
-        |CommandLine { command: Command::Gradients { flags } }, stdout| {
-            gradients(flags, stdout)
+        |CommandLine { command }, stdout| match command {
+            Command::Gradients { flags } => gradients::gradients(flags, stdout),
+            Command::Train(arguments) => train::train(arguments, stdout),
         },
     );
     ExitCode::from(code)
-}
-
-fn gradients(flags: &[OsString], stdout: &mut dyn Write) -> Result<()> {
-    let (named, rest) = mechanism(flags);
-    let names =
-        Mechanism::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let names: Vec<String> = names.map(|name| name.get_name().to_owned()).collect();
-    let known = names.join(", ");
-    let name = named.with_context(|| {
-        format!("--mechanism is missing: which layer is it? one of {known}")
-    })?;
-    let name = name.to_string_lossy().into_owned();
-    let mechanism = Mechanism::from_str(&name, false);
-    ensure!(
-        mechanism.is_ok(),
-        "--mechanism {name}: there is no such mechanism, or it cannot be differentiated \
-         here: one of {known}"
-    );
-    let args = std::iter::once("gradients".into()).chain(rest).collect();
-    mechanism.map_err(anyhow::Error::msg)?.gradients(args, stdout, &mut io::stderr())
-}
-
-/// What `--mechanism` says, and the other flags.
-fn mechanism(flags: &[OsString]) -> (Option<OsString>, Vec<OsString>) {
-    let (mut named, mut rest) = (None, Vec::new());
-    let mut flags = flags.iter();
-    while let Some(flag) = flags.next() {
-        match flag.to_str() {
-            Some("--mechanism") => named = flags.next().cloned(),
-            Some(flag) if flag.starts_with("--mechanism=") => {
-                named = Some(flag["--mechanism=".len()..].into());
-            }
-            _ => rest.push(flag.clone()),
-        }
-    }
-    (named, rest)
 }

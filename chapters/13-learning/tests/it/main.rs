@@ -5,3 +5,4 @@ mod laws;
 mod others;
 mod reference;
 mod slopes;
+mod training;

@@ -1,0 +1,137 @@
+//! The loop: draw a batch, run it there and back, take a step.
+
+use super::adamw::{AdamW, Schedule, clipped};
+use super::model::{Learned, Model, ModelError};
+use super::shape::Shape;
+use super::tasks::{Example, Task};
+use rayon::prelude::*;
+
+/// Sequences whose gradients are summed before they are added to those of others. The
+/// number of cores must not decide which: sums of `f32` depend on their order.
+const TOGETHER: usize = 4;
+
+/// What a run is, beside its model.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    /// The name of the task.
+    pub task: Task,
+    /// Pairs to recall, tokens to copy, or a circle.
+    pub size: usize,
+    /// Of the weights and of all batches.
+    pub seed: u64,
+    /// Steps in all.
+    pub steps: usize,
+    /// Sequences in a step.
+    pub batch: usize,
+    /// The largest rate of `AdamW`.
+    pub rate: f32,
+    /// Its weight decay.
+    pub decay: f32,
+    /// The longest gradient.
+    pub clip: f32,
+}
+
+/// A model that learns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// What it is.
+    pub settings: Settings,
+    /// As far as it has come.
+    pub model: Model,
+    /// With its two means.
+    pub optimizer: AdamW,
+}
+
+/// What a step was like, before the model changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Tokens that were read, judged or not.
+    pub tokens: usize,
+    /// Nats per judged token.
+    pub loss: f64,
+    /// The share of judged tokens that were right.
+    pub accuracy: f64,
+    /// The length of the gradient, before it was clipped.
+    pub length: f32,
+}
+
+impl Run {
+    /// A run that has not begun.
+    ///
+    /// # Errors
+    /// When the sizes of the shape do not go together.
+    pub fn new(settings: Settings, shape: Shape) -> Result<Run, ModelError> {
+        let mut model = Model::new(shape, settings.seed)?;
+        let parameters = model.parameters().iter().map(|p| p.numbers.len()).sum();
+        let optimizer = AdamW::new(parameters, settings.decay);
+        Ok(Run { settings, model, optimizer })
+    }
+
+    /// Steps taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.optimizer.steps as usize
+    }
+
+    /// How large the steps are.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        let Settings { steps, rate, .. } = self.settings;
+        Schedule { peak: rate, warm_up: steps / 10, steps }
+    }
+
+    /// One step on sequences that have never been seen.
+    ///
+    /// # Errors
+    /// When the task does not fit the model.
+    pub fn step(&mut self) -> Result<Step, ModelError> {
+        let taken = self.taken();
+        let Settings { task, size, seed, batch, clip, .. } = self.settings;
+        let batch = task.batch(size, seed, taken as u64, batch);
+        let tokens = batch.iter().map(|example| example.tokens.len()).sum();
+        let mut learned = learned(&self.model, &batch)?;
+        let length = clipped(&mut learned.gradient, clip);
+        let rate = self.schedule().rate(taken);
+        self.optimizer.step(self.model.parameters(), &learned.gradient, rate);
+        let judged = learned.judged.max(1) as f64;
+        let (loss, right) = (learned.loss / judged, learned.right as f64);
+        Ok(Step { tokens, loss, accuracy: right / judged, length })
+    }
+}
+
+/// What a whole batch teaches, on all cores, and the same on any number of them.
+fn learned(model: &Model, batch: &[Example]) -> Result<Learned, ModelError> {
+    let judged = batch.iter().flat_map(|example| &example.targets).flatten().count();
+    let one =
+        |Example { tokens, targets }: &Example| model.learn(tokens, targets, judged);
+    let some = |examples: &[Example]| {
+        let mut sum: Option<Learned> = None;
+        for example in examples {
+            add(&mut sum, one(example)?);
+        }
+        Ok(sum)
+    };
+    let parts: Vec<Result<_, ModelError>> =
+        batch.par_chunks(TOGETHER).map(some).collect();
+    let mut all = None;
+    for part in parts {
+        if let Some(part) = part? {
+            add(&mut all, part);
+        }
+    }
+    let nothing = Learned { loss: 0.0, right: 0, judged: 0, gradient: Vec::new() };
+    Ok(all.unwrap_or(nothing))
+}
+
+fn add(sum: &mut Option<Learned>, more: Learned) {
+    let Some(sum) = sum else {
+        *sum = Some(more);
+        return;
+    };
+    sum.loss += more.loss;
+    sum.right += more.right;
+    sum.judged += more.judged;
+    for (sum, more) in sum.gradient.iter_mut().zip(more.gradient) {
+        *sum += more;
+    }
+}
