@@ -1,5 +1,6 @@
 //! The integration tests of `learning`, linked once.
 
+mod command;
 mod edges;
 mod laws;
 mod others;
