@@ -30,6 +30,7 @@ pub mod layout;
 mod learned;
 mod norm;
 pub mod reading;
+pub mod slips;
 
 use attention::{Attended, Linear, Mask, ShapeError, average, expect_shape, softmax};
 use checkpoint::Sight;
