@@ -15,6 +15,8 @@ use attention::figures::{
     Hidden, masked_map, scaling_among, temperature_of, who_looks_at_whom,
 };
 use choosing::figures::ceiling_with;
+use decoder_layer::experiments::Switched;
+use decoder_layer::figures::parts_of;
 use figures::Figure;
 use flash::{Tile, figures::walk_with};
 use grouped_query::figures::groups_of;
@@ -40,6 +42,14 @@ impl Request {
         let value = self.inputs.get(name).with_context(|| format!("no {name}"))?;
         let unfit = || format!("{name}: `{value}` does not fit");
         value.parse().ok().with_context(unfit)
+    }
+
+    /// [`Request::input`], or nothing where it is `none`.
+    fn unless_none<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        match &*self.input::<String>(name)? {
+            "none" => Ok(None),
+            _ => self.input(name).map(Some),
+        }
     }
 }
 
@@ -103,6 +113,7 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
             let (window, first) = (request.input("window")?, request.input("first")?);
             sight_of(request.input("head")?, window, first)
         }
+        "decoder_layer::parts" => parts_of(switched(request)?),
         "choosing::ceiling" => {
             let shape = ["heads", "kv_heads", "layers", "context"];
             let [heads, kv_heads, layers, context] =
@@ -112,4 +123,21 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
         }
         other => bail!("there is no live figure `{other}`"),
     }
+}
+
+/// The parts of a layer that a reader has switched on; `none` is off.
+fn switched(request: &Request) -> Result<Switched> {
+    let on = |name| match &*request.input::<String>(name)? {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => bail!("{name}: `{other}` does not fit"),
+    };
+    Ok(Switched {
+        norm: on("norm")?,
+        rotation: on("rotation")?,
+        cap: request.unless_none("cap")?,
+        sink: request.unless_none("sink")?,
+        window: request.unless_none("window")?,
+        sharper: request.input("scale")?,
+    })
 }

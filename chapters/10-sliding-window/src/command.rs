@@ -1,6 +1,6 @@
 //! `cargo run -p sliding-window`: the worked example, the figures, and `forward` on files.
 
-use crate::{WindowAttention, example, figures, through_cache};
+use crate::{WindowAttention, example, figures, slips as known, through_cache};
 use anyhow::{Context, anyhow, ensure};
 use attention::{Mask, files};
 use chapter_cli::{
@@ -12,6 +12,7 @@ use grouped_query::{GroupError, GroupedQueryAttention};
 use multi_head::{LayerError, MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
 use rotary::{Pairing, Rotary, RotaryAttention, RotaryError};
+use slips::{Bench, Compare};
 
 /// The chapter, as its program runs it.
 pub struct Chapter10;
@@ -154,6 +155,25 @@ of o_proj. With --cache the result is the same, and keys and values of W tokens 
         let layer = RotaryAttention::new(layer, turns(flags, width / heads)?)?;
         WindowAttention::new(layer, window)
             .with_context(|| format!("--window {window}"))
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        layer: &'a WindowAttention,
+        flags: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let mask = mask(layer, flags, s)?;
+        layer.layer().project(&s.x, 0)?;
+        let prompt = flags.cache.unwrap_or(s.x.nrows()).min(s.x.nrows());
+        let rotary = layer.layer().rotary();
+        let pairing =
+            if flags.interleaved { Pairing::Neighbors } else { Pairing::Halves };
+        let plain = Rotary::new(rotary.features(), flags.rope_theta, pairing)?;
+        let plain = plain.in_heads_of(rotary.head_dim())?;
+        let steps = known::steps(layer, &s.x, &[prompt], &mask, plain);
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 
     fn forward(

@@ -24,6 +24,7 @@ pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod slips;
 
 use attention::{Mask, ShapeError, expect_shape};
 use grouped_query::{attend_groups, attend_stacked};

@@ -1,16 +1,26 @@
 //! `cargo run -p decoder-layer`: the worked example, the figures, and `forward` on the
 //! layers of today's models.
 
-use crate::{DecoderLayer, example, figures, reading, through_cache};
+use crate::{DecoderLayer, example, figures, reading, slips as known, through_cache};
 use anyhow::{Context, bail, ensure};
 use attention::{Mask, files};
 use chapter_cli::{Chapter, Described, Flag, Lack, Output, Sequence, Tensors, by_rows};
-use checkpoint::{Attention, Sight};
+use checkpoint::{Attention, Rope, Scaling, Sight};
 use multi_head::{Heads, MultiHeadAttended, Projected};
 use nalgebra::DMatrix;
+use rotary::Rotary;
+use slips::{Bench, Compare};
 
 /// The chapter, as its program runs it.
 pub struct Chapter11;
+
+/// A layer out of a file.
+pub struct Loaded {
+    /// As its description says.
+    pub layer: DecoderLayer,
+    /// As it would turn if the base alone said so.
+    pub plain: Option<Rotary>,
+}
 
 #[derive(clap::Args)]
 #[expect(missing_docs, reason = "clap would print it in the place of its own words")]
@@ -55,7 +65,7 @@ has one. Learned sinks take weight, so that rows sum to less than one.
       --output out.safetensors --config config.json --layer 3";
 
     type Flags = Flags;
-    type Layer = DecoderLayer;
+    type Layer = Loaded;
 
     fn example() -> anyhow::Result<String> {
         example::told()
@@ -70,7 +80,7 @@ has one. Learned sinks take weight, so that rows sum to less than one.
         Ok(Vec::new())
     }
 
-    fn load(_: &Flags, _: &Tensors) -> anyhow::Result<DecoderLayer> {
+    fn load(_: &Flags, _: &Tensors) -> anyhow::Result<Loaded> {
         bail!(
             "--config is missing: the config.json of the model says which parts the layer \
              has; without one, the layer may be that of rotary (chapter 6)"
@@ -78,20 +88,36 @@ has one. Learned sinks take weight, so that rows sum to less than one.
     }
 
     fn load_described(
-        layer: &Attention,
+        described: &Attention,
         flags: &Flags,
         tensors: &Tensors,
-    ) -> anyhow::Result<DecoderLayer> {
+    ) -> anyhow::Result<Loaded> {
         ensure!(
-            flags.cache.is_none() || layer.sight == Sight::Causal,
+            flags.cache.is_none() || described.sight == Sight::Causal,
             "--cache: tokens of a {} model see those that follow, which no cache holds",
-            layer.kind
+            described.kind
         );
-        reading::layer(layer, tensors)
+        let layer = reading::layer(described, tensors)?;
+        let plain =
+            described.rope.as_ref().map(|rope| plain(rope, &layer)).transpose()?;
+        Ok(Loaded { layer, plain })
+    }
+
+    const COMPARES: bool = true;
+
+    fn compared<'a>(
+        Loaded { layer, plain }: &'a Loaded,
+        _: &Flags,
+        s: &'a Sequence,
+    ) -> anyhow::Result<Box<dyn Compare + 'a>> {
+        let mask = mask(layer, s)?;
+        layer.project(&s.x, &layer.parts().place(0..s.x.nrows(), s.x.nrows()))?;
+        let steps = known::steps(layer, &s.x, &mask, plain.clone());
+        Ok(Box::new(Bench::new(steps, known::slips())))
     }
 
     fn forward(
-        layer: &DecoderLayer,
+        Loaded { layer, .. }: &Loaded,
         flags: &Flags,
         s: &Sequence,
     ) -> anyhow::Result<Output> {
@@ -106,14 +132,15 @@ has one. Learned sinks take weight, so that rows sum to less than one.
     }
 
     fn forward_without_weights(
-        layer: &DecoderLayer,
+        loaded: &Loaded,
         flags: &Flags,
         s: &Sequence,
         rows: usize,
     ) -> anyhow::Result<DMatrix<f32>> {
         if flags.cache.is_some() {
-            return Ok(Self::forward(layer, flags, s)?.y);
+            return Ok(Self::forward(loaded, flags, s)?.y);
         }
+        let layer = &loaded.layer;
         let (n, mask) = (s.x.nrows(), mask(layer, s)?);
         let place = layer.parts().place(0..n, n);
         let Projected { q, k, v } = layer.project(&s.x, &place)?;
@@ -125,6 +152,12 @@ has one. Learned sinks take weight, so that rows sum to less than one.
             Ok(layer.mix(&x, Heads { found, weights: Vec::new() })?.output)
         })
     }
+}
+
+/// The rotation that the base alone gives.
+fn plain(rope: &Rope, layer: &DecoderLayer) -> anyhow::Result<Rotary> {
+    let rope = Rope { scaling: Scaling::None, ..rope.clone() };
+    Ok(Rotary::of(&rope, layer.parts().head_dim)?)
 }
 
 /// What the layer hides, and what the file hides besides.

@@ -5,7 +5,7 @@ use crate::{
     Centering, HeadNorm, Norms, Parts, Temperature, open_gate, soft_cap,
     softmax_with_sink,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use attention::{Linear, softmax};
 use checkpoint::{Config, NormSpan, Rope, Scaling};
 use grouped_query::Groups;
@@ -19,6 +19,9 @@ pub const HEAD: usize = 8;
 
 /// Width of its heads.
 pub const HEAD_DIM: usize = 64;
+
+/// Base of the rotation of `SmolLM2`.
+const THETA: f64 = 100_000.0;
 
 /// The worked example: one query, three keys and their values.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +100,8 @@ pub struct Real {
     pub tokens: Vec<String>,
     projected: Projected,
     plain: Parts,
+    /// Where [`HEAD`] is among the heads that are here.
+    head: usize,
 }
 
 /// Which parts stand around the softmax of the real row.
@@ -149,7 +154,46 @@ impl Real {
         let groups = Groups::new(slice.heads, slice.kv_heads)?;
         let rotary = Rotary::new(HEAD_DIM, slice.theta, Pairing::Halves)?;
         let plain = Parts { rotary: Some(rotary), ..Parts::plain(groups, HEAD_DIM) };
-        Ok(Real { tokens, projected, plain })
+        Ok(Real { tokens, projected, plain, head: HEAD })
+    }
+
+    /// Head [`HEAD`] alone, from what the chapter keeps of its queries and keys: all that a
+    /// page needs. Its values are zero.
+    ///
+    /// # Errors
+    /// When the file is not what it should be.
+    pub fn kept() -> Result<Self> {
+        let lines =
+            include_str!("head.csv").lines().filter(|line| !line.starts_with('#'));
+        let (mut tokens, mut numbers) = (Vec::new(), Vec::new());
+        for line in lines {
+            let (token, row) = line.split_once(',').context("head.csv: no numbers")?;
+            tokens.push(token.to_owned());
+            for number in row.split(',') {
+                numbers.push(number.parse().context("head.csv: not a number")?);
+            }
+        }
+        let n = tokens.len();
+        ensure!(numbers.len() == n * 2 * HEAD_DIM, "head.csv: rows of another length");
+        let both = DMatrix::from_row_slice(n, 2 * HEAD_DIM, &numbers);
+        let projected = Projected {
+            q: both.columns(0, HEAD_DIM).into_owned(),
+            k: both.columns(HEAD_DIM, HEAD_DIM).into_owned(),
+            v: DMatrix::zeros(n, HEAD_DIM),
+        };
+        let rotary = Rotary::new(HEAD_DIM, THETA, Pairing::Halves)?;
+        let plain = Parts::plain(Groups::new(1, 1)?, HEAD_DIM);
+        let plain = Parts { rotary: Some(rotary), ..plain };
+        Ok(Real { tokens, projected, plain, head: 0 })
+    }
+
+    /// The queries and keys of [`HEAD`], (tokens, 64) each, before they are turned.
+    #[must_use]
+    pub fn queries_and_keys(&self) -> [DMatrix<f32>; 2] {
+        let group = self.plain.groups.kv_head(self.head);
+        let Projected { q, k, .. } = &self.projected;
+        [(q, self.head), (k, group)]
+            .map(|(all, head)| all.columns(head * HEAD_DIM, HEAD_DIM).into_owned())
     }
 
     /// Where a word stands.
@@ -171,9 +215,12 @@ impl Real {
         let mut projected = self.projected.clone();
         let n = self.tokens.len();
         parts.prepare(&mut projected, &parts.place(0..n, n))?;
-        let Projected { q, k, v } = projected;
-        let heads = parts.attend(&q, k.as_view(), v.as_view(), &parts.mask(0))?;
-        let row = heads.weights[HEAD].rows(query, 1).into_owned();
+        let Projected { q, k, .. } = projected;
+        let group = parts.groups.kv_head(self.head);
+        let q = q.columns(self.head * HEAD_DIM, HEAD_DIM);
+        let k = k.columns(group * HEAD_DIM, HEAD_DIM);
+        let weights = parts.weights(self.head, q, k, &parts.mask(0))?;
+        let row = weights.rows(query, 1).into_owned();
         let sunk = 1.0 - row.sum();
         Ok((row, sunk))
     }
@@ -187,8 +234,9 @@ impl Real {
         let mut projected = self.projected.clone();
         let n = self.tokens.len();
         self.plain.prepare(&mut projected, &self.plain.place(0..n, n))?;
-        let group = self.plain.groups.kv_head(HEAD);
-        let q = projected.q.view((query, HEAD * HEAD_DIM), (1, HEAD_DIM)).into_owned();
+        let group = self.plain.groups.kv_head(self.head);
+        let first = self.head * HEAD_DIM;
+        let q = projected.q.view((query, first), (1, HEAD_DIM)).into_owned();
         let k = projected.k.view((0, group * HEAD_DIM), (query + 1, HEAD_DIM));
         Ok((q * k.transpose() * self.plain.scale).as_slice().to_vec())
     }

@@ -1,15 +1,15 @@
 //! The chapter's figures, one function each.
 
-use crate::experiments::{HEAD, ROWS, Real};
-use anyhow::Result;
-use figures::{Axis, Chart, Figure, Heatmap, Hue, Words};
+use crate::experiments::{HEAD, ROWS, Real, Switched};
+use anyhow::{Context, Result, ensure};
+use figures::{Axis, Bars, Chart, Figure, Heatmap, Hue, Words};
 
 /// All of them, in the order in which the chapter shows them.
 ///
 /// # Errors
 /// When the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(vec![row()?, cap()?])
+    Ok(vec![cap()?, row()?, parts()?])
 }
 
 /// What each part does to one row of weights of a real head.
@@ -64,6 +64,82 @@ pub fn row() -> Result<Figure> {
         .column_axis("key")
         .value_axis("weight");
     Ok(Figure::draw("row", words, &map)?)
+}
+
+/// Two parts at once on the same row.
+///
+/// # Errors
+/// When the queries and keys cannot be read.
+pub fn parts() -> Result<Figure> {
+    parts_of(Switched { norm: true, sink: Some(4.0), ..Switched::NONE })
+}
+
+/// [`parts`] with others.
+///
+/// # Errors
+/// When a cap is not above 0, or a window is 0.
+pub fn parts_of(switched: Switched) -> Result<Figure> {
+    let Switched { norm, rotation, cap, sink, window, sharper } = switched;
+    ensure!(cap.is_none_or(|cap| cap > 0.0), "cap: a bound is above 0");
+    ensure!(window != Some(0), "window: a token sees itself, so it is 1 at least");
+    let real = Real::kept()?;
+    let query = real.place_of("it")?;
+    let row = |switched| -> Result<Vec<f64>> {
+        let (weights, sunk) = real.row(switched)?;
+        let seen = weights.as_slice()[..=query].iter().copied();
+        let shown = |weight| (1e3 * f64::from(weight)).round() / 1e3;
+        Ok(seen.chain([sunk]).map(shown).collect())
+    };
+    let (plain, changed) = (row(Switched::NONE)?, row(switched)?);
+    let keys: Vec<String> =
+        real.tokens[..=query].iter().cloned().chain(["(sink)".to_owned()]).collect();
+    let most = |row: &[f64]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    let place = most(&changed).context("no key")?;
+    let weight = changed[place];
+    let first = if place > query {
+        "the sink".to_owned()
+    } else {
+        format!("“{}”", keys[place])
+    };
+    let animal = real.place_of("animal")?;
+
+    let said = [
+        norm.then(|| "QK-norm".to_owned()),
+        (!rotation).then(|| "no rotation".to_owned()),
+        cap.map(|cap| format!("a cap of {cap}")),
+        (sharper != 1.0).then(|| format!("{sharper} times the scale")),
+        sink.map(|sink| format!("a sink of {sink}")),
+        window.map(|window| format!("a window of {window}")),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    let with =
+        if said.is_empty() { "nothing changed".to_owned() } else { said.join(" and ") };
+    let words = Words {
+        title: format!("With {with}, most goes to {first}"),
+        caption: format!(
+            "The row of `it` in layer 13, head {HEAD} of SmolLM2, as it is and with {with}. \
+             Then {weight:.2} of the weight goes to {first}, and {:.2} to `animal`, which \
+             had {:.2}. The model was trained for the row as it is.",
+            changed[animal], plain[animal]
+        ),
+        alt: format!(
+            "Two bars for each of {} keys. As it is: {}. With {with}: {}.",
+            keys.len(),
+            listed(&keys, &plain),
+            listed(&keys, &changed),
+        ),
+    };
+    let bars = Bars::new(Axis::linear("weight").range(0.0, 1.0), keys)
+        .categories_label("key")
+        .series("as it is", Hue::Muted, plain)
+        .series("with the parts", Hue::Accent, changed);
+    Ok(Figure::draw("parts", words, &bars)?)
+}
+
+fn listed(keys: &[String], weights: &[f64]) -> String {
+    let each =
+        keys.iter().zip(weights).map(|(key, weight)| format!("{key} {weight:.2}"));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What a cap makes of scores.

@@ -31,6 +31,7 @@ pub mod layout;
 mod learned;
 mod norm;
 pub mod reading;
+pub mod slips;
 
 use attention::{Attended, Linear, Mask, ShapeError, average, expect_shape, softmax};
 use checkpoint::Sight;
@@ -257,17 +258,28 @@ impl Parts {
         v: DMatrixView<f32>,
         mask: &Mask,
     ) -> Result<Attended, ShapeError> {
+        let weights = self.weights(head, q, k, mask)?;
+        let output = average(weights.as_view(), v, |query, key| mask.sees(query, key));
+        Ok(Attended { output, weights })
+    }
+
+    /// The weights of the head `head` alone, (queries, keys).
+    pub(crate) fn weights(
+        &self,
+        head: usize,
+        q: DMatrixView<f32>,
+        k: DMatrixView<f32>,
+        mask: &Mask,
+    ) -> Result<DMatrix<f32>, ShapeError> {
         let mut scores = q * self.scale * k.transpose();
         if let Some(cap) = self.cap {
             soft_cap(&mut scores, cap);
         }
         mask.hide(&mut scores)?;
-        let weights = match &self.sinks {
+        Ok(match &self.sinks {
             Some(sinks) => softmax_with_sink(scores, sinks[head]),
             None => softmax(scores),
-        };
-        let output = average(weights.as_view(), v, |query, key| mask.sees(query, key));
-        Ok(Attended { output, weights })
+        })
     }
 
     /// What [`Parts::attend`] finds, (queries, heads · `v_dim`), without the weights: in

@@ -39,6 +39,7 @@ fn main() -> Result<()> {
     let layer = layer(width)?;
     let [x, dy] = [11, 12].map(|seed| normal(TOKENS, width, seed));
     let causal = Mask::Causal { offset: 0 };
+    let mut pytorch = PyTorch::start();
     let mut turns = Turns::new();
     for (name, run) in
         [("plain", forward as fn(_, _, _) -> _), ("tiles", forward_in_tiles)]
@@ -51,7 +52,6 @@ fn main() -> Result<()> {
             })
         });
     }
-    let mut pytorch = PyTorch::start();
     if let Some(pytorch) = &mut pytorch {
         turns.add("pytorch", TOKENS, || pytorch.step());
     }

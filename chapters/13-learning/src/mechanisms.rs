@@ -311,7 +311,11 @@ fn of_decoder(
     s: &Sequence,
     dy: &DMatrix<f32>,
 ) -> Result<Gradients> {
-    let Loaded { layer, flags, described } = loaded;
+    let Loaded {
+        layer: ::decoder_layer::command::Loaded { layer, .. },
+        flags,
+        described,
+    } = loaded;
     expect_no_cache(flags.cache)?;
     let described = described.as_ref().context("--config is missing")?;
     let mask = decoder_layer::mask(layer, s)?;

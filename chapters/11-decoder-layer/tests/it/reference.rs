@@ -3,6 +3,7 @@
 
 use chapter_cli::Tensors;
 use chapter_cli::testing::{Program, Reference, assert_close, references};
+use decoder_layer::experiments::Real;
 
 const LAYER: Program = Program::new(env!("CARGO_BIN_EXE_decoder-layer"));
 
@@ -75,5 +76,16 @@ fn no_kind_is_left_out() {
     for kind in checkpoint::known() {
         let excused = latent.contains(&kind) || text.contains(&kind);
         assert!(excused || has(kind), "no layer of kind {kind}: add it to make.py");
+    }
+}
+
+/// The head that a page draws from is the one that the slice gives; three decimals of each
+/// number are kept.
+#[test]
+fn the_kept_head_is_that_of_the_slice() {
+    let (kept, slice) = (Real::kept().unwrap(), Real::load().unwrap());
+    assert_eq!(kept.tokens, slice.tokens);
+    for (kept, slice) in kept.queries_and_keys().iter().zip(slice.queries_and_keys()) {
+        assert_close("head.csv", kept, &slice, 6e-4);
     }
 }
