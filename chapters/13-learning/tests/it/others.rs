@@ -35,7 +35,7 @@ fn linear(rng: &mut ChaCha8Rng, d_in: usize, d_out: usize, biased: bool) -> Line
 }
 
 fn masks(n: usize) -> impl Strategy<Value = Mask> {
-    (0..4_u8, 1..n + 1, any::<u64>()).prop_map(move |(kind, window, seed)| match kind {
+    (0..4_u8, 1..n + 2, any::<u64>()).prop_map(move |(kind, window, seed)| match kind {
         0 => Mask::None,
         1 => Mask::Causal { offset: 0 },
         2 => Mask::Window { offset: 0, window },
