@@ -3,4 +3,5 @@
 mod edges;
 mod laws;
 mod slopes;
+mod train;
 mod training;
