@@ -55,6 +55,30 @@ impl Batch {
         Ok(Batch::of(&x, context.as_ref(), hides))
     }
 
+    /// The tensor `name`, of which every token of x has a row, sequence by sequence. It is
+    /// looked for where x is.
+    ///
+    /// # Errors
+    /// When there is none, or it does not have as many rows or sequences as x.
+    pub(crate) fn beside(
+        &self,
+        name: &str,
+        input: &Tensors,
+        x_file: Option<&Tensors>,
+        prefix: &str,
+    ) -> Result<Vec<DMatrix<f32>>, TensorError> {
+        let views = |file: &Tensors| [file.with_prefix(""), file.with_prefix(prefix)];
+        let files = Files(x_file.into_iter().chain([input]).map(views).collect());
+        let view = files.holder(name)?.unwrap_or(&files.0[0][0]);
+        let found = view.stack(name, "[n, d] or [b, n, d], as y")?;
+        if (found.batch(), found.rows()) != (self.size, self.n) {
+            let wanted = self.size.into_iter().chain([self.n, found.cols()]);
+            let wanted: Vec<usize> = wanted.collect();
+            return Err(view.mismatch(name, &wanted, "it has the shape of y"));
+        }
+        Ok(found.matrices)
+    }
+
     fn of(x: &Stack<f32>, context: Option<&Stack<f32>>, hides: Hides) -> Self {
         let Hides { pairs, mut keys } = hides;
         let sequence = |i: usize| Sequence {

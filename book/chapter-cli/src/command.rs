@@ -234,7 +234,7 @@ Examples:
 }
 
 /// What a layer needs may also come out of a configuration.
-fn unless_configured(flag: clap::Arg) -> clap::Arg {
+pub(crate) fn unless_configured(flag: clap::Arg) -> clap::Arg {
     let is_file = ["input", "output", "yours"].contains(&flag.get_id().as_str());
     if is_file || !flag.is_required_set() {
         return flag;
@@ -305,7 +305,7 @@ fn images() -> Result<PathBuf> {
 }
 
 /// What clap has to say in many lines, in one.
-fn in_short(error: &clap::Error) -> String {
+pub(crate) fn in_short(error: &clap::Error) -> String {
     let missing = strings(error, ContextKind::InvalidArg);
     let complaint = match error.kind() {
         ErrorKind::MissingRequiredArgument => format!("missing {}", missing.join(", ")),

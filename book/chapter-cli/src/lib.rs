@@ -25,6 +25,7 @@ mod error;
 mod expected;
 mod file;
 mod forward;
+mod gradients;
 mod inputs;
 mod known;
 mod layers;
@@ -54,6 +55,9 @@ pub use described::{
     Described, Flag, Lack, LatentHeads, SharedHeads, Sharpness, Turning,
 };
 pub use error::TensorError;
+pub use gradients::{
+    Backward, Gradient, Gradients, Loaded, gradients, gradients_command,
+};
 pub use layers::{AttentionLayer, AttentionLayers, attention_layers};
 pub use masks::{added_mask, sees_the_future};
 pub use output::Destination;

@@ -136,7 +136,11 @@ impl Tensors {
     }
 
     /// Where `part`, `weight` or `bias`, of the projection `name` stands, if anywhere.
-    fn place(&self, name: &str, part: &str) -> Result<Option<Place>, TensorError> {
+    pub(crate) fn place(
+        &self,
+        name: &str,
+        part: &str,
+    ) -> Result<Option<Place>, TensorError> {
         let mut found: Vec<Place> = places(name, part);
         found.retain(|place| self.contains(place.name()));
         if let [first, second, ..] = &found[..] {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use nalgebra::{DMatrix, DMatrixView};
 
 use crate::{
+    around::Around,
     beside::{side_by_side, under_one_another},
     rounding::Rounding,
     sees::Sees,
@@ -314,19 +315,20 @@ impl Headed {
     /// What the heads find that way; nothing where the sizes do not fit it.
     #[must_use]
     pub fn found(&self, way: &Way) -> Option<Found> {
-        let scored = self.scored(way, None, 1.0, Rounding::None)?;
+        let scored =
+            self.scored(way, None, (1.0, &Around::default()), Rounding::None)?;
         Some(Found { context: scored.context(way)?, weights: scored.maps(way) })
     }
 
     /// The weights of the heads that way, of these queries or of all; nothing where the
-    /// sizes do not fit it. Scores are multiplied by `stretch` as well, and each number on the
-    /// way is rounded.
+    /// sizes do not fit it. Scores are multiplied by `stretch` as well, `around` stands around
+    /// the softmax, and each number on the way is rounded.
     #[must_use]
     pub fn scored(
         &self,
         way: &Way,
         queries: Option<&[usize]>,
-        stretch: f32,
+        (stretch, around): (f32, &Around),
         rounding: Rounding,
     ) -> Option<Scored<'_>> {
         let given = self.in_roles(way.roles)?;
@@ -340,9 +342,9 @@ impl Headed {
             return None;
         }
         let heads: Vec<Head> = (0..given.heads)
-            .map(|h| given.head(h, way, queries, stretch, rounding))
+            .map(|h| given.head(h, way, queries, (stretch, around), rounding))
             .collect::<Option<_>>()?;
-        let mut weights = weights(&heads, way);
+        let mut weights = weights(&heads, way, around);
         rounding.apply(&mut weights);
         let finite = all_finite(given.v);
         Some(Scored { given, heads, weights, rounding, finite })
@@ -456,7 +458,7 @@ impl Given<'_> {
         h: usize,
         way: &Way,
         queries: Option<&[usize]>,
-        stretch: f32,
+        (stretch, around): (f32, &Around),
         rounding: Rounding,
     ) -> Option<Head> {
         let (kv_heads, d_v) = (self.kv_heads, self.d_v());
@@ -470,6 +472,9 @@ impl Given<'_> {
         // In this order, the keys are read as they lie.
         let factor = self.factor(way.scale) * stretch;
         let mut scores = (k.view() * (q * factor).transpose()).transpose();
+        if let Some(cap) = around.cap {
+            cap.bound(&mut scores, factor);
+        }
         rounding.apply([&mut scores]);
         let row = |query: usize| queries.map_or(query, |rows| rows[query]);
         let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
@@ -797,39 +802,40 @@ impl Head {
     }
 }
 
-fn weights(heads: &[Head], way: &Way) -> Vec<DMatrix<f32>> {
+fn weights(heads: &[Head], way: &Way, around: &Around) -> Vec<DMatrix<f32>> {
+    let hidden = around.hidden();
     if way.shares == Shares::OverAllHeads {
-        let hidden: Vec<_> = heads.iter().map(Head::hidden).collect();
+        let hidden: Vec<_> =
+            heads.iter().map(|head| head.hidden_with(hidden)).collect();
         let all = shares(&side_by_side(&hidden), Shares::ByRows);
         let keys = all.ncols() / heads.len();
         let cut = |h: usize| all.columns(h * keys, keys).into_owned();
         return (0..heads.len()).map(cut).collect();
     }
-    let one = |head: &Head| match way.seen {
-        Seen::AfterSoftmax => {
+    let one = |(h, head): (usize, &Head)| {
+        let shares = |scores: &DMatrix<f32>, how| around.shares(scores, how, h);
+        let left = |number: f32| {
             let weights = shares(&head.scores, way.shares);
-            weights.zip_map(&head.seen, |w, seen| if seen { w } else { 0.0 })
+            weights.zip_map(&head.seen, |w, seen| if seen { w } else { number })
+        };
+        let mut weights = match way.seen {
+            Seen::AfterSoftmax => left(0.0),
+            Seen::InfinityAfterSoftmax => left(f32::NEG_INFINITY),
+            Seen::AfterSoftmaxSharedAnew => shared_anew(left(0.0)),
+            Seen::InTheAverageAlone => shares(&head.scores, way.shares),
+            Seen::Zeros => shares(&head.hidden_with(0.0), way.shares),
+            Seen::Below(number) => {
+                shares(&head.hidden_with(-f64::from(number) as f32), way.shares)
+            }
+            Seen::NotNumbers => shares(&head.hidden_with(f32::NAN), Shares::Unguarded),
+            _ => shares(&head.hidden_with(hidden), way.shares),
+        };
+        if let Some(cap) = around.cap {
+            cap.bound_weights(&mut weights);
         }
-        Seen::InfinityAfterSoftmax => {
-            let weights = shares(&head.scores, way.shares);
-            weights
-                .zip_map(&head.seen, |w, seen| if seen { w } else { f32::NEG_INFINITY })
-        }
-        Seen::AfterSoftmaxSharedAnew => {
-            let weights = shares(&head.scores, way.shares);
-            shared_anew(
-                weights.zip_map(&head.seen, |w, seen| if seen { w } else { 0.0 }),
-            )
-        }
-        Seen::InTheAverageAlone => shares(&head.scores, way.shares),
-        Seen::Zeros => shares(&head.hidden_with(0.0), way.shares),
-        Seen::Below(number) => {
-            shares(&head.hidden_with(-f64::from(number) as f32), way.shares)
-        }
-        Seen::NotNumbers => shares(&head.hidden_with(f32::NAN), Shares::Unguarded),
-        _ => shares(&head.hidden(), way.shares),
+        weights
     };
-    heads.iter().map(one).collect()
+    heads.iter().enumerate().map(one).collect()
 }
 
 /// Rows divided by what they sum to, if that is anything.

@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use nalgebra::DMatrix;
 
-use crate::{heads::Headed, map::Map};
+use crate::{around::Around, heads::Headed, map::Map};
 
 /// What a chapter says of its layer, with an input that it runs on.
 pub trait Layer: Sync {
@@ -30,4 +30,6 @@ pub struct Looks {
     pub unturned: Option<[DMatrix<f32>; 2]>,
     /// What the scores are multiplied by beside the root of a head's width.
     pub stretch: f32,
+    /// What stands around the softmax.
+    pub around: Around,
 }

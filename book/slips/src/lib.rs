@@ -2,6 +2,7 @@
 //! layer gives when a step is taken that way. The course recognizes them in a reader's
 //! answer, and the command `compare` in the numbers of another program.
 
+mod around;
 pub mod attention;
 mod beside;
 mod heads;
@@ -18,6 +19,7 @@ mod shares;
 mod slip;
 mod trace;
 
+pub use around::{Around, Cap, Capped, Sinks, Sunk};
 pub use beside::{side_by_side, under_one_another};
 pub use heads::{Found, Headed, Scored, Way};
 pub use layer::{Layer, Looks};

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Mutex};
 use nalgebra::DMatrix;
 
 use crate::{
+    around::Around,
     heads::Headed,
     layer::{Layer, Looks},
     map::{Applied, Map},
@@ -150,7 +151,8 @@ impl Layer for Projected<'_> {
         let [q, k, v] = self.fused(fused, qkv)?;
         let (heads, kv_heads, sees) = (self.heads, self.kv_heads, self.sees.clone());
         let headed = Headed { q, k, v, heads, kv_heads, sees };
-        Some(Looks { headed, unturned: None, stretch: 1.0 })
+        let around = Around::default();
+        Some(Looks { headed, unturned: None, stretch: 1.0, around })
     }
 
     fn output(&self) -> Option<Map<'_>> {

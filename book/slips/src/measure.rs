@@ -217,6 +217,31 @@ pub fn expect_pairs_named<L: Layer>(benches: &[Bench<'_, L>]) {
     expect(&measure(benches, &[Part::Y], Some(30)), 80);
 }
 
+/// Asks whether the output of a layer, of which some rows are numbers that no slip gives, is
+/// said to be so, and these rows are named.
+///
+/// # Panics
+/// When it is not.
+pub fn expect_unexplained<L: Layer>(benches: &[Bench<'_, L>]) {
+    for (seed, bench) in benches.iter().enumerate() {
+        let mut numbers = Numbers::of(seed as u64);
+        let Ok(right) = bench.right() else { panic!("layer {seed} does not fit") };
+        let mut y = right.part(Part::Y).map_or_else(Vec::new, <[_]>::to_vec);
+        let size = right.size(Part::Y);
+        let row = numbers.below(y[0].nrows());
+        y[0].row_mut(row).apply(|x| *x += size * (1.0 + numbers.number()));
+        match bench.compare(&Yours::default().with(Part::Y, y)).map(|v| v.finding) {
+            Ok(Finding::Differ(differ)) => {
+                let named: Vec<_> =
+                    differ.ways.iter().flatten().map(|s| s.name).collect();
+                assert_eq!(named, Vec::<&str>::new(), "layer {seed}");
+                assert_eq!(differ.place, format!("token {row}"), "layer {seed}");
+            }
+            other => panic!("layer {seed}: {other:?}"),
+        }
+    }
+}
+
 fn expect(measured: &Measured, percent: usize) {
     println!("{measured}");
     assert_eq!(measured.false_names, Vec::<String>::new());

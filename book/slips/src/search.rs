@@ -165,14 +165,15 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
     }
 
     fn trace(&self, taken: &Taken<L::Before>, rounding: Rounding) -> Option<Trace> {
-        let Looks { mut headed, unturned, stretch } =
+        let Looks { mut headed, unturned, stretch, around } =
             self.layer.looks(&taken.before)?;
         let Headed { q, k, v, .. } = &mut headed;
         rounding.apply([q, k, v]);
         let way = &taken.attention;
-        let scored = headed.scored(way, None, stretch, rounding)?;
+        let scored = headed.scored(way, None, (stretch, &around), rounding)?;
         let context = scored.context(way)?;
-        let mut y = self.output(&context, taken.after)?;
+        let passed = passed(context.clone(), around.gate.as_ref())?;
+        let mut y = self.output(&passed, taken.after)?;
         rounding.apply([&mut y]);
         let parts = vec![
             (Part::Q, vec![headed.q.clone()]),
@@ -250,6 +251,16 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             Some((part, off * MARGIN + trace.size(part) * LEAST))
         };
         Part::ALL.into_iter().map(one).collect()
+    }
+}
+
+/// What a gate lets pass of what the heads found; nothing, if it does not fit.
+fn passed(found: DMatrix<f32>, gate: Option<&DMatrix<f32>>) -> Option<DMatrix<f32>> {
+    match gate {
+        None => Some(found),
+        Some(gate) => {
+            (gate.shape() == found.shape()).then(|| found.component_mul(gate))
+        }
     }
 }
 
@@ -549,14 +560,17 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             by_weights.entry(key).or_default().push(one);
         }
         let headed = &looks.headed;
+        let gate = looks.around.gate.as_ref();
+        let gate = gate.map(|gate| gate.select_rows(&probe.rows));
         let likely = |((way, mixes), tries): ((Way, bool), Vec<Try<L::Before>>)| {
             let rows = (!mixes).then_some(&probe.rows[..]);
-            let scored = headed.scored(&way, rows, looks.stretch, Rounding::None);
+            let between = (looks.stretch, &looks.around);
+            let scored = headed.scored(&way, rows, between, Rounding::None);
             let Some(scored) = scored else {
                 return Vec::new();
             };
             let fits = |one: &Try<L::Before>| {
-                self.fits(&one.taken, &scored, mixes, probe).is_some()
+                self.fits(&one.taken, &scored, (mixes, gate.as_ref()), probe).is_some()
             };
             tries.into_iter().filter(fits).collect()
         };
@@ -567,7 +581,7 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         &self,
         taken: &Taken<L::Before>,
         scored: &Scored<'_>,
-        all_rows: bool,
+        (all_rows, gate): (bool, Option<&DMatrix<f32>>),
         probe: &Probe,
     ) -> Option<()> {
         let rows = |found: Vec<DMatrix<f32>>| -> Vec<DMatrix<f32>> {
@@ -605,6 +619,7 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
                         Some(context) => context,
                         None => rows(vec![scored.context(&taken.attention)?]).pop()?,
                     };
+                    let context = passed(context, gate)?;
                     vec![self.probed_output(&context, taken.after, probe)?]
                 }
             };

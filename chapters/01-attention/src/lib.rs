@@ -20,6 +20,7 @@
 //! # Ok::<(), attention::ShapeError>(())
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;

@@ -22,9 +22,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod learned;
 pub mod slips;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};

@@ -24,9 +24,11 @@
 //! ```
 
 pub mod alignment;
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod learned;
 pub mod slips;
 
 use attention::{Linear, Mask, ShapeError, attend, expect_shape};

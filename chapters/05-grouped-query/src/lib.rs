@@ -19,10 +19,12 @@
 
 mod aligning;
 pub mod alignment;
+pub mod command;
 pub mod convert;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod learned;
 mod pooling;
 pub mod slips;
 

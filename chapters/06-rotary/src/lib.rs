@@ -23,6 +23,7 @@
 //! ```
 
 mod back;
+pub mod command;
 mod dials;
 mod error;
 pub mod example;

@@ -76,6 +76,8 @@ enum Positions {
     /// Each head at its own number.
     AlongHeads,
     FromTheEnd,
+    /// Keys at the remainder by so many: their slots in a ring.
+    KeysInSlots(usize),
 }
 
 /// How fast each pair turns.
@@ -385,13 +387,7 @@ impl Layer for Steps<'_> {
         [headed.q, headed.k] = self.turns.ordered(how, &headed.q, &headed.k);
         looks.unturned = Some([headed.q.clone(), headed.k.clone()]);
         self.turns.turn(how, &mut headed.q, &mut headed.k)?;
-        if how.what == What::ValuesToo {
-            let d_v = headed.v.ncols() / headed.kv_heads;
-            if d_v != self.turns.rotary.head_dim() {
-                return None;
-            }
-            self.turns.turn_one(how, &mut headed.v, false)?;
-        }
+        self.turns.turn_values(how, &mut headed.v, headed.kv_heads)?;
         Some(looks)
     }
 
@@ -428,6 +424,20 @@ impl Turns<'_> {
             self.turn_one(how, k, true)?;
         }
         Some(())
+    }
+
+    /// Turns values (tokens, `kv_heads` · width), where that way turns them.
+    pub fn turn_values(
+        &self,
+        how: Turning,
+        v: &mut DMatrix<f32>,
+        kv_heads: usize,
+    ) -> Option<()> {
+        if how.what != What::ValuesToo {
+            return Some(());
+        }
+        let is_as_wide = v.ncols() == kv_heads * self.rotary.head_dim();
+        is_as_wide.then(|| self.turn_one(how, v, false))?
     }
 
     fn turn_one(
@@ -565,6 +575,12 @@ impl Sign {
 }
 
 impl Turning {
+    /// The same, where a key is turned by its slot in a ring of so many.
+    #[must_use]
+    pub fn with_keys_in_slots(self, slots: usize) -> Self {
+        Turning { positions: Positions::KeysInSlots(slots), ..self }
+    }
+
     fn angle(
         self,
         row: usize,
@@ -579,6 +595,7 @@ impl Turning {
             | (Positions::QueriesFromOne, false) => row + 1,
             (Positions::AlongHeads, _) => head,
             (Positions::FromTheEnd, _) => tokens - 1 - row,
+            (Positions::KeysInSlots(slots), true) => row % slots,
             _ => row,
         };
         let angle = position as f64 * hand;

@@ -33,11 +33,13 @@
 
 mod cache;
 mod columns;
+pub mod command;
 mod cores;
 pub mod example;
 pub mod experiments;
 pub mod figures;
 mod heads;
+mod learned;
 mod norm;
 mod one;
 mod projections;
@@ -52,6 +54,7 @@ use attention::{
 pub use cache::LatentCache;
 use columns::{beside, split_heads, split_up, stacked};
 use decoding::{CacheError, few};
+pub use learned::Learned;
 use multi_head::{Heads, MultiHeadAttended};
 use nalgebra::{DMatrix, DMatrixView};
 pub use norm::RmsNorm;

@@ -42,6 +42,12 @@ impl RmsNorm {
         Ok(normed)
     }
 
+    /// The weights, one for each feature.
+    #[must_use]
+    pub fn gain(&self) -> &[f32] {
+        self.weight.as_slice()
+    }
+
     pub(crate) fn weights(&self) -> impl Iterator<Item = &f32> {
         self.weight.iter()
     }

@@ -7,7 +7,7 @@ use multi_head::slips as heads;
 use nalgebra::DMatrix;
 use rotary::Rotary;
 use rotary::slips::{Turning, Turns, of_rotation};
-use slips::{Applied, Headed, Layer, Looks, Map, Sees, Slip, Slips};
+use slips::{Applied, Around, Headed, Layer, Looks, Map, Sees, Slip, Slips};
 use std::{collections::HashMap, sync::Mutex};
 
 /// The page of this chapter.
@@ -19,6 +19,7 @@ pub struct Condensed {
     norm: Norm,
     up: Up,
     scale: Scale,
+    sharp: Sharp,
     order: Order,
     turning: Turning,
 }
@@ -56,6 +57,30 @@ enum Scale {
     RankAndRope,
 }
 
+/// What the scores are multiplied by besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+enum Sharp {
+    #[default]
+    Right,
+    MscaleForgotten,
+    MscaleNotSquared,
+    MscaleTwice,
+    TemperatureForgotten,
+}
+
+impl Sharp {
+    fn of(self, right: Sharpness) -> Sharpness {
+        let mscale = right.mscale;
+        match self {
+            Sharp::Right => right,
+            Sharp::MscaleForgotten => Sharpness { mscale: 1.0, ..right },
+            Sharp::MscaleNotSquared => Sharpness { mscale: mscale.sqrt(), ..right },
+            Sharp::MscaleTwice => Sharpness { mscale: mscale * mscale, ..right },
+            Sharp::TemperatureForgotten => Sharpness { temperature: None, ..right },
+        }
+    }
+}
+
 /// Which part of what is projected comes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum Order {
@@ -66,6 +91,7 @@ enum Order {
 }
 
 /// Those of the latent.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn of_latents() -> Slips<Condensed> {
     let own = vec![
         latent(
@@ -87,6 +113,33 @@ fn of_latents() -> Slips<Condensed> {
              it is √(nope_dim + rope_dim).",
         )
         .hidden_by("one token"),
+        latent(
+            "mscale-forgotten",
+            |way| way.sharp = Sharp::MscaleForgotten,
+            "Your scores are not multiplied by mscale², which a latent layer has where its \
+             rotation is that of YaRN (mscale_all_dim).",
+        )
+        .hidden_by("one token, or a rotation that is not scaled"),
+        latent(
+            "mscale-not-squared",
+            |way| way.sharp = Sharp::MscaleNotSquared,
+            "Your scores are multiplied by mscale once: queries and keys grow by it both, so \
+             that scores grow by its square.",
+        )
+        .hidden_by("one token, or a rotation that is not scaled"),
+        latent(
+            "mscale-twice",
+            |way| way.sharp = Sharp::MscaleTwice,
+            "Your scores are multiplied by mscale² twice.",
+        )
+        .hidden_by("one token, or a rotation that is not scaled"),
+        latent(
+            "temperature-forgotten",
+            |way| way.sharp = Sharp::TemperatureForgotten,
+            "Your queries do not grow with their position: the temperature for long texts is \
+             left out.",
+        )
+        .hidden_by("a text that is no longer than those of the training"),
         latent(
             "kv-b-cut-in-blocks",
             |way| way.up = Up::InBlocks,
@@ -337,7 +390,7 @@ impl Layer for Steps<'_> {
         };
         let (c, r) = self.latents(*before)?;
         let (k, v) = self.raised(&c, *before)?;
-        let sharpness = self.layer.sharpness;
+        let sharpness = before.sharp.of(self.layer.sharpness);
         let joined = |rope: &DMatrix<f32>, r: &DMatrix<f32>| {
             let one = |h: usize| {
                 let q = nope.columns(h * nope_dim, nope_dim);
@@ -366,7 +419,8 @@ impl Layer for Steps<'_> {
         };
         let (kv_heads, sees) = (heads, self.sees.clone());
         let headed = Headed { q, k, v, heads, kv_heads, sees };
-        Some(Looks { headed, unturned, stretch: (width / under).sqrt() })
+        let stretch = (width / under).sqrt();
+        Some(Looks { headed, unturned, stretch, around: Around::default() })
     }
 
     fn output(&self) -> Option<Map<'_>> {

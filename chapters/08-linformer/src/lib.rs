@@ -24,9 +24,11 @@
 //! # Ok::<(), linformer::LinformerError>(())
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+mod learned;
 pub mod measured;
 mod sharing;
 pub mod slips;

@@ -212,10 +212,12 @@ pub struct Task<'a> {
     pub tuning: Tuning,
     /// (rows, `d_v`), column after column.
     pub output: &'a mut [f32],
+    /// One for each of the rows: see [`Partial::log_sum_exp`](crate::Partial::log_sum_exp).
+    pub log_sum_exp: &'a mut [f32],
 }
 
 impl Task<'_> {
-    /// Fills the output.
+    /// Fills the output and the log-sum-exp.
     pub fn run(self) {
         self.tuning.vectors.dispatch(self);
     }
@@ -258,7 +260,8 @@ impl<S: Simd, const R: usize> Strip<S, R> {
 
     #[inline(always)]
     fn walk(simd: S, task: Task) {
-        let Task { q, rows, keys, values, mask, sink, tuning, output } = task;
+        let Task { q, rows, keys, values, mask, sink, tuning, .. } = task;
+        let (output, log_sum_exp) = (task.output, task.log_sum_exp);
         let tile =
             tuning.tile.keys.clamp(1, keys.tokens.max(1)).next_multiple_of(GROUP);
         let zero = [simd.splat_f32s(0.0); R];
@@ -276,7 +279,9 @@ impl<S: Simd, const R: usize> Strip<S, R> {
             for seen in steps(reach(mask, &queries, keys.tokens), tile) {
                 strip.meet(keys, values, mask, &queries, seen);
             }
-            strip.finish(output, rows.len(), queries.start - rows.start, queries.len());
+            let start = queries.start - rows.start;
+            strip.finish(output, rows.len(), start, queries.len());
+            strip.measure(&mut log_sum_exp[start..][..queries.len()]);
         }
     }
 
@@ -426,6 +431,16 @@ impl<S: Simd, const R: usize> Strip<S, R> {
                     }
                 }
             }
+        }
+    }
+
+    /// Writes down what the weights of each query can be computed from again.
+    #[inline(always)]
+    fn measure(&self, log_sum_exp: &mut [f32]) {
+        let max: &[f32] = bytemuck::cast_slice(&self.max);
+        let sum: &[f32] = bytemuck::cast_slice(&self.sum);
+        for ((into, max), sum) in log_sum_exp.iter_mut().zip(max).zip(sum) {
+            *into = max + sum.ln();
         }
     }
 

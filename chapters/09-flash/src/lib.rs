@@ -8,8 +8,8 @@
 //! output = O / ℓ
 //! ```
 //!
-//! This is the forward pass. A backward pass would compute the weights of a tile again from
-//! its scores and [`Partial::log_sum_exp`].
+//! This is the forward pass. The backward pass, in chapter 13, computes the weights of a
+//! tile again from its scores and [`Partial::log_sum_exp`].
 //!
 //! Sources: Milakov and Gimelshein 2018, *Online normalizer calculation for softmax*,
 //! algorithm 3; Dao et al. 2022, *Flash Attention*, §3.1; Dao 2023, *Flash Attention 2*, §3.1.
@@ -30,10 +30,12 @@
 //! ```
 
 mod cached;
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
 pub mod kernel;
+mod saved;
 mod shapes;
 mod sinks;
 pub mod slips;
@@ -45,6 +47,7 @@ use kernel::{PackedKeys, PackedValues, Task, Tuning};
 use multi_head::LayerError;
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use rayon::prelude::*;
+pub use saved::{Saved, attend_saving};
 use shapes::{Sizes, expect_mask, side_by_side, sizes};
 pub use sinks::attend_with_sinks;
 use std::ops::Range;
@@ -382,6 +385,19 @@ fn attend_from(
     sinks: &[f32],
     tuning: Tuning,
 ) -> Result<DMatrix<f32>, LayerError> {
+    Ok(attend_and_save(q, k, v, groups, mask, sinks, tuning)?.output)
+}
+
+/// [`attend_from`], with what the backward pass needs of it.
+fn attend_and_save(
+    q: &DMatrix<f32>,
+    k: DMatrixView<f32>,
+    v: DMatrixView<f32>,
+    groups: Groups,
+    mask: &Mask,
+    sinks: &[f32],
+    tuning: Tuning,
+) -> Result<Saved, LayerError> {
     let Sizes { n, m, d_k, d_v } = sizes(q, k, v, groups)?;
     expect_mask(mask, (n, m))?;
     let pack = |g| {
@@ -394,20 +410,24 @@ fn attend_from(
     let task = |i: usize| {
         let (rows, head) = (blocks[i / groups.heads()].clone(), i % groups.heads());
         let (keys, values) = &packed[groups.kv_head(head)];
-        let mut output = vec![0.0; rows.len() * d_v];
+        let mut found = vec![0.0; rows.len() * d_v];
+        let mut lse = vec![0.0; rows.len()];
         let q = q.columns(head * d_k, d_k);
         let (seen, sink) = (rows.clone(), sinks[head]);
-        let into = &mut output[..];
-        Task { q, rows, keys, values, mask, sink, tuning, output: into }.run();
-        values.reveal(mask, seen, &mut output);
-        output
+        let (output, log_sum_exp) = (&mut found[..], &mut lse[..]);
+        Task { q, rows, keys, values, mask, sink, tuning, output, log_sum_exp }.run();
+        values.reveal(mask, seen, &mut found);
+        (found, lse)
     };
     // One task at a time for each core, and the last queries first: under a causal mask
     // they take longest.
     let tasks = (0..blocks.len() * groups.heads()).into_par_iter();
-    let mut found: Vec<Vec<f32>> = tasks.rev().with_max_len(1).map(task).collect();
-    found.reverse();
-    Ok(side_by_side(&found, &blocks, n, groups.heads(), d_v))
+    let mut done: Vec<_> = tasks.rev().with_max_len(1).map(task).collect();
+    done.reverse();
+    let (found, lse): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    let heads = groups.heads();
+    let output = side_by_side(&found, &blocks, n, heads, d_v);
+    Ok(Saved { output, log_sum_exp: side_by_side(&lse, &blocks, n, heads, 1) })
 }
 
 /// A task has at least this many keys; fewer are not worth one.

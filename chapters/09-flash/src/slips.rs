@@ -4,7 +4,9 @@
 use attention::{Mask, slips as one_head};
 use grouped_query::{Groups, slips as groups};
 use nalgebra::DMatrix;
-use slips::{Headed, Layer, Looks, Map, Sees, Slip, Slips, Thread, attention as known};
+use slips::{
+    Around, Headed, Layer, Looks, Map, Sees, Slip, Slips, Thread, attention as known,
+};
 
 /// The page of this chapter.
 const PAGE: &str = "flash";
@@ -70,7 +72,8 @@ impl Layer for Steps<'_> {
         };
         let (heads, kv_heads) = (self.groups.heads(), self.groups.kv_heads());
         let headed = Headed { q, k, v, heads, kv_heads, sees };
-        Some(Looks { headed, unturned: None, stretch: 1.0 })
+        let around = Around::default();
+        Some(Looks { headed, unturned: None, stretch: 1.0, around })
     }
 
     fn output(&self) -> Option<Map<'_>> {

@@ -139,7 +139,7 @@ pub fn slips() -> Result<String> {
     }
     text.push('\n');
     let errors: Result<Vec<_>> =
-        SLIPS.iter().map(|(_, slip)| experiments::errors(*slip)).collect();
+        SLIPS.iter().map(|(_, slip)| experiments::errors(slip)).collect();
     let errors = errors?;
     for token in 0..12 {
         let chunk = if token < 8 { 4 } else { 1 };

@@ -1,11 +1,12 @@
 //! What the chapter measures: the data behind its figures and numbers.
 
-use crate::{WindowAttention, WindowError, decode, prefill};
+use crate::{WindowAttention, WindowError, decode, prefill, slips};
+use ::slips::{Bench, Part, Rounding};
 use anyhow::{Context, Result, ensure};
 use attention::{Linear, Mask, softmax};
 use chapter_cli::Recorded;
 use decoding::experiments::normal;
-use grouped_query::{GroupedQueryAttention, Groups, attend_groups};
+use grouped_query::{GroupedQueryAttention, Groups};
 use minilm::smollm2::{Sentence, Slice};
 use multi_head::Projected;
 use nalgebra::{DMatrix, dmatrix};
@@ -168,25 +169,12 @@ pub fn thin_edge(window: usize, layers: usize) -> Vec<f64> {
 
 // Where people go wrong.
 
-/// What people do instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slip {
-    /// `window` tokens before oneself, and oneself.
-    OneMore,
-    /// The ring is written before the chunk has looked into it.
-    TrimmedFirst,
-    /// A token that comes alone sees all that ever was.
-    WindowOnlyInChunks,
-    /// A key is turned by its slot.
-    SlotForPosition,
-}
-
-/// All of them, with the names that the table uses.
-pub const SLIPS: [(&str, Slip); 4] = [
-    ("one more", Slip::OneMore),
-    ("early", Slip::TrimmedFirst),
-    ("all seen", Slip::WindowOnlyInChunks),
-    ("by slot", Slip::SlotForPosition),
+/// What the table shows, by the names of its columns and of the slips.
+pub const SLIPS: [(&str, &str); 4] = [
+    ("one more", "window-one-more"),
+    ("early", "trimmed-first"),
+    ("all seen", "decoded-see-all"),
+    ("by slot", "slot-for-position"),
 ];
 
 /// A layer of four heads on two, with random weights.
@@ -205,46 +193,26 @@ pub fn random(tokens: usize, window: usize) -> Result<(DMatrix<f32>, WindowAtten
 }
 
 /// The output of `x` (tokens, `model_dim`), of which the chunks go through at once and
-/// those of one token are decoded, with a slip or as it should be.
+/// those of one token are decoded, with the slip of this name or as it should be.
 ///
 /// # Errors
-/// When `x` does not fit the layer.
+/// When `x` does not fit the layer, or there is no such slip.
 pub fn chunked(
     layer: &WindowAttention,
     x: &DMatrix<f32>,
     chunks: &[usize],
-    slip: Option<Slip>,
+    slip: Option<&str>,
 ) -> Result<DMatrix<f32>> {
     let Some(slip) = slip else { return right(layer, x, chunks) };
-    let window = layer.window();
-    let (rotary, grouped) = (layer.layer(), layer.layer().layer());
-    let Projected { q, mut k, v } = rotary.project(x, 0)?;
-    if slip == Slip::SlotForPosition {
-        for position in 0..x.nrows() {
-            let one = x.rows(position, 1).into_owned();
-            k.set_row(position, &rotary.project(&one, position % window)?.k.row(0));
-        }
-    }
-    let mut starts = Vec::new();
-    for &chunk in chunks {
-        let start = starts.len();
-        starts.extend(std::iter::repeat_n((start, chunk), chunk));
-    }
-    let sees = |query: usize, key: usize| {
-        let (start, chunk) = starts[query];
-        let near = query - key < window;
-        match slip {
-            Slip::OneMore => query - key <= window,
-            Slip::TrimmedFirst => near && key + window >= start + chunk,
-            Slip::WindowOnlyInChunks => chunk == 1 || near,
-            Slip::SlotForPosition => near,
-        }
-    };
-    let n = x.nrows();
-    let mask = DMatrix::from_fn(n, n, |query, key| key <= query && sees(query, key));
-    let (k, v, groups) = (k.as_view(), v.as_view(), grouped.groups());
-    let heads = attend_groups(&q, k, v, groups, &Mask::Allowed(mask))?;
-    Ok(grouped.o_proj().forward(&heads.found)?)
+    let mask = Mask::Window { offset: 0, window: layer.window() };
+    let plain = layer.layer().rotary().clone();
+    let steps = slips::steps(layer, x, chunks, &mask, plain);
+    let bench = Bench::new(steps, slips::slips());
+    let place = bench.slips().iter().position(|known| known.name == slip);
+    let made = place.with_context(|| format!("no slip {slip}"))?;
+    let trace = bench.slipped(&[made], Rounding::None);
+    let output = trace.as_ref().and_then(|trace| trace.part(Part::Y)?.first());
+    output.cloned().with_context(|| format!("{slip}: the sizes do not fit it"))
 }
 
 fn right(
@@ -273,7 +241,7 @@ fn right(
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
-pub fn errors(slip: Slip) -> Result<Vec<f32>> {
+pub fn errors(slip: &str) -> Result<Vec<f32>> {
     let chunks = [4, 4, 1, 1, 1, 1];
     let (x, layer) = random(12, 4)?;
     let right = layer.forward(&x)?.output;

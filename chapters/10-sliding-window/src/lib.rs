@@ -20,9 +20,11 @@
 //! assert_eq!(receptive_field(&windows), None);
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
+pub mod slips;
 
 use attention::{Mask, ShapeError, expect_shape};
 use grouped_query::{attend_groups, attend_stacked};

@@ -87,14 +87,20 @@ pub fn parts_of(switched: Switched) -> Result<Figure> {
     let row = |switched| -> Result<Vec<f64>> {
         let (weights, sunk) = real.row(switched)?;
         let seen = weights.as_slice()[..=query].iter().copied();
-        Ok(seen.chain([sunk]).map(f64::from).collect())
+        let shown = |weight| (1e3 * f64::from(weight)).round() / 1e3;
+        Ok(seen.chain([sunk]).map(shown).collect())
     };
     let (plain, changed) = (row(Switched::NONE)?, row(switched)?);
     let keys: Vec<String> =
         real.tokens[..=query].iter().cloned().chain(["(sink)".to_owned()]).collect();
     let most = |row: &[f64]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
     let place = most(&changed).context("no key")?;
-    let (first, weight) = (&keys[place], changed[place]);
+    let weight = changed[place];
+    let first = if place > query {
+        "the sink".to_owned()
+    } else {
+        format!("“{}”", keys[place])
+    };
     let animal = real.place_of("animal")?;
 
     let said = [
@@ -112,7 +118,7 @@ pub fn parts_of(switched: Switched) -> Result<Figure> {
         title: format!("With {with}, most goes to {first}"),
         caption: format!(
             "The row of `it` in layer 13, head {HEAD} of SmolLM2, as it is and with {with}. \
-             Then {weight:.2} of the weight goes to `{first}`, and {:.2} to `animal`, which \
+             Then {weight:.2} of the weight goes to {first}, and {:.2} to `animal`, which \
              had {:.2}. The model was trained for the row as it is.",
             changed[animal], plain[animal]
         ),

@@ -23,6 +23,7 @@
 //! assert!((scores[1] - 50.0_f32).abs() < 1e-3);
 //! ```
 
+pub mod command;
 pub mod example;
 pub mod experiments;
 pub mod figures;
@@ -30,6 +31,7 @@ pub mod layout;
 mod learned;
 mod norm;
 pub mod reading;
+pub mod slips;
 
 use attention::{Attended, Linear, Mask, ShapeError, average, expect_shape, softmax};
 use checkpoint::Sight;

@@ -20,12 +20,12 @@ pub enum Centering {
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadNorm {
     /// One per feature of a head, or of all heads.
-    gain: DVector<f32>,
+    pub(crate) gain: DVector<f32>,
     /// As many as gains.
     bias: Option<DVector<f32>>,
     /// Neighboring features that are normed together: those of one head, or all.
-    span: usize,
-    centering: Centering,
+    pub(crate) span: usize,
+    pub(crate) centering: Centering,
     eps: f32,
 }
 

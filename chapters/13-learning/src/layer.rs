@@ -1,12 +1,13 @@
 //! A whole attention layer, there and back.
 
 use crate::{
-    HeadsGradients, LinearGradients, NormGradients, heads_backward, linear_gradients,
-    linear_input, norm_backward,
+    Attending, FlashGradients, HeadsGradients, LinearGradients, NormGradients,
+    flash_backward, heads_backward, linear_gradients, linear_input, norm_backward,
 };
+use ::flash::{Saved, attend_saving};
 use attention::{Linear, Mask, ShapeError, expect_shape};
 use decoder_layer::{DecoderLayer, HeadNorm, Parts, Place, open_gate};
-use multi_head::{Heads, LayerError, Projected};
+use multi_head::{LayerError, Projected};
 use nalgebra::{DMatrix, DVector};
 
 /// What a layer gave, and what it saves for the way back.
@@ -14,15 +15,17 @@ use nalgebra::{DMatrix, DVector};
 pub struct Forward {
     /// (tokens, `d_out`).
     pub output: DMatrix<f32>,
-    /// One (tokens, tokens) for each query head.
+    /// One (tokens, tokens) for each query head; none, if they were never formed.
     pub weights: Vec<DMatrix<f32>>,
     /// As they left the projections, if they are clipped or normed after that.
     raw: Option<Projected>,
     /// As they met.
     ready: Projected,
     place: Place,
-    /// (tokens, heads · `v_dim`): what the heads found.
-    found: DMatrix<f32>,
+    /// (tokens, heads · `v_dim`): what the heads found, and in tiles, the log-sum-exp of
+    /// their scores.
+    saved: Saved,
+    mask: Mask,
     /// (tokens, heads · `v_dim`): how far the gates are open, before σ.
     gate: Option<DMatrix<f32>>,
 }
@@ -36,25 +39,90 @@ pub fn forward(
     x: &DMatrix<f32>,
     mask: &Mask,
 ) -> Result<Forward, LayerError> {
-    let (parts, [q_proj, k_proj, v_proj, o_proj]) =
-        (layer.parts(), layer.projections());
-    let place = parts.place(0..x.nrows(), x.nrows());
-    let mut ready = Projected {
-        q: q_proj.forward(x)?,
-        k: k_proj.forward(x)?,
-        v: v_proj.forward(x)?,
-    };
-    let changes = parts.clip.is_some() || parts.norms.is_some();
-    let raw = changes.then(|| ready.clone());
-    parts.prepare(&mut ready, &place)?;
-    let (k, v) = (ready.k.as_view(), ready.v.as_view());
-    let Heads { found, weights } = parts.attend(&ready.q, k, v, mask)?;
-    let gate = layer.gate_proj().map(|gate| gate.forward(x)).transpose()?;
-    let output = match &gate {
-        Some(gate) => o_proj.forward(&gated(&found, gate)?)?,
-        None => o_proj.forward(&found)?,
-    };
-    Ok(Forward { output, weights, raw, ready, place, found, gate })
+    let projected = Prepared::of(layer, x)?;
+    let Projected { q, k, v } = &projected.ready;
+    let heads = layer.parts().attend(q, k.as_view(), v.as_view(), mask)?;
+    let saved = Saved { output: heads.found, log_sum_exp: DMatrix::zeros(0, 0) };
+    projected.mix(layer, x, mask, saved, heads.weights)
+}
+
+/// [`forward`] in tiles, for long sequences: the weights are never formed, and one number
+/// per query and head is saved in their place. A layer with a cap on its scores goes
+/// through [`forward`] all the same.
+///
+/// # Errors
+/// As for [`DecoderLayer::forward`].
+pub fn forward_in_tiles(
+    layer: &DecoderLayer,
+    x: &DMatrix<f32>,
+    mask: &Mask,
+) -> Result<Forward, LayerError> {
+    let parts = layer.parts();
+    if parts.cap.is_some() {
+        return forward(layer, x, mask);
+    }
+    let mut projected = Prepared::of(layer, x)?;
+    projected.ready.q *= to_flash(parts);
+    let Projected { q, k, v } = &projected.ready;
+    let (k, v, sinks) = (k.as_view(), v.as_view(), sinks_of(parts));
+    let saved = attend_saving(q, k, v, parts.groups, mask, &sinks)?;
+    projected.mix(layer, x, mask, saved, Vec::new())
+}
+
+/// Flash divides by √d itself, so queries are multiplied by it, and by the layer's scale.
+fn to_flash(parts: &Parts) -> f32 {
+    parts.scale * (parts.head_dim as f32).sqrt()
+}
+
+/// One for each query head; −∞ is none.
+fn sinks_of(parts: &Parts) -> Vec<f32> {
+    match &parts.sinks {
+        Some(sinks) => sinks.as_slice().to_vec(),
+        None => vec![f32::NEG_INFINITY; parts.groups.heads()],
+    }
+}
+
+/// Queries, keys and values on their way.
+struct Prepared {
+    raw: Option<Projected>,
+    ready: Projected,
+    place: Place,
+}
+
+impl Prepared {
+    fn of(layer: &DecoderLayer, x: &DMatrix<f32>) -> Result<Self, ShapeError> {
+        let (parts, [q_proj, k_proj, v_proj, _]) = (layer.parts(), layer.projections());
+        let place = parts.place(0..x.nrows(), x.nrows());
+        let mut ready = Projected {
+            q: q_proj.forward(x)?,
+            k: k_proj.forward(x)?,
+            v: v_proj.forward(x)?,
+        };
+        let changes = parts.clip.is_some() || parts.norms.is_some();
+        let raw = changes.then(|| ready.clone());
+        parts.prepare(&mut ready, &place)?;
+        Ok(Prepared { raw, ready, place })
+    }
+
+    /// What the heads found goes through the gate and the output projection.
+    fn mix(
+        self,
+        layer: &DecoderLayer,
+        x: &DMatrix<f32>,
+        mask: &Mask,
+        saved: Saved,
+        weights: Vec<DMatrix<f32>>,
+    ) -> Result<Forward, LayerError> {
+        let [.., o_proj] = layer.projections();
+        let gate = layer.gate_proj().map(|gate| gate.forward(x)).transpose()?;
+        let output = match &gate {
+            Some(gate) => o_proj.forward(&gated(&saved.output, gate)?)?,
+            None => o_proj.forward(&saved.output)?,
+        };
+        let Prepared { raw, ready, place } = self;
+        let mask = mask.clone();
+        Ok(Forward { output, weights, raw, ready, place, saved, mask, gate })
+    }
 }
 
 fn gated(
@@ -104,10 +172,7 @@ pub fn backward(
         (layer.parts(), layer.projections());
     let Mixed { found: d_found, gate: d_gate, o_proj } =
         mix_backward(o_proj, passed, dy)?;
-    let Projected { q, k, v } = &passed.ready;
-    let (k, v) = (k.as_view(), v.as_view());
-    let HeadsGradients { q, k, v, sinks } =
-        heads_backward(parts, q, k, v, &passed.weights, &d_found)?;
+    let HeadsGradients { q, k, v, sinks } = attend_backward(parts, passed, &d_found)?;
     let mut d = Projected { q, k, v };
     let [q_norm, k_norm] = prepare_backward(parts, passed, &mut d)?;
 
@@ -134,6 +199,23 @@ pub fn backward(
     })
 }
 
+/// The way back through the heads, by the weights that were saved or by their log-sum-exp.
+fn attend_backward(
+    parts: &Parts,
+    passed: &Forward,
+    d_found: &DMatrix<f32>,
+) -> Result<HeadsGradients, LayerError> {
+    let Forward { ready: Projected { q, k, v }, weights, saved, mask, .. } = passed;
+    if saved.log_sum_exp.ncols() == 0 {
+        return heads_backward(parts, q, k.as_view(), v.as_view(), weights, d_found);
+    }
+    let (groups, sinks) = (parts.groups, sinks_of(parts));
+    let given = Attending { q, k, v, groups, mask, sinks: &sinks };
+    let FlashGradients { mut q, k, v, sinks } = flash_backward(given, saved, d_found)?;
+    q *= to_flash(parts);
+    Ok(HeadsGradients { q, k, v, sinks: parts.sinks.is_some().then_some(sinks) })
+}
+
 /// Gradients of what the heads found, of the gates, and of the map that mixes.
 struct Mixed {
     found: DMatrix<f32>,
@@ -149,10 +231,10 @@ fn mix_backward(
 ) -> Result<Mixed, ShapeError> {
     let mut d_found = linear_input(o_proj, dy)?;
     let Some(gate) = &passed.gate else {
-        let o_proj = linear_gradients(o_proj, &passed.found, dy)?;
+        let o_proj = linear_gradients(o_proj, &passed.saved.output, dy)?;
         return Ok(Mixed { found: d_found, gate: None, o_proj });
     };
-    let let_through = gated(&passed.found, gate)?;
+    let let_through = gated(&passed.saved.output, gate)?;
     expect_shape("dy", d_found.shape(), let_through.shape(), "they are of one pass")?;
     // σ' = σ (1 − σ), and found · σ is what was let through.
     let mut d_gate = let_through.component_mul(&d_found);

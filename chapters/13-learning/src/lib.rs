@@ -32,22 +32,31 @@
 mod embedding;
 mod entropy;
 pub mod figures;
+mod flash;
 mod heads;
+mod latent;
 mod layer;
+mod linformer;
+pub mod mechanisms;
 mod norm;
 mod product;
+mod shared;
 mod swiglu;
 pub mod training;
 
 use attention::{Linear, ShapeError, expect_shape};
 pub use embedding::{embed, embedding_backward};
 pub use entropy::{CrossEntropy, LossError, cross_entropy};
+pub use flash::{Attending, FlashGradients, flash_backward};
 pub use heads::{HeadsGradients, heads_backward};
-pub use layer::{Forward, LayerGradients, backward, forward};
+pub use latent::{LatentGradients, QueryGradients, latent_backward};
+pub use layer::{Forward, LayerGradients, backward, forward, forward_in_tiles};
+pub use linformer::{LinformerGradients, linformer_backward};
 use nalgebra::{DMatrix, DMatrixView, DVector};
 pub use norm::{NormGradients, norm_backward};
 use product::{product, transposed, transposed_times};
 use pulp::Arch;
+pub use shared::{SharedGradients, SharedHeads};
 pub use swiglu::{FeedForward, FeedForwardGradients, Gated};
 
 /// From the gradient of the weights to the gradient of the scores, one row after the

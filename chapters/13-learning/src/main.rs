@@ -1,11 +1,14 @@
-//! `cargo run -p learning`: training on this chapter's backward passes.
+//! `cargo run -p learning`: the gradients of any layer of the other chapters, and training
+//! on them.
 
+mod gradients;
 mod train;
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-/// Where the weights come from: the backward pass of every mechanism
+/// Where the weights come from: the backward pass of every mechanism, and training on it
 #[derive(clap::Parser)]
 #[command(name = "learning", version, max_term_width = 88)]
 #[command(bin_name = "cargo run -p learning --")]
@@ -16,6 +19,28 @@ struct CommandLine {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// The gradients of a layer, as autograd would give them
+    ///
+    /// The input file holds what the `forward` of the mechanism's chapter reads, and dy,
+    /// the gradient of y, in its shape. The output file holds dx, and d.NAME for every
+    /// tensor NAME of the layer, in the shape that it has in the input.
+    ///
+    ///   cargo run -p learning -- gradients --mechanism grouped-query \
+    ///       --input layer.safetensors --output grads.safetensors --heads 8 --kv-heads 2
+    #[command(disable_help_flag = true, verbatim_doc_comment)]
+    #[command(
+        override_usage = "gradients --mechanism NAME --input FILE --output FILE \
+        [the flags of the mechanism's forward]"
+    )]
+    Gradients {
+        /// --mechanism NAME, and the flags of that mechanism (--help tells)
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "FLAGS"
+        )]
+        flags: Vec<OsString>,
+    },
     /// Train a small decoder on a task, with any mechanism
     Train(train::Arguments),
 }
@@ -26,8 +51,9 @@ fn main() -> ExitCode {
         std::env::args_os(),
         &mut stdout,
         &mut stderr,
-        |CommandLine { command: Command::Train(arguments) }, stdout| {
-            train::train(arguments, stdout)
+        |CommandLine { command }, stdout| match command {
+            Command::Gradients { flags } => gradients::gradients(flags, stdout),
+            Command::Train(arguments) => train::train(arguments, stdout),
         },
     );
     ExitCode::from(code)

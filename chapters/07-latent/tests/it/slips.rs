@@ -2,8 +2,10 @@
 //! at once, and what agrees is left in peace.
 
 use attention::{Linear, Mask};
+use checkpoint::Temperature;
 use latent::{
-    LatentAttention, Projections, QueryProjection, RmsNorm, Sizes, slips as known,
+    LatentAttention, Projections, QueryProjection, RmsNorm, Sharpness, Sizes,
+    slips as known,
 };
 use nalgebra::DMatrix;
 use rotary::{Pairing, Rotary};
@@ -54,6 +56,12 @@ impl Random {
             o_proj: linear(width, width),
         };
         let layer = LatentAttention::new(projections, sizes, 100.0).unwrap();
+        // Every third is sharper, and its temperature grows every second token.
+        let temperature = Some(Temperature { beta: 0.4, trained: 2.0 });
+        let layer = match seed % 3 {
+            1 => layer.sharpened(Sharpness { mscale: 1.6, temperature }),
+            _ => layer,
+        };
         let tokens = 5 + numbers.below(5);
         Random { layer, x: numbers.matrix(tokens, width, 1.5), seed }
     }

@@ -83,3 +83,24 @@ fn a_mask_narrows_the_window_and_does_not_go_through_a_ring() {
     let says = "--cache and a mask or padding in the file: the ring keeps every token";
     WINDOW.refuses(masked([1; 9]), &format!("{FORWARD} --cache 2"), says);
 }
+
+/// What `forward` writes agrees with the layer, through a ring or not. With a window of one
+/// token less, it is what the slip gives that takes W for the keys before oneself.
+#[test]
+fn compare_agrees_with_forward_and_names_a_window_that_counts_otherwise() {
+    let input: Vec<u8> = layer().into();
+    let compared = |window: &str, more: &str| {
+        let flags = FORWARD.replace("--window 2", window);
+        let yours = WINDOW.run(input.clone(), &flags).holds("out").unwrap();
+        let line = FORWARD.replace("forward", "compare").replace("--output out", "");
+        let line = format!("{line} --yours yours --json {more}");
+        let ran = WINDOW.run_beside(&[("layer", &input), ("yours", &yours)], &line);
+        (ran.code, ran.stdout)
+    };
+    for more in ["", "--cache 1"] {
+        let (code, printed) = compared("--window 2", more);
+        assert!(code == 0 && printed.contains("\"agrees\":true"), "{printed}");
+        let (code, printed) = compared("--window 1", more);
+        assert!(code == 3 && printed.contains("window-one-less"), "{printed}");
+    }
+}

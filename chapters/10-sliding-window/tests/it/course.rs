@@ -1,12 +1,9 @@
 //! The chapter's exercises: what they ask, and what people answer instead. `course.toml`
 //! has the words.
 
-use attention::Mask;
 use exercises::{Answer, Draw, Exercise, Exercises};
-use grouped_query::attend_groups;
-use multi_head::Projected;
 use nalgebra::{DMatrix, dmatrix};
-use sliding_window::experiments::{Looks, Slip, chunked, random};
+use sliding_window::experiments::{Looks, chunked, random};
 use sliding_window::{RingCache, WindowAttention, prefill, receptive_field};
 
 #[test]
@@ -239,18 +236,10 @@ impl Chunks {
         Answer::of("output", output).and("seen", self.x.nrows())
     }
 
-    fn slip(&self, slip: Slip) -> Answer {
+    /// What the chapter's slip of this name gives.
+    fn slip(&self, slip: &str) -> Answer {
         let output = chunked(&self.layer, &self.x, &self.chunks, Some(slip));
         self.answer(output.expect("its shapes fit"))
-    }
-
-    fn masked(&self, mask: &Mask) -> Answer {
-        let rotary = self.layer.layer();
-        let Projected { q, k, v } = rotary.project(&self.x, 0).expect("it fits");
-        let groups = rotary.layer().groups();
-        let heads = attend_groups(&q, k.as_view(), v.as_view(), groups, mask);
-        let found = heads.expect("they fit").found;
-        self.answer(rotary.layer().o_proj().forward(&found).expect("it fits"))
     }
 }
 
@@ -260,17 +249,14 @@ fn short_text() -> Chunks {
 
 fn prefill_exercise() -> Exercise<Chunks> {
     Exercise::implement("prefill", Chunks::draw, Chunks::right)
-        .mistake("trimmed-first", |c| c.slip(Slip::TrimmedFirst))
+        .mistake("trimmed-first", |c| c.slip("trimmed-first"))
         .hidden_by(short_text)
-        .mistake("one-more", |c| c.slip(Slip::OneMore))
+        .mistake("one-more", |c| c.slip("window-one-more"))
         .hidden_by(short_text)
-        .mistake("no-window", |c| c.masked(&Mask::Causal { offset: 0 }))
+        .mistake("no-window", |c| c.slip("window-forgotten"))
         .hidden_by(short_text)
-        .mistake("one-fewer", |c| {
-            let window = c.layer.window().max(2) - 1;
-            c.masked(&Mask::Window { offset: 0, window })
-        })
-        .hidden_by(|| Chunks::of(1, vec![3]))
+        .mistake("one-fewer", |c| c.slip("window-one-less"))
+        .hidden_by(short_text)
 }
 
 // Implement: the receptive field.

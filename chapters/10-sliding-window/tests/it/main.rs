@@ -7,3 +7,4 @@ mod figures;
 mod laws;
 mod outputs;
 mod reference;
+mod slips;

@@ -2,7 +2,9 @@
 
 mod command;
 pub mod course;
+mod edges;
 mod figures;
 mod laws;
 mod outputs;
 mod reference;
+mod slips;

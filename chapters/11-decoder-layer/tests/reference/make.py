@@ -162,7 +162,8 @@ def randomize(model):
             weight.copy_(weight.bfloat16().float())
 
 
-def run(kind, changes, layer):
+def build(kind, changes, layer):
+    """A random model, what is special about it, and the attention of one of its layers."""
     plain = AutoConfig.for_model(kind)
     odd = [key for key in ("attention_bias", "rms_norm_eps", *EXPERTS) if not hasattr(plain, key)]
     odd += ["head_dim"] if kind == "stablelm" else []
@@ -174,6 +175,11 @@ def run(kind, changes, layer):
     layers = first(model, "layers", "h")
     layers = model.encoder.layer if layers is None else layers
     attention = first(layers[layer], "self_attn", "attn", "attention", "self_attention")
+    return given, model, attention
+
+
+def run(kind, changes, layer):
+    given, model, attention = build(kind, changes, layer)
     seen = {}
     core, last = attention, attention
     if kind == "bert":
@@ -188,7 +194,7 @@ def run(kind, changes, layer):
 
     core.register_forward_pre_hook(enters, with_kwargs=True)
     last.register_forward_hook(leaves)
-    width = config.hidden_size
+    width = model.config.hidden_size
     with torch.no_grad():
         model(inputs_embeds=torch.randn(1, TOKENS, width), use_cache=False)
     path = next(name for name, module in model.named_modules() if module is attention)
@@ -208,4 +214,5 @@ def main():
         print(f"{name:20} y to {seen['y'].abs().max():.2f}")
 
 
-main()
+if __name__ == "__main__":
+    main()
