@@ -81,11 +81,11 @@ pub fn induction() -> Result<Figure> {
         right(Variant::MultiQuery)?,
     ];
     let words = Words {
-        title: "What followed this token before?".into(),
+        title: "With a key for each head, induction is learned sooner".into(),
         caption: format!(
             "Sixteen tokens, then the same in a circle: after {} steps multi-head has \
-             {multi} right, two key/value heads {grouped}, one {one}. On the right, where \
-             runs have half the steps, nothing but multi-head has begun to learn it.",
+             {multi} right, two key/value heads {grouped}, one {one}. In brackets the \
+             lowest and the highest of three seeds; on the right, runs have half the steps.",
             2 * STEPS
         ),
         alt: alt(&recorded, Task::Induction, "induction", &INDUCTION)?,
@@ -104,7 +104,7 @@ pub fn uptraining() -> Result<Figure> {
         Ok(percent_of(recorded.spread(&case, percent)?))
     };
     let words = Words {
-        title: "What pooled heads recover".into(),
+        title: "Pooled by their mean, heads recover in few steps".into(),
         caption: format!(
             "A multi-head model that recalls, its four key/value heads pooled to two or \
              one, and trained again. After 10 % of the steps two pooled by their mean have \
