@@ -167,7 +167,8 @@ fn trained(
         chart("something taken away", loss(), "loss", &without),
     ];
     let [a, b, c, d] = &panels;
-    Ok(Figure::measured(name, words, &made(recorded), 2, &[a, b, c, d])?)
+    let made = format!("Each point is the mean of {EVERY} steps. {}", made(recorded));
+    Ok(Figure::measured(name, words, &made, 2, &[a, b, c, d])?)
 }
 
 /// What all lines of a task reach.

@@ -151,9 +151,8 @@ pub fn recorded() -> Result<Recorded> {
 pub fn made(recorded: &Recorded) -> String {
     let of = |key| recorded.condition(key);
     format!(
-        "Lines are medians of {} seeds, bars reach from the lowest to the highest; each \
-         point is the mean of {EVERY} steps. {}, {} cores, {}; {}; rustc {}; {} minutes in \
-         all; {}.",
+        "Lines are medians of {} seeds, bars reach from the lowest to the highest. {}, {} \
+         cores, {}; {}; rustc {}; {} minutes in all; {}.",
         SEEDS.len(),
         of("processor"),
         of("cores"),
