@@ -31,6 +31,7 @@
 
 mod embedding;
 mod entropy;
+pub mod figures;
 mod flash;
 mod heads;
 mod latent;

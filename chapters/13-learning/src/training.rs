@@ -6,6 +6,7 @@
 
 mod adamw;
 mod checkpoint;
+pub mod experiments;
 mod model;
 mod run;
 mod shape;

@@ -8,7 +8,7 @@ use crate::{
 };
 use attention::{Linear, Mask, ShapeError};
 use decoder_layer::{Centering, DecoderLayer, HeadNorm, Parts};
-use grouped_query::{GroupError, Groups};
+use grouped_query::{GroupError, Groups, Pool, Pooling};
 use multi_head::LayerError;
 use nalgebra::{DMatrix, DVector};
 use rand_chacha::ChaCha8Rng;
@@ -114,6 +114,32 @@ impl Model {
         let head = normal(&mut rng, width, vocabulary, each);
         let head = (!shape.tied).then(|| Linear::new(head, None)).transpose()?;
         Ok(Model { table, blocks, norm: norm(width), head, shape })
+    }
+
+    /// The same model with fewer keys and values: those of each group of heads are pooled,
+    /// and all else stays.
+    ///
+    /// Source: Ainslie et al. 2023, *GQA*, §2.1.
+    ///
+    /// # Errors
+    /// When so many key/value heads do not divide those that there are.
+    pub fn pooled(
+        mut self,
+        kv_heads: usize,
+        pooling: Pooling,
+    ) -> Result<Model, ModelError> {
+        let mut pool = Pool::new(Groups::new(self.shape.kv_heads, kv_heads)?, pooling);
+        for Block { attention, .. } in &mut self.blocks {
+            let mut parts = attention.parts().clone();
+            parts.groups = Groups::new(self.shape.heads, kv_heads)?;
+            let [q_proj, k_proj, v_proj, o_proj] = attention.projections();
+            let k_proj = pool.linear("k_proj", k_proj)?;
+            let v_proj = pool.linear("v_proj", v_proj)?;
+            let projections = [q_proj.clone(), k_proj, v_proj, o_proj.clone()];
+            *attention = DecoderLayer::new(projections, parts)?;
+        }
+        self.shape.kv_heads = kv_heads;
+        Ok(self)
     }
 
     /// What it is.
@@ -368,7 +394,7 @@ fn of_linear(name: String, linear: &mut Linear) -> Parameter<'_> {
 }
 
 /// Judged tokens whose largest logit is that of the target.
-fn right(logits: &DMatrix<f32>, targets: &[Option<usize>]) -> usize {
+pub(super) fn right(logits: &DMatrix<f32>, targets: &[Option<usize>]) -> usize {
     let judged = targets.iter().enumerate();
     let judged = judged.filter_map(|(row, target)| Some((row, (*target)?)));
     judged

@@ -1,7 +1,7 @@
 //! The loop: draw a batch, run it there and back, take a step.
 
 use super::adamw::{AdamW, Schedule, clipped};
-use super::model::{Learned, Model, ModelError};
+use super::model::{Learned, Model, ModelError, right};
 use super::shape::Shape;
 use super::tasks::{Example, Task};
 use rayon::prelude::*;
@@ -9,6 +9,9 @@ use rayon::prelude::*;
 /// Sequences whose gradients are summed before they are added to those of others. The
 /// number of cores must not decide which: sums of `f32` depend on their order.
 const TOGETHER: usize = 4;
+
+/// The number of a step that is never reached.
+const UNSEEN: u64 = u64::MAX - 1;
 
 /// What a run is, beside its model.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -61,10 +64,16 @@ impl Run {
     /// # Errors
     /// When the sizes of the shape do not go together.
     pub fn new(settings: Settings, shape: Shape) -> Result<Run, ModelError> {
-        let mut model = Model::new(shape, settings.seed)?;
+        let model = Model::new(shape, settings.seed)?;
+        Ok(Run::of(settings, model))
+    }
+
+    /// A run that begins with a model as it is.
+    #[must_use]
+    pub fn of(settings: Settings, mut model: Model) -> Run {
         let parameters = model.parameters().iter().map(|p| p.numbers.len()).sum();
         let optimizer = AdamW::new(parameters, settings.decay);
-        Ok(Run { settings, model, optimizer })
+        Run { settings, model, optimizer }
     }
 
     /// Steps taken.
@@ -78,6 +87,21 @@ impl Run {
     pub fn schedule(&self) -> Schedule {
         let Settings { steps, rate, .. } = self.settings;
         Schedule { peak: rate, warm_up: steps / 10, steps }
+    }
+
+    /// The share of judged tokens that the model has right, in so many sequences that no
+    /// step sees.
+    ///
+    /// # Errors
+    /// When the task does not fit the model.
+    pub fn accuracy(&self, sequences: usize) -> Result<f64, ModelError> {
+        let Settings { task, size, seed, .. } = self.settings;
+        let (mut all, mut judged) = (0, 0);
+        for Example { tokens, targets } in task.batch(size, seed, UNSEEN, sequences) {
+            all += right(&self.model.forward(&tokens)?.logits, &targets);
+            judged += targets.iter().flatten().count();
+        }
+        Ok(all as f64 / judged.max(1) as f64)
     }
 
     /// One step on sequences that have never been seen.

@@ -6,4 +6,5 @@ mod laws;
 mod others;
 mod reference;
 mod slopes;
+mod train;
 mod training;

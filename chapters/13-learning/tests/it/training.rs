@@ -2,10 +2,11 @@
 //! same to the last bit.
 
 use crate::slopes::expect_slope;
+use grouped_query::Pooling;
 use learning::cross_entropy;
 use learning::training::{
     AdamW, Model, Parameter, Run, Schedule, Settings, Shape, Sight, Task, Variant,
-    clipped, kept, restored,
+    clipped, experiments, kept, restored,
 };
 use proptest::prelude::*;
 use proptest::property_test;
@@ -242,4 +243,69 @@ fn the_smallest_run() {
         }
     }
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn every_experiment_is_recorded_with_its_seeds_and_its_origin() {
+    let recorded = experiments::recorded().unwrap();
+    assert!(recorded.condition("minutes").parse::<f64>().unwrap() > 0.0);
+    for experiment in experiments::experiments() {
+        for what in ["loss", "accuracy"] {
+            let case = experiment.case(what);
+            let points = recorded.spreads(&case).count();
+            assert_eq!(points, experiment.steps / experiments::EVERY, "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_was_recorded_is_what_a_run_gives() {
+    let recorded = experiments::recorded().unwrap();
+    let (task, variant) = (Task::Recall, Variant::MultiQuery);
+    let experiment =
+        experiments::Experiment { task, variant, steps: experiments::STEPS };
+    let first = |seed| -> f64 {
+        let mut run = experiment.run(seed).unwrap();
+        let losses = (0..experiments::EVERY).map(|_| run.step().unwrap().loss);
+        losses.sum::<f64>() / experiments::EVERY as f64
+    };
+    let mut first = experiments::SEEDS.map(first);
+    first.sort_by(f64::total_cmp);
+    let case = experiment.case("loss");
+    let said = recorded.spread(&case, experiments::EVERY).unwrap();
+    // After so few steps another processor's last bits have not grown to this.
+    for (found, said) in first.into_iter().zip([said.low, said.median, said.high]) {
+        assert!((found - said).abs() < 0.02, "{found}, recorded {said}");
+    }
+}
+
+#[test]
+fn the_figures_of_training_say_where_they_were_recorded() {
+    for figure in learning::figures::all().unwrap() {
+        assert!(figure.svg().contains("3 seeds"), "{}", figure.name());
+    }
+}
+
+#[test]
+fn pooled_heads_are_fewer_and_everything_else_stays() {
+    let model = Model::new(Shape::multi_head(12, 16, 2, 4), 2).unwrap();
+    let same = model.clone().pooled(4, Pooling::Mean).unwrap();
+    assert_eq!(same, model);
+    let mut half = model.clone().pooled(2, Pooling::First).unwrap();
+    assert_eq!(half.shape().kv_heads, 2);
+    let (mut model, mut changed) = (model, Vec::new());
+    for (before, after) in model.parameters().into_iter().zip(half.parameters()) {
+        assert_eq!(before.name, after.name);
+        if before.numbers != after.numbers {
+            // Column after column: heads 0 and 2 of the four are the first of a group.
+            let head = before.numbers.len() / 4;
+            assert_eq!(after.numbers[..head], before.numbers[..head]);
+            assert_eq!(after.numbers[head..], before.numbers[2 * head..3 * head]);
+            changed
+                .push(before.name.contains("k_proj") || before.name.contains("v_proj"));
+        }
+    }
+    assert_eq!(changed, [true; 4]);
+    let refused = half.pooled(3, Pooling::Mean).unwrap_err().to_string();
+    assert_eq!(refused, "2 query heads cannot form 3 equal groups");
 }

@@ -1,0 +1,236 @@
+//! The figures of what training shows, one function each.
+
+use crate::training::experiments::{
+    EVERY, Experiment, POOLINGS, STEPS, made, recorded,
+};
+use crate::training::{Task, Variant};
+use anyhow::Result;
+use chapter_cli::Recorded;
+use figures::{Axis, Chart, Figure, Format, Hue, Spread, Words};
+
+/// All of them, in the order in which the chapter shows them.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn all() -> Result<Vec<Figure>> {
+    Ok(vec![recall()?, induction()?, uptraining()?])
+}
+
+/// Points that are drawn: every second one that was recorded.
+const DRAWN: usize = 2 * EVERY;
+
+/// Something that is taken away.
+const WITHOUT: [Variant; 5] = [
+    Variant::MultiHead,
+    Variant::Window,
+    Variant::WindowAndFirst,
+    Variant::Unscaled,
+    Variant::NoPositions,
+];
+
+/// Keys that are shared, on recall; multi-query with the steps that it needs.
+const RECALL: [(Variant, usize); 3] = [
+    (Variant::MultiHead, STEPS),
+    (Variant::GroupedQuery, STEPS),
+    (Variant::MultiQuery, 2 * STEPS),
+];
+
+/// Keys that are shared, on induction.
+const INDUCTION: [(Variant, usize); 3] = [
+    (Variant::MultiHead, 2 * STEPS),
+    (Variant::GroupedQuery, 2 * STEPS),
+    (Variant::MultiQuery, 2 * STEPS),
+];
+
+/// How the mechanisms learn to look up the value of a key.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn recall() -> Result<Figure> {
+    let recorded = recorded()?;
+    let right = |variant, steps| right(&recorded, Task::Recall, variant, steps);
+    let [multi, grouped, early, late] = [
+        right(Variant::MultiHead, STEPS)?,
+        right(Variant::GroupedQuery, STEPS)?,
+        right(Variant::MultiQuery, STEPS)?,
+        right(Variant::MultiQuery, 2 * STEPS)?,
+    ];
+    let words = Words {
+        title: "One shared key learns to recall, but later".into(),
+        caption: format!(
+            "Eight pairs of a key and a value, then the keys again: after {STEPS} steps \
+             multi-head has {multi} right, two key/value heads {grouped}, one {early}; in a \
+             run of twice the steps, one has {late}. In brackets the lowest and the highest \
+             seed."
+        ),
+        alt: alt(&recorded, Task::Recall, "recall", &RECALL)?,
+    };
+    trained("recall", &recorded, Task::Recall, &RECALL, words)
+}
+
+/// How the mechanisms learn to find what followed a token.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn induction() -> Result<Figure> {
+    let recorded = recorded()?;
+    let right = |variant| right(&recorded, Task::Induction, variant, 2 * STEPS);
+    let [multi, grouped, one] = [
+        right(Variant::MultiHead)?,
+        right(Variant::GroupedQuery)?,
+        right(Variant::MultiQuery)?,
+    ];
+    let words = Words {
+        title: "With a key for each head, induction is learned sooner".into(),
+        caption: format!(
+            "Sixteen tokens, then the same in a circle: after {} steps multi-head has \
+             {multi} right, two key/value heads {grouped}, one {one}. In brackets the \
+             lowest and the highest of three seeds; on the right, runs have half the steps.",
+            2 * STEPS
+        ),
+        alt: alt(&recorded, Task::Induction, "induction", &INDUCTION)?,
+    };
+    trained("induction", &recorded, Task::Induction, &INDUCTION, words)
+}
+
+/// What pooled heads recover.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn uptraining() -> Result<Figure> {
+    let recorded = recorded()?;
+    let at = |name: &str, kv_heads, percent| -> Result<String> {
+        let case = format!("uptraining {name} {kv_heads}");
+        Ok(percent_of(recorded.spread(&case, percent)?))
+    };
+    let words = Words {
+        title: "Pooled by their mean, heads recover in few steps".into(),
+        caption: format!(
+            "A multi-head model that recalls, its four key/value heads pooled to two or \
+             one, and trained again. After 10 % of the steps two pooled by their mean have \
+             {}, by the first {}, drawn at random {}; one by the mean {}.",
+            at("mean", 2, 10)?,
+            at("first", 2, 10)?,
+            at("random", 2, 10)?,
+            at("mean", 1, 10)?
+        ),
+        alt: format!(
+            "Two charts of accuracy over 0, 1, 5 and 10 percent of the steps. To two heads, \
+             before training: mean {}, first {}, random {}. To one, after 10 percent: mean \
+             {}, first {}, random {}.",
+            at("mean", 2, 0)?,
+            at("first", 2, 0)?,
+            at("random", 2, 0)?,
+            at("mean", 1, 10)?,
+            at("first", 1, 10)?,
+            at("random", 1, 10)?
+        ),
+    };
+    let chart = |title: &str, kv_heads| {
+        let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
+        let chart = Chart::new(Axis::linear("percent of the steps"), axis).title(title);
+        let hues = [Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
+        POOLINGS.iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
+            let case = format!("uptraining {name} {kv_heads}");
+            chart.measured(name, hue, recorded.line(&case))
+        })
+    };
+    let [two, one] = [chart("to two", 2), chart("to one", 1)];
+    Ok(Figure::measured("uptraining", words, &made(&recorded), 2, &[&two, &one])?)
+}
+
+/// Accuracy and loss of a task, with shared keys and with something taken away.
+fn trained(
+    name: &str,
+    recorded: &Recorded,
+    task: Task,
+    shared: &[(Variant, usize)],
+    words: Words,
+) -> Result<Figure> {
+    let without = WITHOUT.map(|variant| (variant, STEPS));
+    let accuracy = || Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
+    let loss = || Axis::linear("loss, nats");
+    let chart = |title: &str, axis: Axis, what, runs: &[(Variant, usize)]| {
+        let chart = Chart::new(Axis::linear("steps"), axis).title(title);
+        runs.iter().fold(chart, |chart, &(variant, steps)| {
+            let case = Experiment { task, variant, steps }.case(what);
+            let drawn = |(step, _): &(usize, Spread)| step.is_multiple_of(DRAWN);
+            let line = recorded.spreads(&case).filter(drawn);
+            let line = line.map(|(step, spread)| (step as f64, spread));
+            chart.measured(label(variant), hue(variant), line)
+        })
+    };
+    let panels = [
+        chart("shared keys", accuracy(), "accuracy", shared),
+        chart("something taken away", accuracy(), "accuracy", &without),
+        chart("shared keys", loss(), "loss", shared),
+        chart("something taken away", loss(), "loss", &without),
+    ];
+    let [a, b, c, d] = &panels;
+    let made = format!("Each point is the mean of {EVERY} steps. {}", made(recorded));
+    Ok(Figure::measured(name, words, &made, 2, &[a, b, c, d])?)
+}
+
+/// What all lines of a task reach.
+fn alt(
+    recorded: &Recorded,
+    task: Task,
+    name: &str,
+    shared: &[(Variant, usize)],
+) -> Result<String> {
+    let mut alt = format!(
+        "Four charts of {name}: accuracy and loss with shared keys, and with something \
+         taken away. Accuracy in the end, the median of the seeds, with the lowest and the \
+         highest:"
+    );
+    let without = WITHOUT[1..].iter().map(|&variant| (variant, STEPS));
+    for (variant, steps) in shared.iter().copied().chain(without) {
+        let right = right(recorded, task, variant, steps)?;
+        alt += &format!(" {} {right} after {steps} steps;", label(variant));
+    }
+    alt.pop();
+    alt.push('.');
+    Ok(alt)
+}
+
+/// The share of right answers in the last steps of runs.
+fn right(
+    recorded: &Recorded,
+    task: Task,
+    variant: Variant,
+    steps: usize,
+) -> Result<String> {
+    let case = Experiment { task, variant, steps }.case("accuracy");
+    Ok(percent_of(recorded.spread(&case, steps)?))
+}
+
+fn percent_of(share: Spread) -> String {
+    let Spread { low, median, high } = share.map(|share| 100.0 * share);
+    format!("{median:.0} % ({low:.0} to {high:.0})")
+}
+
+fn label(variant: Variant) -> &'static str {
+    match variant {
+        Variant::MultiHead => "multi-head",
+        Variant::GroupedQuery => "2 kv heads",
+        Variant::MultiQuery => "1 kv head",
+        Variant::Window => "window of 8",
+        Variant::WindowAndFirst => "window and first",
+        Variant::Unscaled => "without √d",
+        Variant::Unmasked => "without a mask",
+        Variant::NoPositions => "without rotation",
+    }
+}
+
+fn hue(variant: Variant) -> Hue {
+    match variant {
+        Variant::MultiHead => Hue::MultiHead,
+        Variant::GroupedQuery => Hue::GroupedQuery,
+        Variant::MultiQuery => Hue::MultiQuery,
+        Variant::Window => Hue::Accent,
+        Variant::WindowAndFirst => Hue::Decoding,
+        Variant::Unscaled => Hue::Attention,
+        Variant::Unmasked => Hue::Muted,
+        Variant::NoPositions => Hue::Rotary,
+    }
+}
