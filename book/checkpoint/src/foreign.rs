@@ -155,12 +155,20 @@ fn changes_nothing(config: &Config, key: &str, value: &Value) -> bool {
         "head_dim" | "qk_head_dim" => json!(widths(config)),
         "position_embedding_type" => json!(["absolute", "rope", "rotary"]),
         "scale_attn_weights" => json!([true]),
+        "n_head" => json!([count("num_attention_heads")]),
+        "n_layer" => json!([count("num_hidden_layers")]),
+        "sliding_window_size" => json!([count("sliding_window")]),
+        // Their heads have norms whatever a file says.
+        "use_qk_norm" if matches!(config.kind.name, "qwen3" | "qwen3_moe") => {
+            json!([true])
+        }
         "rotary_pct" | "rotary_percentage" | "cla_share_factor" => json!([1, 1.0]),
         _ => json!([]),
     };
     let plain = plain.as_array().is_some_and(|plain| plain.contains(value));
     let nothing = [Value::Null, Value::Bool(false), json!([]), json!({}), json!(0)];
-    plain || nothing.contains(value) || key == "sliding_window" && unused
+    let windows = ["sliding_window", "max_window_layers"];
+    plain || nothing.contains(value) || windows.contains(&key) && unused
 }
 
 /// Whether a key is known to change nothing that a layer computes.
@@ -228,6 +236,7 @@ const HARMLESS: &[&str] = &[
     "bos_token_id",
     "cls_token_id",
     "decoder_start_token_id",
+    "diversity_penalty",
     "do_sample",
     "eos_token_id",
     "finetuning_task",
@@ -251,6 +260,7 @@ const HARMLESS: &[&str] = &[
     "output_hidden_states",
     "output_scores",
     "pad_token_id",
+    "predict_special_tokens",
     "prefix",
     "problem_type",
     "repetition_penalty",
@@ -274,6 +284,8 @@ const HARMLESS: &[&str] = &[
     "seq_length",
     // Parts of a model beside its attention, which are read where they count.
     "experts_per_token",
+    "hidden_act",
+    "hidden_activation",
     "mlp_bias",
     "moe_layer_freq",
     "norm_topk_prob",

@@ -107,3 +107,42 @@ fn a_key_that_nobody_has_heard_of_is_refused_by_name() {
         assert!(error.contains(kind) && error.lines().count() == 1, "{error}");
     }
 }
+
+#[test]
+fn keys_that_published_models_carry_beside_their_own_are_passed_over() {
+    for keys in [
+        // Qwen3-30B-A3B and Qwen3-Coder-480B-A35B.
+        json!({
+            "model_type": "qwen3_moe", "max_window_layers": 48, "sliding_window": null,
+            "use_sliding_window": false, "use_qk_norm": true,
+        }),
+        // Gemma 2.
+        json!({
+            "model_type": "gemma2", "hidden_act": "gelu_pytorch_tanh",
+            "hidden_activation": "gelu_pytorch_tanh", "sliding_window": 4096,
+            "sliding_window_size": 4096,
+        }),
+        // Kimi K2.5's text.
+        json!({ "model_type": "kimi_k2", "diversity_penalty": 0.0 }),
+        // Falcon, with its older names beside the new ones.
+        json!({
+            "model_type": "falcon", "n_head": 128, "num_attention_heads": 128,
+            "hidden_size": 8192, "n_layer": 60, "num_hidden_layers": 60,
+        }),
+    ] {
+        Config::parse(&keys.to_string()).unwrap().attention(0).unwrap();
+    }
+}
+
+#[test]
+fn keys_that_say_something_else_than_is_so_are_refused() {
+    for (kind, key, value) in [
+        ("qwen3_moe", "max_window_layers", json!(4)),
+        ("llama", "use_qk_norm", json!(true)),
+        ("gemma2", "sliding_window_size", json!(8)),
+        ("falcon", "n_head", json!(8)),
+    ] {
+        let line = line(kind, key, value);
+        assert!(line.starts_with(&format!("`{key}` is ")), "{kind} {key}: {line}");
+    }
+}
