@@ -151,11 +151,10 @@ fn changes_nothing(config: &Config, key: &str, value: &Value) -> bool {
     let count = |key| config.keys.get(key).and_then(Value::as_u64);
     let plain = match key {
         // Written by programs that write all that they have worked out.
-        "num_key_value_heads" => json!([count("num_attention_heads")]),
+        "num_key_value_heads" | "n_head" => json!([count("num_attention_heads")]),
         "head_dim" | "qk_head_dim" => json!(widths(config)),
         "position_embedding_type" => json!(["absolute", "rope", "rotary"]),
         "scale_attn_weights" => json!([true]),
-        "n_head" => json!([count("num_attention_heads")]),
         "n_layer" => json!([count("num_hidden_layers")]),
         "sliding_window_size" => json!([count("sliding_window")]),
         // Their heads have norms whatever a file says.

@@ -81,8 +81,10 @@ pub fn flash_backward(
     of_groups.zip(keys.zip(values)).enumerate().for_each(
         |(g, (d_q, (d_keys, d_vals)))| {
             let (k, v) = (k.columns(g * d_k, d_k), v.columns(g * d_v, d_v));
+            let (keys, odd) = finite_keys(k);
             let mut shared = Shared {
-                keys: transposed(k),
+                keys,
+                odd,
                 k,
                 v,
                 d_k: DMatrixViewMut::from_slice(d_keys, m, d_k),
@@ -103,6 +105,20 @@ pub fn flash_backward(
         },
     );
     Ok(d)
+}
+
+/// Keys (keys, `d_k`) as (`d_k`, keys), and which of them are not finite: those become
+/// zeros, because the score of a hidden key has gradient 0, and 0 · NaN is NaN.
+fn finite_keys(k: DMatrixView<f32>) -> (DMatrix<f32>, Vec<usize>) {
+    let mut keys = transposed(k);
+    let mut odd = Vec::new();
+    for (key, mut column) in keys.column_iter_mut().enumerate() {
+        if !column.iter().all(|number| number.is_finite()) {
+            column.fill(0.0);
+            odd.push(key);
+        }
+    }
+    (keys, odd)
 }
 
 /// `rowsum(dO ∘ O)` of each head: (queries, heads).
@@ -136,8 +152,10 @@ fn sinks_backward(
 
 /// Keys and values of a group, and their gradients so far.
 struct Shared<'a> {
-    /// (`d_k`, keys).
+    /// (`d_k`, keys), those that are not finite as zeros.
     keys: DMatrix<f32>,
+    /// Which these are.
+    odd: Vec<usize>,
     k: DMatrixView<'a, f32>,
     v: DMatrixView<'a, f32>,
     d_k: DMatrixViewMut<'a, f32>,
@@ -187,6 +205,11 @@ impl Head<'_> {
                 d_k.gemm(scale, &d_s, &self.q.rows_range(rows.clone()), 1.0);
                 let mut d_q = d_q.columns_range_mut(rows.clone());
                 d_q.gemm(scale, &shared.keys.columns_range(keys.clone()), &d_s, 1.0);
+            }
+        }
+        for (query, mut column) in d_q.column_iter_mut().enumerate() {
+            if shared.odd.iter().any(|&key| self.mask.sees(query, key)) {
+                column.fill(f32::NAN);
             }
         }
         d_q

@@ -23,11 +23,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The folders of the chapters by their number, `09-flash` by 9.
+/// The folders of the chapters that have a page, by their number: `09-flash` by 9.
 fn chapters() -> BTreeMap<u32, String> {
     let entries = fs::read_dir(root().join("chapters")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let numbered = |name: String| Some((name.split_once('-')?.0.parse().ok()?, name));
+    let numbered = |folder: String| {
+        let (number, name) = folder.split_once('-')?;
+        let page = root().join(format!("book/src/{name}.md"));
+        Some((number.parse().ok()?, page.is_file().then_some(folder)?))
+    };
     names.filter_map(numbered).collect()
 }
 
@@ -66,7 +70,7 @@ fn the_second_table_says_what_there_is_of_each_chapter() {
         };
         let source = format!("chapters/{folder}/src/lib.rs");
         let prose = format!("book/src/{name}.md");
-        assert!(root().join(&source).is_file() && root().join(&prose).is_file());
+        assert!(root().join(&source).is_file());
         assert_eq!(*code, format!("[written]({source})"));
         assert_eq!(*page, format!("[written]({prose})"));
         let tests_of = root().join("chapters").join(&folder).join("tests/it");

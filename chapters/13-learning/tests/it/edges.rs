@@ -2,10 +2,11 @@
 
 use attention::{Mask, attend};
 use decoder_layer::{DecoderLayer, Parts};
+use flash::attend_saving;
 use grouped_query::Groups;
 use learning::{
-    attend_backward, backward, cross_entropy, embed, embedding_backward, forward,
-    heads_backward, linear_gradients, linear_input,
+    Attending, attend_backward, backward, cross_entropy, embed, embedding_backward,
+    flash_backward, forward, heads_backward, linear_gradients, linear_input,
 };
 use nalgebra::{DMatrix, dmatrix};
 
@@ -30,6 +31,32 @@ fn a_hidden_key_or_value_that_is_nan_does_not_leak() {
     assert_eq!(all.k.rows(0, 2), seen.k);
     assert_eq!(all.v.rows(0, 2), seen.v);
     assert!(all.k.row(2).iter().chain(all.v.row(2).iter()).all(|d| *d == 0.0));
+}
+
+/// Tiles see the mask in part: their hidden keys and values are multiplied by zeros.
+#[test]
+fn a_hidden_key_or_value_that_is_nan_does_not_leak_from_a_tile() {
+    let q = dmatrix![1.0, 2.0; 0.5, -1.0; 2.0, 0.0];
+    let dy = dmatrix![1.0; -1.0; 0.5];
+    let gradients = |odd: f32, mask: &Mask| {
+        let k = dmatrix![1.0, 0.0; 0.0, 1.0; odd, odd];
+        let v = dmatrix![1.0; 2.0; odd];
+        let groups = Groups::new(1, 1).unwrap();
+        let none = [f32::NEG_INFINITY];
+        let (keys, values) = (k.as_view(), v.as_view());
+        let saved = attend_saving(&q, keys, values, groups, mask, &none).unwrap();
+        let given = Attending { q: &q, k: &k, v: &v, groups, mask, sinks: &none };
+        flash_backward(given, &saved, &dy).unwrap()
+    };
+    let hidden =
+        Mask::Allowed(DMatrix::from_fn(3, 3, |query, key| key < 2.min(query + 1)));
+    for odd in [f32::NAN, f32::INFINITY] {
+        assert_eq!(gradients(odd, &hidden), gradients(0.0, &hidden), "{odd}");
+    }
+    // The last query sees it, and has to say so.
+    let seen = gradients(f32::NAN, &Mask::Causal { offset: 0 });
+    assert!(seen.q.rows(0, 2).iter().all(|d| d.is_finite()), "{}", seen.q);
+    assert!(seen.q.row(2).iter().all(|d| d.is_nan()), "{}", seen.q);
 }
 
 #[test]
