@@ -68,11 +68,12 @@ fn shown(title: &str, m: &DMatrix<f32>, digits: usize) -> String {
 /// None that can happen: the shapes are fixed.
 pub fn slopes() -> Result<String> {
     let nudge = experiments::NUDGE;
-    let mut text = format!("number    loss −{nudge}  loss +{nudge}  slope  gradient\n");
+    let mut text = format!("number      −{nudge}    +{nudge}  slope  gradient\n");
     for slope in experiments::slopes()? {
         let [less, more] = slope.losses;
         let (name, measured, gradient) = (slope.name, slope.measured, slope.gradient);
-        writeln!(text, "{name:<9} {less:>9.4}  {more:>9.4} {measured:>6.2} {gradient:>9.2}")?;
+        write!(text, "{name:<9} {less:>7.4}  {more:>7.4}")?;
+        writeln!(text, " {measured:>6.2} {gradient:>9.2}")?;
     }
     Ok(text)
 }
@@ -239,6 +240,11 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     let nothing = (2.0 * circle).ln();
     facts.push("nothing_loss", format!("{nothing:.2}"));
     facts.push("window", WINDOW);
+    let within = experiments::within(size(Task::Recall), WINDOW);
+    facts.push("within_window", format!("{:.0} %", 100.0 * within));
+    let case = of(Task::Recall, Variant::MultiQuery, STEPS).case("loss");
+    let plateau = recorded.spread(&case, STEPS / 2)?.median;
+    facts.push("plateau", format!("{plateau:.2}"));
     facts.push("steps", "1,000");
     facts.push("twice", "2,000");
     facts.push("every", EVERY);

@@ -409,3 +409,15 @@ pub fn counting(pairs: usize, sequences: usize) -> Counting {
         accuracy: most / sequences,
     }
 }
+
+/// The share of the questions of recall whose value lies within the last `window` tokens,
+/// if every pair is asked for equally often at every place.
+#[must_use]
+pub fn within(pairs: usize, window: usize) -> f64 {
+    let seen = |question: usize| {
+        let place = 2 * pairs + question;
+        (0..pairs).filter(|pair| place - (2 * pair + 1) < window).count()
+    };
+    let all: usize = (0..pairs).map(seen).sum();
+    all as f64 / (pairs * pairs) as f64
+}

@@ -6,7 +6,7 @@ mod train;
 
 use learning::{example, figures};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
