@@ -114,8 +114,8 @@ pub fn row() -> Result<String> {
     let it = real.place_of("it")?;
     let mut text = String::from("key       trained  pooled  1,000 dS\n");
     for (key, token) in real.tokens[..=it].iter().enumerate() {
-        let [trained, pooled, d] = [&real.trained, &real.pooled, &real.d_scores]
-            .map(|map| map[(it, key)]);
+        let [trained, pooled, d] =
+            [&real.trained, &real.pooled, &real.d_scores].map(|map| map[(it, key)]);
         let d = (1e4 * d).round() / 10.0 + 0.0;
         writeln!(text, "{token:<9} {trained:>7.2} {pooled:>7.2} {d:>9.1}")?;
     }
@@ -199,7 +199,8 @@ fn of_real(facts: &mut Facts) -> Result<()> {
     facts.push("largest_d", format!("{:.1}", 1e3 * d.amax()));
     let sums = d.column_sum().amax() / d.amax();
     facts.push("row_sums", if sums < 1e-4 { "0" } else { "more" });
-    facts.push("off_share", format!("{:.0} %", 100.0 * real.losses[0] / real.losses[1]));
+    facts
+        .push("off_share", format!("{:.0} %", 100.0 * real.losses[0] / real.losses[1]));
     Ok(())
 }
 

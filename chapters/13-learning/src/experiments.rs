@@ -202,10 +202,8 @@ impl Real {
 }
 
 fn layer(slice: &Slice) -> Result<DecoderLayer> {
-    let map =
-        |name| -> Result<Linear> { Ok(Linear::new(slice.weight(name)?, None)?) };
-    let projections =
-        [map("q_proj")?, map("k_proj")?, map("v_proj")?, map("o_proj")?];
+    let map = |name| -> Result<Linear> { Ok(Linear::new(slice.weight(name)?, None)?) };
+    let projections = [map("q_proj")?, map("k_proj")?, map("v_proj")?, map("o_proj")?];
     let rotary = Rotary::new(HEAD_DIM, slice.theta, Pairing::Halves)?;
     let groups = Groups::new(slice.heads, slice.kv_heads)?;
     let parts = Parts { rotary: Some(rotary), ..Parts::plain(groups, HEAD_DIM) };
@@ -243,7 +241,8 @@ pub struct Mistake {
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn mistakes() -> Result<Vec<Mistake>> {
-    let mistake = |name, off, hidden_by, hidden| Mistake { name, off, hidden_by, hidden };
+    let mistake =
+        |name, off, hidden_by, hidden| Mistake { name, off, hidden_by, hidden };
     Ok(vec![
         mistake("no row sum", no_row_sum(false)?, "average 0", no_row_sum(true)?),
         mistake("only the diagonal", diagonal(4)?, "one key", diagonal(1)?),
@@ -404,10 +403,7 @@ pub fn counting(pairs: usize, sequences: usize) -> Counting {
         most += share(counts.iter().copied().max().unwrap_or(0));
     }
     let sequences = sequences as f64;
-    Counting {
-        loss: surprise / (sequences * pairs as f64),
-        accuracy: most / sequences,
-    }
+    Counting { loss: surprise / (sequences * pairs as f64), accuracy: most / sequences }
 }
 
 /// The share of the questions of recall whose value lies within the last `window` tokens,

@@ -63,9 +63,12 @@ fn main() -> ExitCode {
         &mut stderr,
         |CommandLine { command }, stdout| match command {
             None => Ok(writeln!(stdout, "{}", example::worked()?.trim_end())?),
-            Some(Command::Plots { out }) => {
-                chapter_cli::draw("13-learning", &figures::all()?, out.as_deref(), stdout)
-            }
+            Some(Command::Plots { out }) => chapter_cli::draw(
+                "13-learning",
+                &figures::all()?,
+                out.as_deref(),
+                stdout,
+            ),
             Some(Command::Gradients { flags }) => gradients::gradients(flags, stdout),
             Some(Command::Train(arguments)) => train::train(arguments, stdout),
         },

@@ -311,7 +311,10 @@ impl Turned {
 
     fn by(
         &self,
-        turn: impl Fn(&rotary::Angles, &mut DMatrix<f32>) -> Result<(), attention::ShapeError>,
+        turn: impl Fn(
+            &rotary::Angles,
+            &mut DMatrix<f32>,
+        ) -> Result<(), attention::ShapeError>,
     ) -> Answer {
         let rotary = Rotary::new(4, 100.0, self.pairing).unwrap();
         let angles = rotary.angles(self.first..self.first + self.d.nrows());
