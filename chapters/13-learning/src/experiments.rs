@@ -108,18 +108,20 @@ pub struct Slope {
     pub gradient: f32,
 }
 
+/// Picks a number of the worked example.
+type Change = fn(&mut Toy) -> &mut f32;
+
 /// The gradients of a few numbers of the worked example, each also measured by moving it.
 ///
 /// # Errors
 /// None that can happen: the shapes are fixed.
 pub fn slopes() -> Result<Vec<Slope>> {
     let d = toy().steps()?.gradients;
-    let moved = |by: f32, change: fn(&mut Toy) -> &mut f32| -> Result<f32> {
+    let moved = |by: f32, change: Change| -> Result<f32> {
         let mut toy = toy();
         *change(&mut toy) += by;
         Ok(toy.steps()?.loss)
     };
-    type Change = fn(&mut Toy) -> &mut f32;
     let numbers: [(&str, Change, f32); 5] = [
         ("q moon 0", |toy| &mut toy.q[(1, 0)], d.q[(1, 0)]),
         ("k sun 0", |toy| &mut toy.k[(0, 0)], d.k[(0, 0)]),

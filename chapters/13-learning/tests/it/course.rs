@@ -67,7 +67,7 @@ struct Rows {
 impl Rows {
     fn draw(draw: &mut Draw) -> Self {
         let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
-        let weights = shares(draw.numbers(queries, keys));
+        let weights = shares(&draw.numbers(queries, keys));
         draw.show("weights", &weights);
         Rows { weights, d_weights: draw.matrix("d_weights", queries, keys) }
     }
@@ -86,7 +86,7 @@ impl Rows {
 }
 
 /// Softmax without the chapter's code, which the reader may be writing.
-fn shares(scores: DMatrix<f32>) -> DMatrix<f32> {
+fn shares(scores: &DMatrix<f32>) -> DMatrix<f32> {
     let mut shares = scores.map(f32::exp);
     for mut row in shares.row_iter_mut() {
         let sum = row.sum();
@@ -128,7 +128,7 @@ impl Attended {
         let [queries, keys] = [draw.size(1..=3), draw.size(1..=4)];
         let [d_k, d_v] = [draw.size(1..=3), draw.size(1..=3)];
         let more = draw.rarely();
-        let weights = shares(draw.numbers(queries, keys));
+        let weights = shares(&draw.numbers(queries, keys));
         draw.show("weights", &weights);
         Attended {
             q: draw.matrix("q", queries, d_k),
@@ -332,7 +332,7 @@ fn at_the_start() -> Turned {
 
 fn rotation() -> Exercise<Turned> {
     Exercise::implement("rotation", Turned::draw, |case| case.by(rotation_backward))
-        .mistake("forward", |case| case.by(|angles, d| angles.rotate(d)))
+        .mistake("forward", |case| case.by(rotary::Angles::rotate))
         .hidden_by(at_the_start)
         .mistake("not-turned", |case| {
             // What does not fit is refused all the same.
