@@ -88,7 +88,8 @@ fn names(one: &Crate) -> impl Iterator<Item = &str> {
     one.needs.iter().map(String::as_str)
 }
 
-/// The rows of the map from the foundations down, each with chapters in reading order.
+/// The rows of the map from the foundations down, each with chapters in reading order,
+/// moved around in a circle where an arrow would otherwise find no room.
 fn slots<'a>(crates: &[&'a Crate]) -> BTreeMap<&'a str, Slot> {
     let mut levels: BTreeMap<usize, Vec<&Crate>> = BTreeMap::new();
     for one in crates {
@@ -99,12 +100,37 @@ fn slots<'a>(crates: &[&'a Crate]) -> BTreeMap<&'a str, Slot> {
         level.chunks(ACROSS)
     });
     let mut slots = BTreeMap::new();
-    for (row, crates) in rows.enumerate() {
-        for (column, one) in crates.iter().enumerate() {
-            slots.insert(one.name.as_str(), Slot { column, row });
-        }
+    for (row, side_by_side) in rows.enumerate() {
+        let across = side_by_side.len();
+        let places = |turn: usize| {
+            let column = move |i| (i + turn) % across;
+            let place = move |(i, one): (usize, &&'a Crate)| (column(i), *one);
+            side_by_side.iter().enumerate().map(place)
+        };
+        let fits = |turn: &usize| {
+            places(*turn).all(|(column, one)| {
+                !goes_around(Slot { column, row }, &direct_needs(one, crates), &slots)
+            })
+        };
+        let turn = (0..across).find(fits).unwrap_or(0);
+        let row = places(turn)
+            .map(|(column, one)| (one.name.as_str(), Slot { column, row }))
+            .collect::<Vec<_>>();
+        slots.extend(row);
     }
     slots
+}
+
+/// Whether an arrow to a box here would go around others to the right of all columns,
+/// where there is no room.
+fn goes_around(
+    slot: Slot,
+    needs: &BTreeSet<&str>,
+    above: &BTreeMap<&str, Slot>,
+) -> bool {
+    let last = slot.column == ACROSS - 1;
+    let mut needs = needs.iter().filter_map(|need| above.get(need));
+    last && needs.any(|need| need.column == slot.column && need.row + 1 < slot.row)
 }
 
 /// How many crates stand below this one, one upon another.

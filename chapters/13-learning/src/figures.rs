@@ -1,19 +1,73 @@
-//! The figures of what training shows, one function each.
+//! The chapter's figures: a real head's gradients, and what training shows.
 
+use crate::experiments::{HEAD, Real};
 use crate::training::experiments::{
     EVERY, Experiment, POOLINGS, STEPS, made, recorded,
 };
 use crate::training::{Task, Variant};
 use anyhow::Result;
 use chapter_cli::Recorded;
-use figures::{Axis, Chart, Figure, Format, Hue, Spread, Words};
+use figures::{Axis, Chart, Figure, Format, Heatmap, Hue, Spread, Words};
 
 /// All of them, in the order in which the chapter shows them.
 ///
 /// # Errors
-/// When the recording cannot be read.
+/// When the recording or the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(vec![recall()?, induction()?, uptraining()?])
+    Ok(vec![asked()?, recall()?, induction()?, uptraining()?])
+}
+
+/// The weights of a real head whose keys were pooled, and what gradients ask of its scores.
+///
+/// # Errors
+/// When the model's slice cannot be read.
+pub fn asked() -> Result<Figure> {
+    let real = Real::load()?;
+    let (it, animal) = (real.place_of("it")?, real.place_of("animal")?);
+    let (before, after) = (real.trained[(it, animal)], real.pooled[(it, animal)]);
+    let largest = f64::from(1e3 * real.d_scores.amax());
+    let d = 1e3 * real.d_scores[(it, animal)];
+    let words = Words {
+        title: "Gradients ask only where there is weight".into(),
+        caption: format!(
+            "Layer 13, head {HEAD} of SmolLM2 with one pooled key for all heads: its \
+             weights, and a thousand times the gradients of its scores, parted by their \
+             sign, when the layer is to give what it gave with its own keys. `it` had \
+             {before:.2} on `animal` and has {after:.2}; the gradient there is {d:.1}, and a \
+             negative one asks for a larger score."
+        ),
+        alt: format!(
+            "Three heat-maps of {n} by {n}, empty above the diagonal. The first holds weights; \
+             the row of “it” has {after:.2} under “animal”. The others hold the negative and \
+             the positive gradients, up to {largest:.1} in size; in each row they sum to zero. \
+             Under “animal”, the row of “it” has {d:.1}.",
+            n = real.tokens.len(),
+        ),
+    };
+    let map = |title: &str, most: f64, of: &dyn Fn(usize, usize) -> f32| {
+        Heatmap::new(&real.tokens, &real.tokens, |query, key| {
+            if key > query { f64::NAN } else { f64::from(of(query, key)).max(0.0) }
+        })
+        .title(title)
+        .range(0.0, most)
+        .row_axis("query")
+        .column_axis("key")
+        .absent("hidden by the mask")
+        .mark(it, animal)
+    };
+    let (weights, d) = (&real.pooled, &real.d_scores);
+    let weights = map("weights, A", 1.0, &|query, key| weights[(query, key)]);
+    let more =
+        map("should rise: −1,000 dS", largest, &|query, key| -1e3 * d[(query, key)]);
+    let less =
+        map("should fall: 1,000 dS", largest, &|query, key| 1e3 * d[(query, key)]);
+    let panels = [
+        weights.value_axis("weight"),
+        more.value_axis("−1,000 dS"),
+        less.value_axis("1,000 dS"),
+    ];
+    let [weights, more, less] = &panels;
+    Ok(Figure::panels("asked", words, 1, &[weights, more, less])?)
 }
 
 /// Points that are drawn: every second one that was recorded.

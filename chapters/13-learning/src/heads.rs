@@ -7,6 +7,7 @@ use crate::{
 };
 use attention::{ShapeError, expect_shape};
 use decoder_layer::Parts;
+use grouped_query::Groups;
 use multi_head::{LayerError, head_dim};
 use nalgebra::{DMatrix, DMatrixView, DVector};
 use rayon::prelude::*;
@@ -49,26 +50,31 @@ pub fn heads_backward(
         let qkv = [q.columns(h * d_k, d_k), k, v];
         head_backward(parts, h, qkv, &weights[h], d_found.columns(h * d_v, d_v))
     };
-    let all: Vec<_> = (0..groups.heads()).into_par_iter().map(one).collect();
+    let all: Result<Vec<_>, ShapeError> =
+        (0..groups.heads()).into_par_iter().map(one).collect();
+    let all = all?;
+    let [q, k, v] = summed(groups, &all);
+    let of_sinks = || DVector::from_iterator(all.len(), all.iter().map(|d| d.sink));
+    Ok(HeadsGradients { q, k, v, sinks: parts.sinks.is_some().then(of_sinks) })
+}
 
-    let mut sum = HeadsGradients {
-        q: DMatrix::zeros(q.nrows(), q.ncols()),
-        k: DMatrix::zeros(k.nrows(), k.ncols()),
-        v: DMatrix::zeros(v.nrows(), v.ncols()),
-        sinks: parts.sinks.as_ref().map(|sinks| DVector::zeros(sinks.len())),
-    };
-    for (h, gradients) in all.into_iter().enumerate() {
-        let (g, HeadGradients { q, k, v, sink }) = (groups.kv_head(h), gradients?);
-        sum.q.columns_mut(h * d_k, d_k).copy_from(&q);
-        let mut of_group = sum.k.columns_mut(g * d_k, d_k);
-        of_group += k;
-        let mut of_group = sum.v.columns_mut(g * d_v, d_v);
-        of_group += v;
-        if let Some(sinks) = &mut sum.sinks {
-            sinks[h] = sink;
-        }
+/// The gradients of queries stand side by side, head by head. A key or value that several
+/// heads looked at gets the sum of what they ask of it.
+fn summed(groups: Groups, all: &[HeadGradients]) -> [DMatrix<f32>; 3] {
+    let HeadGradients { q, k, v, .. } = &all[0];
+    let (d_k, d_v) = (q.ncols(), v.ncols());
+    let mut d_q = DMatrix::zeros(q.nrows(), groups.heads() * d_k);
+    let mut d_keys = DMatrix::zeros(k.nrows(), groups.kv_heads() * d_k);
+    let mut d_values = DMatrix::zeros(v.nrows(), groups.kv_heads() * d_v);
+    for (h, of_head) in all.iter().enumerate() {
+        let g = groups.kv_head(h);
+        d_q.columns_mut(h * d_k, d_k).copy_from(&of_head.q);
+        let mut of_group = d_keys.columns_mut(g * d_k, d_k);
+        of_group += &of_head.k;
+        let mut of_group = d_values.columns_mut(g * d_v, d_v);
+        of_group += &of_head.v;
     }
-    Ok(sum)
+    [d_q, d_keys, d_values]
 }
 
 /// Gradients of one head.

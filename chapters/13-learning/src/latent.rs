@@ -3,7 +3,7 @@
 use crate::product::{transposed, transposed_times};
 use crate::{
     AttendGradients, LinearGradients, NormGradients, attend_backward, linear_gradients,
-    linear_input, norm_backward, softmax_backward,
+    linear_input, norm_backward, rotation_backward, softmax_backward,
 };
 use ::latent::{
     Form, LatentAttention, Learned, Queries, QueryProjection, RmsNorm, Sizes,
@@ -278,7 +278,7 @@ fn compress_backward(
     let NormGradients { x: d_c, gain, .. } =
         norm_backward(&as_head_norm(kv_a_layernorm), &before, &d_c)?;
     let mut d_r = d_kept.columns(rank, rope_dim).into_owned();
-    rotary.angles(0..x.nrows()).back().rotate(&mut d_r)?;
+    rotation_backward(&rotary.angles(0..x.nrows()), &mut d_r)?;
     let d_both = beside(d_c.as_view(), d_r.as_view());
     Ok(ToLatent {
         x: linear_input(kv_a_proj, &d_both)?,
@@ -312,7 +312,7 @@ fn queries_backward(
         rope.row_mut(row).scale_mut(factor);
     }
     let Learned { query, rotary, .. } = layer.learned();
-    rotary.angles(0..x.nrows()).back().rotate(&mut rope)?;
+    rotation_backward(&rotary.angles(0..x.nrows()), &mut rope)?;
     let d_all = head_by_head(layer.sizes(), &nope, &rope);
     match query {
         QueryProjection::Full(q_proj) => Ok(ToQueries {

@@ -3,6 +3,7 @@
 use crate::{
     Attending, FlashGradients, HeadsGradients, LinearGradients, NormGradients,
     flash_backward, heads_backward, linear_gradients, linear_input, norm_backward,
+    rotation_backward,
 };
 use ::flash::{Saved, attend_saving};
 use attention::{Linear, Mask, ShapeError, expect_shape};
@@ -258,10 +259,8 @@ fn prepare_backward(
         }
     }
     if let Some(angles) = passed.place.angles() {
-        // What was turned forward turns back: the inverse of a rotation is its transpose.
-        let back = angles.back();
-        back.rotate(&mut d.q)?;
-        back.rotate(&mut d.k)?;
+        rotation_backward(angles, &mut d.q)?;
+        rotation_backward(angles, &mut d.k)?;
     }
     let Some(raw) = &passed.raw else { return Ok([None, None]) };
     let mut of_norms = [None, None];

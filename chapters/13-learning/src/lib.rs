@@ -31,6 +31,8 @@
 
 mod embedding;
 mod entropy;
+pub mod example;
+pub mod experiments;
 pub mod figures;
 mod flash;
 mod heads;
@@ -40,6 +42,7 @@ mod linformer;
 pub mod mechanisms;
 mod norm;
 mod product;
+mod rotation;
 mod shared;
 mod swiglu;
 pub mod training;
@@ -56,6 +59,7 @@ use nalgebra::{DMatrix, DMatrixView, DVector};
 pub use norm::{NormGradients, norm_backward};
 use product::{product, transposed, transposed_times};
 use pulp::Arch;
+pub use rotation::rotation_backward;
 pub use shared::{SharedGradients, SharedHeads};
 pub use swiglu::{FeedForward, FeedForwardGradients, Gated};
 

@@ -1,24 +1,34 @@
-//! `cargo run -p learning`: the gradients of any layer of the other chapters, and training
-//! on them.
+//! `cargo run -p learning`: the worked example; the gradients of any layer of the other
+//! chapters, and training on them.
 
 mod gradients;
 mod train;
 
+use learning::{example, figures};
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Where the weights come from: the backward pass of every mechanism, and training on it
+///
+/// Without a command, prints the chapter's worked example.
 #[derive(clap::Parser)]
 #[command(name = "learning", version, max_term_width = 88)]
 #[command(bin_name = "cargo run -p learning --")]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Draw the figures of the chapter
+    Plots {
+        /// The folder to draw into [default: the chapter's own in the book's images/]
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
     /// The gradients of a layer, as autograd would give them
     ///
     /// The input file holds what the `forward` of the mechanism's chapter reads, and dy,
@@ -52,8 +62,15 @@ fn main() -> ExitCode {
         &mut stdout,
         &mut stderr,
         |CommandLine { command }, stdout| match command {
-            Command::Gradients { flags } => gradients::gradients(flags, stdout),
-            Command::Train(arguments) => train::train(arguments, stdout),
+            None => Ok(writeln!(stdout, "{}", example::worked()?.trim_end())?),
+            Some(Command::Plots { out }) => chapter_cli::draw(
+                "13-learning",
+                &figures::all()?,
+                out.as_deref(),
+                stdout,
+            ),
+            Some(Command::Gradients { flags }) => gradients::gradients(flags, stdout),
+            Some(Command::Train(arguments)) => train::train(arguments, stdout),
         },
     );
     ExitCode::from(code)

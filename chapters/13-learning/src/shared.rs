@@ -3,6 +3,7 @@
 
 use crate::{
     HeadsGradients, LinearGradients, heads_backward, linear_gradients, linear_input,
+    rotation_backward,
 };
 use attention::{Linear, Mask};
 use decoder_layer::Parts;
@@ -68,9 +69,8 @@ impl SharedHeads<'_> {
         let HeadsGradients { q: mut d_q, k: mut d_k, v: d_v, .. } =
             heads_backward(parts, &q, keys, values, &weights, &d_found)?;
         if let Some(angles) = turning {
-            let back = angles.back();
-            back.rotate(&mut d_q)?;
-            back.rotate(&mut d_k)?;
+            rotation_backward(&angles, &mut d_q)?;
+            rotation_backward(&angles, &mut d_k)?;
         }
         let o_proj = self.o_proj.map(|map| linear_gradients(map, &found, dy));
         Ok(SharedGradients {

@@ -114,3 +114,10 @@ fn each_mechanism_has_a_help_of_its_own() {
         assert!(help.contains(word), "{word}: {help}");
     }
 }
+
+#[test]
+fn without_a_command_it_prints_the_worked_example() {
+    let printed = LEARNING.run("", "").stdout;
+    let worked = learning::example::worked().unwrap();
+    assert_eq!(printed.trim_end(), worked.trim_end());
+}

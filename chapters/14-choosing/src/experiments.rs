@@ -205,5 +205,5 @@ pub const READ_MIB: usize = (2 * CACHED * HEADS * HEAD_DIM * size_of::<f32>()) >
 /// When the recording cannot be read.
 pub fn recorded() -> Result<Recorded> {
     Recorded::parse(include_str!("../benches/recorded.csv"))
-        .context("chapters/13-choosing/benches/recorded.csv")
+        .context("chapters/14-choosing/benches/recorded.csv")
 }

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   cargo run -p choosing                                 print the worked example
-  cargo run -p choosing -- plots                        draw images/13-choosing/
+  cargo run -p choosing -- plots                        draw images/14-choosing/
   cargo run -p choosing -- --heads 32 --kv-heads 8 --context 32768
   cargo run -p choosing -- --model DeepSeek-V3 --machine H200 --batch 64 --json
   cargo run -p choosing -- --config config.json --plot ceiling.svg
@@ -473,7 +473,7 @@ struct Stored {
 fn obey(line: &CommandLine, stdout: &mut dyn Write) -> Result<()> {
     if let Some(Command::Plots { out }) = &line.command {
         return chapter_cli::draw(
-            "13-choosing",
+            "14-choosing",
             &figures::all()?,
             out.as_deref(),
             stdout,

@@ -1,0 +1,254 @@
+//! What the chapter prints: each function is one block of output in the book, and
+//! `cargo run -p learning` shows the first.
+
+use crate::experiments::{self, HEAD, Real, Steps, Toy, counting};
+use crate::training::experiments::{
+    EVERY, Experiment, STEPS, WINDOW, experiments, recorded, size,
+};
+use crate::training::{Task, Variant};
+use anyhow::Result;
+use attention::example::table;
+use chapter_cli::Recorded;
+use figures::Spread;
+use nalgebra::{DMatrix, DVector};
+use std::fmt::Write;
+
+const TOKENS: [&str; 2] = ["sun", "moon"];
+
+/// What `cargo run -p learning` prints.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn worked() -> Result<String> {
+    Ok([there()?, back()?, slopes()?].join("\n"))
+}
+
+/// The worked example, forward.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn there() -> Result<String> {
+    let toy = experiments::toy();
+    let Steps { weights, output, loss, d_output, .. } = toy.steps()?;
+    let blocks = [
+        shown("q", &toy.q, 1),
+        shown("k", &toy.k, 0),
+        shown("v", &toy.v, 0),
+        table("A, causal", &TOKENS, &TOKENS, &weights, 2),
+        shown("O = A v", &output, 2),
+        shown("dO = O − what was wanted", &d_output, 2),
+    ];
+    Ok(format!("{}\nloss = Σ dO² / 2: {loss:.2}\n", blocks.join("\n")))
+}
+
+/// The worked example, backward.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn back() -> Result<String> {
+    let Steps { d_weights, d_scores, gradients, .. } = experiments::toy().steps()?;
+    let pairs = |title: &str, m: &DMatrix<f32>| table(title, &TOKENS, &TOKENS, m, 1);
+    let blocks = [
+        shown("dv = Aᵀ dO", &gradients.v, 1),
+        pairs("dA = dO vᵀ", &d_weights),
+        pairs("dS = A ∘ (dA − rowsum(A ∘ dA))", &d_scores),
+        shown("dq = dS k / √4", &gradients.q, 1),
+        shown("dk = dSᵀ q / √4", &gradients.k, 1),
+    ];
+    Ok(blocks.join("\n"))
+}
+
+fn shown(title: &str, m: &DMatrix<f32>, digits: usize) -> String {
+    table(title, &TOKENS, &[], m, digits)
+}
+
+/// Gradients beside slopes that were measured.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn slopes() -> Result<String> {
+    let nudge = experiments::NUDGE;
+    let mut text = format!("number      −{nudge}    +{nudge}  slope  gradient\n");
+    for slope in experiments::slopes()? {
+        let [less, more] = slope.losses;
+        let (name, measured, gradient) = (slope.name, slope.measured, slope.gradient);
+        write!(text, "{name:<9} {less:>7.4}  {more:>7.4}")?;
+        writeln!(text, " {measured:>6.2} {gradient:>9.2}")?;
+    }
+    Ok(text)
+}
+
+/// How each weight of a row moves with each score.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn jacobian() -> Result<String> {
+    let a = DVector::from_vec(vec![0.7, 0.2, 0.1]);
+    let moves = DMatrix::from_diagonal(&a) - &a * a.transpose();
+    let keys = ["s0", "s1", "s2"];
+    Ok(table("weights 0.7, 0.2, 0.1", &["a0", "a1", "a2"], &keys, &moves, 2))
+}
+
+/// What each mistake is off by, and on what input it is not.
+///
+/// # Errors
+/// None that can happen: the shapes are fixed.
+pub fn mistakes() -> Result<String> {
+    let mut text = String::from("mistake            off by  hidden by    off by\n");
+    for mistake in experiments::mistakes()? {
+        let experiments::Mistake { name, off, hidden_by, hidden } = mistake;
+        // + 0.0 turns a -0.0 into 0.0, and the rounding what is left of a sum into 0.
+        let hidden = (hidden * 1e3).round() / 1e3 + 0.0;
+        writeln!(text, "{name:<18} {off:>6.2}  {hidden_by:<11}  {hidden:>6.2}")?;
+    }
+    Ok(text)
+}
+
+/// The row of `it` in the real head: as it was trained, after pooling, and what the
+/// gradient of each score says. A negative gradient asks for more.
+///
+/// # Errors
+/// When the slice cannot be read.
+pub fn row() -> Result<String> {
+    let real = Real::load()?;
+    let it = real.place_of("it")?;
+    let mut text = String::from("key       trained  pooled  1,000 dS\n");
+    for (key, token) in real.tokens[..=it].iter().enumerate() {
+        let [trained, pooled, d] =
+            [&real.trained, &real.pooled, &real.d_scores].map(|map| map[(it, key)]);
+        let d = (1e4 * d).round() / 10.0 + 0.0;
+        writeln!(text, "{token:<9} {trained:>7.2} {pooled:>7.2} {d:>9.1}")?;
+    }
+    Ok(text)
+}
+
+/// What an optimizer keeps, and what the way back computes, beside the way there.
+fn costs(facts: &mut Facts) {
+    // One head of 64, 1,024 tokens: a product of n × m × d takes 2 n m d operations.
+    let product = 2.0 * 1024.0 * 1024.0 * 64.0 / 1e6;
+    for (name, products) in [("there", 2.0), ("back", 4.0), ("back_flash", 5.0)] {
+        facts.push(name, format!("{:.0}", products * product));
+    }
+    let mebibytes = |numbers: f64| numbers * 4.0 / f64::from(1 << 20);
+    let saved = mebibytes(8.0 * 16_384.0 * 16_384.0);
+    facts.push("map_long", format!("{:.0} GiB", saved / 1024.0));
+    facts.push("lse_long", format!("{:.1} MiB", mebibytes(8.0 * 16_384.0)));
+}
+
+/// `key: value` lines.
+#[derive(Default)]
+struct Facts(String);
+
+impl Facts {
+    fn push(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.0 += &format!("{name}: {value}\n");
+    }
+
+    /// The share that was right, at a step of a run of so many.
+    fn right(&mut self, name: &str, recorded: &Recorded, of: Experiment) -> Result<()> {
+        let Experiment { steps, .. } = of;
+        self.spread(name, recorded.spread(&of.case("accuracy"), steps)?);
+        let loss = recorded.spread(&of.case("loss"), steps)?;
+        self.push(&format!("{name}_loss"), format!("{:.2}", loss.median));
+        Ok(())
+    }
+
+    fn spread(&mut self, name: &str, spread: Spread) {
+        let Spread { low, median, high } = spread.map(|share| 100.0 * share);
+        self.push(name, format!("{median:.0} %"));
+        self.push(&format!("{name}_low"), format!("{low:.0} %"));
+        self.push(&format!("{name}_high"), format!("{high:.0} %"));
+    }
+}
+
+/// The numbers that the prose quotes.
+///
+/// # Errors
+/// When the slice or the recording cannot be read.
+pub fn facts() -> Result<String> {
+    let mut facts = Facts::default();
+    of_toy(&mut facts)?;
+    of_real(&mut facts)?;
+    of_training(&mut facts)?;
+    costs(&mut facts);
+    Ok(facts.0)
+}
+
+fn of_toy(facts: &mut Facts) -> Result<()> {
+    let toy = experiments::toy();
+    let stepped: Toy = toy.stepped(0.1)?;
+    let (before, after) = (toy.steps()?, stepped.steps()?);
+    facts.push("toy_loss", format!("{:.2}", before.loss));
+    facts.push("toy_loss_after", format!("{:.2}", after.loss));
+    facts.push("toy_weight_after", format!("{:.2}", after.weights[(1, 0)]));
+    facts.push("toy_moon_after", format!("{:.2}", after.output[1]));
+    facts.push("toy_sun_after", format!("{:.2}", after.output[0]));
+    Ok(())
+}
+
+fn of_real(facts: &mut Facts) -> Result<()> {
+    let real = Real::load()?;
+    let (it, animal) = (real.place_of("it")?, real.place_of("animal")?);
+    let (d, pooled) = (&real.d_scores, &real.pooled);
+    facts.push("head", HEAD);
+    facts.push("animal", format!("{:.2}", real.trained[(it, animal)]));
+    facts.push("animal_pooled", format!("{:.2}", pooled[(it, animal)]));
+    facts.push("animal_d", format!("{:.1}", 1e3 * d[(it, animal)]));
+    facts.push("first_pooled", format!("{:.2}", pooled[(it, 0)]));
+    facts.push("first_d", format!("{:.1}", 1e3 * d[(it, 0)]));
+    facts.push("largest_d", format!("{:.1}", 1e3 * d.amax()));
+    let sums = d.column_sum().amax() / d.amax();
+    facts.push("row_sums", if sums < 1e-4 { "0" } else { "more" });
+    facts
+        .push("off_share", format!("{:.0} %", 100.0 * real.losses[0] / real.losses[1]));
+    Ok(())
+}
+
+fn of_training(facts: &mut Facts) -> Result<()> {
+    let recorded = recorded()?;
+    let of = |task, variant, steps| Experiment { task, variant, steps };
+    for experiment in experiments() {
+        let Experiment { task, variant, steps } = experiment;
+        let name = format!("{}_{}_{steps}", task.name(), variant.name());
+        facts.right(&name.replace('-', "_"), &recorded, experiment)?;
+    }
+    let halfway = |variant, steps| {
+        let case = of(Task::Recall, variant, steps).case("accuracy");
+        recorded.spread(&case, STEPS / 2)
+    };
+    facts.spread("recall_multi_head_half", halfway(Variant::MultiHead, STEPS)?);
+    facts.spread("recall_grouped_query_half", halfway(Variant::GroupedQuery, STEPS)?);
+    for (name, kv_heads) in [("mean", 2), ("first", 2), ("random", 2)]
+        .into_iter()
+        .chain([("mean", 1), ("first", 1), ("random", 1)])
+    {
+        for percent in [0, 1, 5, 10] {
+            let found =
+                recorded.spread(&format!("uptraining {name} {kv_heads}"), percent)?;
+            facts.spread(&format!("up_{name}_{kv_heads}_{percent}"), found);
+        }
+    }
+    let mut run = of(Task::Recall, Variant::MultiHead, STEPS).run(1)?;
+    let parameters: usize =
+        run.model.parameters().iter().map(|p| p.numbers.len()).sum();
+    let thousand = parameters / 1000;
+    facts.push("parameters", format!("{thousand},{:03}", parameters % 1000));
+    let counted = counting(size(Task::Recall), 4000);
+    facts.push("counting_loss", format!("{:.2}", counted.loss));
+    facts.push("counting_right", format!("{:.0} %", 100.0 * counted.accuracy));
+    let circle = size(Task::Induction) as f64;
+    facts.push("circle_loss", format!("{:.2}", circle.ln()));
+    let nothing = (2.0 * circle).ln();
+    facts.push("nothing_loss", format!("{nothing:.2}"));
+    facts.push("window", WINDOW);
+    let within = experiments::within(size(Task::Recall), WINDOW);
+    facts.push("within_window", format!("{:.0} %", 100.0 * within));
+    let case = of(Task::Recall, Variant::MultiQuery, STEPS).case("loss");
+    let plateau = recorded.spread(&case, STEPS / 2)?.median;
+    facts.push("plateau", format!("{plateau:.2}"));
+    facts.push("steps", "1,000");
+    facts.push("twice", "2,000");
+    facts.push("every", EVERY);
+    facts.push("minutes", recorded.condition("minutes"));
+    Ok(())
+}
