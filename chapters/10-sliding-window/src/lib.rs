@@ -312,8 +312,8 @@ pub fn through_cache(
 pub struct Pattern {
     /// Tokens that a layer with a window sees.
     pub window: usize,
-    /// Layer `every − 1`, and each `every`-th one after it, sees all tokens before it; with
-    /// 0, none does.
+    /// Layer `every − 1`, and each `every`-th one after it, sees all tokens before
+    /// it; with 0, none does.
     pub every: usize,
 }
 
