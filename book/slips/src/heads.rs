@@ -895,8 +895,8 @@ fn average(
 ) -> DMatrix<f32> {
     let Some(seen) = seen else {
         return match weights.nrows() {
-            // As products of columns: of so few rows, nalgebra's own takes some times as
-            // long.
+            // As products of columns: nalgebra's own takes several times as long for so
+            // few rows.
             0..=5 => values.tr_mul(&weights.transpose()).transpose(),
             _ => weights * values,
         };

@@ -1,7 +1,7 @@
 //! What the chapter prints: each function is one block of output in the book, and
 //! `cargo run -p learning` shows the first.
 
-use crate::experiments::{self, HEAD, Real, Steps, Toy, counting};
+use crate::experiments::{self, HEAD, Real, Steps, Toy, counting, thousands};
 use crate::training::experiments::{
     EVERY, Experiment, STEPS, WINDOW, experiments, recorded, size,
 };
@@ -231,8 +231,7 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     let mut run = of(Task::Recall, Variant::MultiHead, STEPS).run(1)?;
     let parameters: usize =
         run.model.parameters().iter().map(|p| p.numbers.len()).sum();
-    let thousand = parameters / 1000;
-    facts.push("parameters", format!("{thousand},{:03}", parameters % 1000));
+    facts.push("parameters", thousands(parameters));
     let counted = counting(size(Task::Recall), 4000);
     facts.push("counting_loss", format!("{:.2}", counted.loss));
     facts.push("counting_right", format!("{:.0} %", 100.0 * counted.accuracy));
@@ -246,8 +245,8 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     let case = of(Task::Recall, Variant::MultiQuery, STEPS).case("loss");
     let plateau = recorded.spread(&case, STEPS / 2)?.median;
     facts.push("plateau", format!("{plateau:.2}"));
-    facts.push("steps", "1,000");
-    facts.push("twice", "2,000");
+    facts.push("steps", thousands(STEPS));
+    facts.push("twice", thousands(2 * STEPS));
     facts.push("every", EVERY);
     facts.push("minutes", recorded.condition("minutes"));
     Ok(())

@@ -419,3 +419,11 @@ pub fn within(pairs: usize, window: usize) -> f64 {
     let all: usize = (0..pairs).map(seen).sum();
     all as f64 / (pairs * pairs) as f64
 }
+
+/// A number with a comma before its last three digits.
+pub(crate) fn thousands(number: usize) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        thousand => format!("{thousand},{:03}", number % 1000),
+    }
+}

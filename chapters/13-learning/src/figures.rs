@@ -1,6 +1,6 @@
 //! The chapter's figures: a real head's gradients, and what training shows.
 
-use crate::experiments::{HEAD, Real};
+use crate::experiments::{HEAD, Real, thousands};
 use crate::training::experiments::{
     EVERY, Experiment, POOLINGS, STEPS, made, recorded,
 };
@@ -112,10 +112,11 @@ pub fn recall() -> Result<Figure> {
     let words = Words {
         title: "One shared key learns to recall, but later".into(),
         caption: format!(
-            "Eight pairs of a key and a value, then the keys again: after {STEPS} steps \
+            "Eight pairs of a key and a value, then the keys again: after {} steps \
              multi-head has {multi} right, two key/value heads {grouped}, one {early}; in a \
              run of twice the steps, one has {late}. In brackets the lowest and the highest \
-             seed."
+             seed.",
+            thousands(STEPS)
         ),
         alt: alt(&recorded, Task::Recall, "recall", &RECALL)?,
     };
@@ -135,12 +136,12 @@ pub fn induction() -> Result<Figure> {
         right(Variant::MultiQuery)?,
     ];
     let words = Words {
-        title: "With a key for each head, induction is learned sooner".into(),
+        title: "With shared keys, the seed decides whether induction is learned".into(),
         caption: format!(
             "Sixteen tokens, then the same in a circle: after {} steps multi-head has \
              {multi} right, two key/value heads {grouped}, one {one}. In brackets the \
              lowest and the highest of three seeds; on the right, runs have half the steps.",
-            2 * STEPS
+            thousands(2 * STEPS)
         ),
         alt: alt(&recorded, Task::Induction, "induction", &INDUCTION)?,
     };
@@ -240,7 +241,8 @@ fn alt(
     let without = WITHOUT[1..].iter().map(|&variant| (variant, STEPS));
     for (variant, steps) in shared.iter().copied().chain(without) {
         let right = right(recorded, task, variant, steps)?;
-        alt += &format!(" {} {right} after {steps} steps;", label(variant));
+        alt +=
+            &format!(" {} {right} after {} steps;", label(variant), thousands(steps));
     }
     alt.pop();
     alt.push('.');

@@ -19,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub enum Task {
     /// Keys with their values, then the keys in another order: which was the value?
     ///
-    /// Source: Arora et al. 2023, *Zoology*, §3.1.
+    /// Source: Arora et al. 2023, *Zoology*.
     Recall,
     /// Tokens, an end, and the same tokens once more
     Copy,
