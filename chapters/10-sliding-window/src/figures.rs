@@ -271,14 +271,14 @@ pub fn step() -> Result<Figure> {
         title: "A step through the ring stops growing".into(),
         caption: format!(
             "Once the ring is full, a step does not grow with the text: {early:.2} ms after \
-             4,096 tokens and {ring:.2} ms after 32,768, with scatter between them. The cache \
-             that keeps everything is faster at first and takes {cache:.2} ms in the end. One \
-             token of 32 query heads of 128 on 8 key/value heads, a window of 4,096, with the \
-             write to the cache."
+             4,096 tokens and {ring:.2} ms after 32,768. The cache that keeps everything is \
+             faster until then and takes {cache:.2} ms in the end. One token \
+             of 32 query heads of 128 on 8 key/value heads, a window of 4,096, with the write \
+             to the cache."
         ),
         alt: format!(
             "Two lines over 1,024 to 32,768 tokens. The cache rises to {cache:.2} ms. The \
-             ring is above it while the text is short, stops rising near 8,192 tokens, and \
+             ring is above it while the text is short, stops rising at 4,096 tokens, and \
              is at {ring:.2} ms in the end."
         ),
     };
