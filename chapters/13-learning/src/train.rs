@@ -1,9 +1,12 @@
-//! `cargo run --release -p learning -- train`: one run on one task.
+//! `cargo run --release -p learning -- train`: one run on one task, or on a text.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use chapter_cli::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
-use learning::training::{Run, Settings, Shape, Step, Task, Variant, kept, restored};
+use learning::tales;
+use learning::training::{
+    Run, Settings, Shape, Step, Task, Text, Variant, kept, restored,
+};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,32 @@ Examples:
       --log window.csv
   cargo run --release -p learning -- train copy --steps 2000 --out copy.safetensors
   cargo run --release -p learning -- train --resume copy.safetensors \\
-      --out copy.safetensors";
+      --out copy.safetensors
+  cargo run --release -p learning -- train text --out tales.safetensors";
+
+/// What can be learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Lesson {
+    /// Keys with their values, then the keys in another order: which was the value?
+    Recall,
+    /// Tokens, an end, and the same tokens once more
+    Copy,
+    /// Tokens that are all different, then the same in a circle: what followed this token?
+    Induction,
+    /// The fairy tales of this chapter, or --text: what is the next piece of a word?
+    Text,
+}
+
+impl Lesson {
+    fn task(self) -> Option<Task> {
+        match self {
+            Lesson::Recall => Some(Task::Recall),
+            Lesson::Copy => Some(Task::Copy),
+            Lesson::Induction => Some(Task::Induction),
+            Lesson::Text => None,
+        }
+    }
+}
 
 /// Flags of `train`.
 #[derive(clap::Args)]
@@ -24,35 +52,40 @@ Examples:
 pub(crate) struct Arguments {
     /// What is learned
     #[arg(value_enum, required_unless_present = "resume")]
-    task: Option<Task>,
+    task: Option<Lesson>,
+
+    /// A text to learn from, in place of the tales; its characters must occur in them
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
 
     /// How the tokens look at one another
     #[arg(long, value_name = "M", value_enum, default_value_t = Variant::MultiHead)]
     mechanism: Variant,
 
-    /// Pairs to recall, tokens to copy, or a circle of so many
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(4096))]
-    size: usize,
+    /// Pairs to recall, tokens to copy, a circle of so many, or pieces of a text
+    /// [default: 16; 128 of a text]
+    #[arg(long, value_name = "N", value_parser = count(4096))]
+    size: Option<usize>,
 
     /// Of the weights and of every sequence: the same seed gives the same run
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 
-    /// Steps in all
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = count(10_000_000))]
-    steps: usize,
+    /// Steps in all [default: 400; 6000 of a text]
+    #[arg(long, value_name = "N", value_parser = count(10_000_000))]
+    steps: Option<usize>,
 
     /// Sequences in a step
     #[arg(long, value_name = "B", default_value_t = 32, value_parser = count(1 << 16))]
     batch: usize,
 
-    /// Features of a token
-    #[arg(long, value_name = "D", default_value_t = 64, value_parser = count(1 << 14))]
-    width: usize,
+    /// Features of a token [default: 64; 128 for a text]
+    #[arg(long, value_name = "D", value_parser = count(1 << 14))]
+    width: Option<usize>,
 
-    /// Blocks of attention and network
-    #[arg(long, value_name = "L", default_value_t = 2, value_parser = count(1 << 10))]
-    layers: usize,
+    /// Blocks of attention and network [default: 2; 4 for a text]
+    #[arg(long, value_name = "L", value_parser = count(1 << 10))]
+    layers: Option<usize>,
 
     /// Query heads; divides the width
     #[arg(long, value_name = "H", default_value_t = 4, value_parser = count(1 << 10))]
@@ -98,18 +131,22 @@ pub(crate) struct Arguments {
 /// Trains, and says how it goes.
 pub(crate) fn train(arguments: &Arguments, stdout: &mut dyn Write) -> Result<()> {
     let mut run = match &arguments.resume {
-        Some(file) => resumed(file)?,
+        Some(file) => resumed(file, arguments)?,
         None => begun(arguments)?,
     };
+    let reads = run.text.is_some();
     let checked =
         |file: &Option<PathBuf>| file.as_deref().map(Destination::check).transpose();
     let (out, log) = (checked(&arguments.out)?, checked(&arguments.log)?);
     let parameters: usize =
         run.model.parameters().iter().map(|p| p.numbers.len()).sum();
     writeln!(stdout, "{parameters} parameters, from step {}", run.taken())?;
-    writeln!(stdout, "{:>6} {:>8} {:>9}", "step", "loss", "accuracy")?;
+    let held_out = if reads { "held out" } else { "" };
+    let head = format!("{:>6} {:>8} {:>9} {held_out:>9}", "step", "loss", "accuracy");
+    writeln!(stdout, "{}", head.trim_end())?;
 
     let (bar, mut lines) = (bar(&run), LOG.to_owned());
+    lines += if reads { ",held out\n" } else { "\n" };
     let (mut since, keep) = (Mean::default(), |run: &mut Run| match &out {
         Some(out) => out.write(&kept(run)?),
         None => Ok(()),
@@ -126,8 +163,14 @@ pub(crate) fn train(arguments: &Arguments, stdout: &mut dyn Write) -> Result<()>
         }
         let (loss, accuracy) = since.take();
         let step = run.taken();
-        lines += &format!("{step},{loss:.5},{accuracy:.5}\n");
-        bar.suspend(|| writeln!(stdout, "{step:>6} {loss:>8.4} {accuracy:>9.4}"))?;
+        let mut line = format!("{step:>6} {loss:>8.4} {accuracy:>9.4}");
+        lines += &format!("{step},{loss:.5},{accuracy:.5}");
+        if let Some(held_out) = run.held_out_loss()? {
+            line += &format!(" {held_out:>9.4}");
+            lines += &format!(",{held_out:.5}");
+        }
+        lines.push('\n');
+        bar.suspend(|| writeln!(stdout, "{line}"))?;
         keep(&mut run)?;
     }
     bar.finish_and_clear();
@@ -143,7 +186,7 @@ pub(crate) fn train(arguments: &Arguments, stdout: &mut dyn Write) -> Result<()>
 }
 
 /// The head of a log.
-const LOG: &str = "step,loss,accuracy\n";
+const LOG: &str = "step,loss,accuracy";
 
 /// Loss and accuracy of the steps since the last line.
 #[derive(Default)]
@@ -167,24 +210,50 @@ impl Mean {
 }
 
 fn begun(arguments: &Arguments) -> Result<Run> {
-    let task = arguments.task.context("which task? recall, copy or induction")?;
-    let &Arguments { size, seed, steps, batch, rate, width, layers, heads, .. } =
-        arguments;
+    let lesson =
+        arguments.task.context("which task? recall, copy, induction or text")?;
+    let &Arguments { seed, batch, rate, heads, kv_heads, window, .. } = arguments;
+    let sized = |asked: Option<usize>, task, text| {
+        asked.unwrap_or(if lesson == Lesson::Text { text } else { task })
+    };
+    let size = sized(arguments.size, 16, 128);
+    let steps = sized(arguments.steps, 400, 6000);
+    let (width, layers) = (sized(arguments.width, 64, 128), sized(arguments.layers, 2, 4));
+    let task = lesson.task();
     let settings =
         Settings { task, size, seed, steps, batch, rate, decay: 0.01, clip: 1.0 };
-    let vocabulary = task.vocabulary(size);
-    let (kv_heads, window) = (arguments.kv_heads, arguments.window);
-    let shape = Shape::multi_head(vocabulary, width, layers, heads);
+    let shape = match task {
+        Some(task) => {
+            Shape::multi_head(task.vocabulary(size), width, layers, heads)
+        }
+        None => Shape::of_text(tales::pieces().count(), width, layers, heads),
+    };
     let shape = shape.with(arguments.mechanism, kv_heads, window);
-    Ok(Run::new(settings, shape)?)
+    let mut run = Run::new(settings, shape)?;
+    run.text = text(task, arguments)?;
+    Ok(run)
 }
 
-fn resumed(file: &Path) -> Result<Run> {
+/// What is read, where no task is drawn.
+fn text(task: Option<Task>, arguments: &Arguments) -> Result<Option<Text>> {
+    let text = match (&arguments.text, task) {
+        (Some(_), Some(_)) => bail!("--text is for `train text`"),
+        (None, Some(_)) => return Ok(None),
+        (None, None) => tales::text()?,
+        (Some(file), None) => fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    Ok(Some(Text::new(tales::pieces().encode(&text)?)))
+}
+
+fn resumed(file: &Path, arguments: &Arguments) -> Result<Run> {
     let name = file.display();
     let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
-    let run = restored(&bytes).with_context(|| format!("cannot go on with {name}"))?;
+    let mut run =
+        restored(&bytes).with_context(|| format!("cannot go on with {name}"))?;
     let (taken, steps) = (run.taken(), run.settings.steps);
     ensure!(taken < steps, "{name}: the run is at its end, step {taken} of {steps}");
+    run.text = text(run.settings.task, arguments)?;
     Ok(run)
 }
 

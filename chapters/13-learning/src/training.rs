@@ -11,6 +11,7 @@ mod model;
 mod run;
 mod shape;
 mod tasks;
+mod text;
 
 pub use adamw::{AdamW, Schedule, clipped};
 pub use checkpoint::{kept, restored};
@@ -18,3 +19,4 @@ pub use model::{Block, Learned, Model, ModelError, Parameter, Pass};
 pub use run::{Run, Settings, Step};
 pub use shape::{Shape, Sight, Variant};
 pub use tasks::{Example, Task};
+pub use text::Text;

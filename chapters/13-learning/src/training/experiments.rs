@@ -83,7 +83,7 @@ impl Experiment {
         let Experiment { task, variant, steps } = self;
         let size = size(task);
         let settings = Settings {
-            task,
+            task: Some(task),
             size,
             seed,
             steps,

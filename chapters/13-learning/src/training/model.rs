@@ -196,10 +196,12 @@ impl Model {
             d_table += d_head.transpose();
         }
         let mut gradient = d_table.as_slice().to_vec();
-        gradient.extend(of_blocks.iter().rev().flatten());
-        gradient.extend(of_norm.gain.iter());
+        for learned in of_blocks.iter().rev() {
+            gradient.extend_from_slice(learned);
+        }
+        gradient.extend_from_slice(of_norm.gain.as_slice());
         if self.head.is_some() {
-            gradient.extend(d_head.iter());
+            gradient.extend_from_slice(d_head.as_slice());
         }
         Ok(gradient)
     }
@@ -340,16 +342,16 @@ impl Block {
         let attention_norm = norm_backward(&self.attention_norm, x, &attention.x)?;
         let d_x = d_middle + &attention_norm.x;
 
-        let mut learned = Vec::new();
-        learned.extend(attention_norm.gain.iter());
+        let mut learned = attention_norm.gain.as_slice().to_vec();
         let LayerGradients { q_proj, k_proj, v_proj, o_proj, .. } = attention;
-        let of_attention = [q_proj, k_proj, v_proj, o_proj];
-        let weight = |of: &LinearGradients| of.weight.as_slice().to_vec();
-        learned.extend(of_attention.iter().flat_map(weight));
-        learned.extend(network_norm.gain.iter());
+        for LinearGradients { weight, .. } in [q_proj, k_proj, v_proj, o_proj] {
+            learned.extend_from_slice(weight.as_slice());
+        }
+        learned.extend_from_slice(network_norm.gain.as_slice());
         let FeedForwardGradients { gate_proj, up_proj, down_proj, .. } = network;
-        let of_network = [gate_proj, up_proj, down_proj];
-        learned.extend(of_network.iter().flat_map(weight));
+        for LinearGradients { weight, .. } in [gate_proj, up_proj, down_proj] {
+            learned.extend_from_slice(weight.as_slice());
+        }
         Ok(BlockGradients { x: d_x, learned })
     }
 
@@ -413,6 +415,9 @@ pub enum ModelError {
         /// Query heads.
         heads: usize,
     },
+    /// A run that reads a text has none.
+    #[error("this run reads a text, and has not been given one")]
+    NoText,
     /// Query heads cannot share so many keys.
     #[error(transparent)]
     Groups(#[from] GroupError),

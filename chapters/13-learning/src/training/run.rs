@@ -4,6 +4,8 @@ use super::adamw::{AdamW, Schedule, clipped};
 use super::model::{Learned, Model, ModelError, right};
 use super::shape::Shape;
 use super::tasks::{Example, Task};
+use super::text::Text;
+use crate::cross_entropy;
 use rayon::prelude::*;
 
 /// Sequences whose gradients are summed before they are added to those of others. The
@@ -16,9 +18,9 @@ const UNSEEN: u64 = u64::MAX - 1;
 /// What a run is, beside its model.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
-    /// The name of the task.
-    pub task: Task,
-    /// Pairs to recall, tokens to copy, or a circle.
+    /// The name of the task; none, if a text is read.
+    pub task: Option<Task>,
+    /// Pairs to recall, tokens to copy, a circle, or pieces of a text.
     pub size: usize,
     /// Of the weights and of all batches.
     pub seed: u64,
@@ -43,6 +45,8 @@ pub struct Run {
     pub model: Model,
     /// With its two means.
     pub optimizer: AdamW,
+    /// What is read, if it is no task.
+    pub text: Option<Text>,
 }
 
 /// What a step was like, before the model changed.
@@ -73,7 +77,7 @@ impl Run {
     pub fn of(settings: Settings, mut model: Model) -> Run {
         let parameters = model.parameters().iter().map(|p| p.numbers.len()).sum();
         let optimizer = AdamW::new(parameters, settings.decay);
-        Run { settings, model, optimizer }
+        Run { settings, model, optimizer, text: None }
     }
 
     /// Steps taken.
@@ -89,19 +93,50 @@ impl Run {
         Schedule { peak: rate, warm_up: steps / 10, steps }
     }
 
+    /// The sequences of a step.
+    fn batch(&self, step: u64, sequences: usize) -> Result<Vec<Example>, ModelError> {
+        let Settings { task, size, seed, .. } = self.settings;
+        match (task, &self.text) {
+            (Some(task), _) => Ok(task.batch(size, seed, step, sequences)),
+            (None, Some(text)) => Ok(text.batch(size, seed, step, sequences)),
+            (None, None) => Err(ModelError::NoText),
+        }
+    }
+
     /// The share of judged tokens that the model has right, in so many sequences that no
     /// step sees.
     ///
     /// # Errors
     /// When the task does not fit the model.
     pub fn accuracy(&self, sequences: usize) -> Result<f64, ModelError> {
-        let Settings { task, size, seed, .. } = self.settings;
         let (mut all, mut judged) = (0, 0);
-        for Example { tokens, targets } in task.batch(size, seed, UNSEEN, sequences) {
+        for Example { tokens, targets } in self.batch(UNSEEN, sequences)? {
             all += right(&self.model.forward(&tokens)?.logits, &targets);
             judged += targets.iter().flatten().count();
         }
         Ok(all as f64 / judged.max(1) as f64)
+    }
+
+    /// Nats per piece of the text that no step reads. Nothing, if there is no such text.
+    ///
+    /// # Errors
+    /// When the text does not fit the model.
+    pub fn held_out_loss(&self) -> Result<Option<f64>, ModelError> {
+        let Some(text) = &self.text else { return Ok(None) };
+        let of = |Example { tokens, targets }: &Example| {
+            let logits = self.model.forward(tokens)?.logits;
+            let loss = cross_entropy(&logits, targets)?.loss;
+            Ok((f64::from(loss) * targets.len() as f64, targets.len()))
+        };
+        let sequences = text.held_out(self.settings.size);
+        let losses: Vec<Result<_, ModelError>> = sequences.par_iter().map(of).collect();
+        let (mut sum, mut pieces) = (0.0, 0);
+        for loss in losses {
+            let (loss, judged) = loss?;
+            sum += loss;
+            pieces += judged;
+        }
+        Ok((pieces > 0).then_some(sum / pieces as f64))
     }
 
     /// One step on sequences that have never been seen.
@@ -110,8 +145,8 @@ impl Run {
     /// When the task does not fit the model.
     pub fn step(&mut self) -> Result<Step, ModelError> {
         let taken = self.taken();
-        let Settings { task, size, seed, batch, clip, .. } = self.settings;
-        let batch = task.batch(size, seed, taken as u64, batch);
+        let Settings { batch, clip, .. } = self.settings;
+        let batch = self.batch(taken as u64, batch)?;
         let tokens = batch.iter().map(|example| example.tokens.len()).sum();
         let mut learned = learned(&self.model, &batch)?;
         let length = clipped(&mut learned.gradient, clip);

@@ -124,6 +124,19 @@ impl Shape {
         }
     }
 
+    /// A model for a text: networks with three times as many gates as features, and one
+    /// table that reads pieces and scores them.
+    #[must_use]
+    pub fn of_text(
+        vocabulary: usize,
+        width: usize,
+        layers: usize,
+        heads: usize,
+    ) -> Shape {
+        let shape = Shape::multi_head(vocabulary, width, layers, heads);
+        Shape { hidden: 3 * width, tied: true, ..shape }
+    }
+
     /// The same model with shared keys and values. What the projections of keys and values
     /// lose, the networks gain, to a few numbers: the models stay equally large, as those
     /// of Shazeer 2019, *Fast Transformer Decoding*, §4.1.
