@@ -30,11 +30,11 @@ pub fn asked() -> Result<Figure> {
     let words = Words {
         title: "Gradients ask only where there is weight".into(),
         caption: format!(
-            "Layer 13, head {HEAD} of SmolLM2 with one pooled key for all heads: its \
-             weights, and a thousand times the gradients of its scores, parted by their \
-             sign, when the layer is to give what it gave with its own keys. `it` had \
-             {before:.2} on `animal` and has {after:.2}; the gradient there is {d:.1}, and a \
-             negative one asks for a larger score."
+            "Layer 13, head {HEAD} of SmolLM2 with one pooled key/value head: its weights, \
+             and a thousand times the gradients of its scores, split by their sign, when \
+             the layer is to give what it gave before pooling. `it` had {before:.2} on \
+             `animal` and has {after:.2}; the gradient there is {d:.1}, and a negative one \
+             asks for a larger score."
         ),
         alt: format!(
             "Three heat-maps of {n} by {n}, empty above the diagonal. The first holds weights; \
@@ -113,9 +113,9 @@ pub fn recall() -> Result<Figure> {
         title: "One shared key learns to recall, but later".into(),
         caption: format!(
             "Eight pairs of a key and a value, then the keys again: after {} steps \
-             multi-head has {multi} right, two key/value heads {grouped}, one {early}; in a \
-             run of twice the steps, one has {late}. In brackets the lowest and the highest \
-             seed.",
+             multi-head has {multi} right, two key/value heads {grouped}, one {early}. For \
+             one, runs of twice the steps are drawn, and they end at {late}. In brackets \
+             the lowest and the highest seed.",
             thousands(STEPS)
         ),
         alt: alt(&recorded, Task::Recall, "recall", &RECALL)?,

@@ -174,7 +174,8 @@ struct Head<'a> {
 impl Head<'_> {
     /// Adds to the gradients of keys and values, and gives that of the queries,
     /// (`d_k`, queries). Tiles are kept as (keys, queries), so that nothing has to be
-    /// transposed for the products.
+    /// transposed for the products. `shared.odd` are keys that are not finite: a
+    /// query that sees one has a gradient of NaN.
     fn backward(&self, shared: &mut Shared) -> DMatrix<f32> {
         let (n, m, d_k) = (self.q.nrows(), shared.k.nrows(), self.q.ncols());
         let scale = 1.0 / (d_k as f32).sqrt();
@@ -215,7 +216,8 @@ impl Head<'_> {
         d_q
     }
 
-    /// Scores (keys, queries) become weights: `exp(S − L)`, and 0 where the mask hides.
+    /// Scores (keys, queries) become weights: `exp(S − ℓ)`, and 0 where the mask
+    /// hides.
     fn weigh(
         &self,
         scores: &mut DMatrixViewMut<f32>,
@@ -240,7 +242,8 @@ impl Head<'_> {
         }
     }
 
-    /// The gradient of weights (keys, queries) becomes that of scores: `P ∘ (dP − D)`.
+    /// The gradient of weights (keys, queries) becomes that of scores:
+    /// `A ∘ (dA − D)`. Here `p` is a column of the tile of A.
     fn pull(
         &self,
         weights: &DMatrixViewMut<f32>,

@@ -69,9 +69,9 @@ pub use swiglu::{FeedForward, FeedForwardGradients, Gated};
 /// From the gradient of the weights to the gradient of the scores, one row after the
 /// other: `dS = A ∘ (dA − Σ A ∘ dA)`.
 ///
-/// The weights of a row sum to one, so it does not count how large the gradients of a
-/// row's weights are, only by how much each exceeds their average, and that average is
-/// weighted as the output was. Both are (queries, keys).
+/// The weights of a row sum to one, so what matters is not how large the gradients
+/// of a row's weights are, but by how much each exceeds their average. That average
+/// is weighted as the output was. Both are (queries, keys).
 #[must_use]
 pub fn softmax_backward_by_rows(
     weights: &DMatrix<f32>,
@@ -85,9 +85,9 @@ pub fn softmax_backward_by_rows(
     d_scores
 }
 
-/// [`softmax_backward_by_rows`], all rows at a time, in the place of `d_weights`. A pair
-/// whose weight is 0 gets 0, whatever stands in `d_weights`: the value of a hidden key
-/// may be NaN.
+/// [`softmax_backward_by_rows`], all rows at a time, written over `d_weights`. A
+/// pair whose weight is 0 gets 0, whatever stands in `d_weights`: the value of a
+/// hidden key may be NaN.
 ///
 /// # Panics
 /// When the two matrices differ in shape.
@@ -165,7 +165,8 @@ pub fn attend_backward(
     Ok(AttendGradients { q, k, v: d_v })
 }
 
-/// `Aᵀ dO`: each value is asked for what it was taken home for, by every query that did.
+/// `Aᵀ dO`: each value gets the gradients of all outputs that it went into, by its
+/// weights.
 fn values_backward(
     weights: &DMatrix<f32>,
     v: DMatrixView<f32>,

@@ -103,6 +103,8 @@ struct Along {
     projections: Vec<DMatrix<f32>>,
 }
 
+/// The way back through `E K` of each head: `Eᵀ d(EK)` for the tokens, and
+/// `d(EK) Kᵀ` for E, whose columns beyond the last token get zeros.
 fn along(
     all: &DMatrix<f32>,
     projections: &[&DMatrix<f32>],

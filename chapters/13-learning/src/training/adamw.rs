@@ -8,6 +8,8 @@ use std::f32::consts::PI;
 /// slope; and each number of a matrix shrinks a little, whatever its gradient is.
 ///
 /// Source: Loshchilov and Hutter 2019, *Decoupled Weight Decay Regularization*, algorithm 2.
+/// There the decay follows the schedule, and not the peak of the rate. Here it is multiplied
+/// by the whole rate, as PyTorch has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdamW {
     /// What is left of the mean of gradients after a step.
@@ -71,7 +73,8 @@ impl AdamW {
 /// How large steps are: rising in the first ones, then falling along half a cosine to a
 /// tenth of the peak.
 ///
-/// Source: Loshchilov and Hutter 2017, *SGDR*, equation 5, without restarts.
+/// Sources: for the rise, Vaswani et al. 2017, *Attention Is All You Need*, §5.3; for the
+/// fall, Loshchilov and Hutter 2017, *SGDR*, equation 5, without restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// The largest rate.
