@@ -1,6 +1,7 @@
 //! The chapter's figures: a real head's gradients, and what training shows.
 
 use crate::experiments::{HEAD, Real, thousands};
+pub use crate::maps::{inside, inside_of, tales};
 use crate::training::experiments::{
     EVERY, Experiment, POOLINGS, STEPS, made, recorded,
 };
@@ -14,7 +15,7 @@ use figures::{Axis, Chart, Figure, Format, Heatmap, Hue, Spread, Words};
 /// # Errors
 /// When the recording or the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(vec![asked()?, recall()?, induction()?, uptraining()?])
+    Ok(vec![asked()?, recall()?, induction()?, uptraining()?, tales()?, inside()?])
 }
 
 /// The weights of a real head whose keys were pooled, and what gradients ask of its scores.

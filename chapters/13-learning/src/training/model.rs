@@ -1,6 +1,6 @@
 //! A whole decoder, there and back.
 
-use super::shape::Shape;
+use super::shape::{Shape, Sight};
 use crate::{
     CrossEntropy, FeedForward, FeedForwardGradients, Forward, Gated, LayerGradients,
     LinearGradients, LossError, backward, cross_entropy, embed, embedding_backward,
@@ -114,6 +114,40 @@ impl Model {
         let head = normal(&mut rng, width, vocabulary, each);
         let head = (!shape.tied).then(|| Linear::new(head, None)).transpose()?;
         Ok(Model { table, blocks, norm: norm(width), head, shape })
+    }
+
+    /// A model of zeros, to be filled.
+    ///
+    /// # Errors
+    /// When the sizes of the shape do not go together.
+    pub fn blank(shape: Shape) -> Result<Model, ModelError> {
+        // What is drawn is overwritten; a shape is checked in one place.
+        let mut model = Model::new(shape, 0)?;
+        for Parameter { numbers, .. } in model.parameters() {
+            numbers.fill(0.0);
+        }
+        Ok(model)
+    }
+
+    /// Lets tokens look at one another in another way than the model has learned.
+    pub fn look(&mut self, sight: Sight) {
+        self.shape.sight = sight;
+    }
+
+    /// Switches a head off: what it finds is not written into the stream.
+    ///
+    /// # Errors
+    /// When there is no such head.
+    pub fn switch_off(&mut self, layer: usize, head: usize) -> Result<(), ModelError> {
+        let (heads, head_dim) = (self.shape.heads, self.shape.head_dim());
+        let block = self.blocks.get_mut(layer).filter(|_| head < heads);
+        let block = block.ok_or(ModelError::NoHead { layer, head })?;
+        let [.., o_proj] = block.attention.projections_mut();
+        let d_in = o_proj.shape().0;
+        for written in o_proj.weight_mut().chunks_exact_mut(d_in) {
+            written[head * head_dim..(head + 1) * head_dim].fill(0.0);
+        }
+        Ok(())
     }
 
     /// The same model with fewer keys and values: those of each group of heads are pooled,
@@ -414,6 +448,14 @@ pub enum ModelError {
         width: usize,
         /// Query heads.
         heads: usize,
+    },
+    /// The model has no such head.
+    #[error("no head {head} in layer {layer}: both are counted from 0")]
+    NoHead {
+        /// Counted from 0.
+        layer: usize,
+        /// Counted from 0.
+        head: usize,
     },
     /// A run that reads a text has none.
     #[error("this run reads a text, and has not been given one")]

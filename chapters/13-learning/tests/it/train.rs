@@ -21,7 +21,7 @@ const SMALL: [&str; 15] = [
 
 fn small() -> Run {
     let settings = Settings {
-        task: Task::Recall,
+        task: Some(Task::Recall),
         size: 3,
         seed: 5,
         steps: 8,

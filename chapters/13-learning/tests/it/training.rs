@@ -17,7 +17,7 @@ use std::fmt::Write;
 fn smallest(task: Task, variant: Variant, steps: usize) -> Run {
     let size = 6;
     let settings = Settings {
-        task,
+        task: Some(task),
         size,
         seed: 3,
         steps,
