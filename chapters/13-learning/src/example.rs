@@ -206,11 +206,10 @@ fn of_real(facts: &mut Facts) -> Result<()> {
 
 fn of_training(facts: &mut Facts) -> Result<()> {
     let recorded = recorded()?;
-    let of = |task, variant, steps| Experiment { task, variant, steps };
+    let of = Experiment::new;
     for experiment in experiments() {
-        let Experiment { task, variant, steps } = experiment;
-        let name = format!("{}_{}_{steps}", task.name(), variant.name());
-        facts.right(&name.replace('-', "_"), &recorded, experiment)?;
+        let name = experiment.name().replace(['-', ' '], "_");
+        facts.right(&name, &recorded, experiment)?;
     }
     let halfway = |variant, steps| {
         let case = of(Task::Recall, variant, steps).case("accuracy");

@@ -2,7 +2,7 @@
 
 use crate::experiments::{HEAD, Real, thousands};
 use crate::training::experiments::{
-    EVERY, Experiment, POOLINGS, STEPS, made, recorded,
+    EVERY, Experiment, MERGINGS, STEPS, made, recorded,
 };
 use crate::training::{Task, Variant};
 use anyhow::Result;
@@ -185,7 +185,7 @@ pub fn uptraining() -> Result<Figure> {
         let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
         let chart = Chart::new(Axis::linear("percent of the steps"), axis).title(title);
         let hues = [Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
-        POOLINGS.iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
+        MERGINGS[1..].iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
             let case = format!("uptraining {name} {kv_heads}");
             chart.measured(name, hue, recorded.line(&case))
         })
@@ -208,7 +208,7 @@ fn trained(
     let chart = |title: &str, axis: Axis, what, runs: &[(Variant, usize)]| {
         let chart = Chart::new(Axis::linear("steps"), axis).title(title);
         runs.iter().fold(chart, |chart, &(variant, steps)| {
-            let case = Experiment { task, variant, steps }.case(what);
+            let case = Experiment::new(task, variant, steps).case(what);
             let drawn = |(step, _): &(usize, Spread)| step.is_multiple_of(DRAWN);
             let line = recorded.spreads(&case).filter(drawn);
             let line = line.map(|(step, spread)| (step as f64, spread));
@@ -256,7 +256,7 @@ fn right(
     variant: Variant,
     steps: usize,
 ) -> Result<String> {
-    let case = Experiment { task, variant, steps }.case("accuracy");
+    let case = Experiment::new(task, variant, steps).case("accuracy");
     Ok(percent_of(recorded.spread(&case, steps)?))
 }
 
@@ -275,6 +275,8 @@ fn label(variant: Variant) -> &'static str {
         Variant::Unscaled => "without √d",
         Variant::Unmasked => "without a mask",
         Variant::NoPositions => "without rotation",
+        Variant::Latent => "latent",
+        Variant::Linformer => "Linformer",
     }
 }
 
@@ -288,5 +290,7 @@ fn hue(variant: Variant) -> Hue {
         Variant::Unscaled => Hue::Attention,
         Variant::Unmasked => Hue::Muted,
         Variant::NoPositions => Hue::Rotary,
+        Variant::Latent => Hue::Latent,
+        Variant::Linformer => Hue::Linformer,
     }
 }

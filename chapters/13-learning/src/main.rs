@@ -52,7 +52,7 @@ enum Command {
         flags: Vec<OsString>,
     },
     /// Train a small decoder on a task, with any mechanism
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
 }
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use chapter_cli::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
 use learning::tales;
 use learning::training::{
-    Run, Settings, Shape, Step, Task, Text, Variant, kept, restored,
+    Run, Settings, Shape, Sizes, Step, Task, Text, Variant, kept, restored,
 };
 use std::fs;
 use std::io::Write;
@@ -102,6 +102,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "W", default_value_t = 8, value_parser = count(1 << 16))]
     window: usize,
 
+    /// Features of a head [default: the width divided by the heads]
+    #[arg(long, value_name = "D", value_parser = count(1 << 14))]
+    head_dim: Option<usize>,
+
+    /// Features of a latent: what a layer keeps of a token, with the rotated key
+    ///
+    /// A latent's heads have as many features that do not turn as other heads have in all.
+    #[arg(long, value_name = "R", default_value_t = 12, value_parser = count(1 << 14))]
+    rank: usize,
+
+    /// Features of the rotated key that all heads of a latent share; an even number
+    #[arg(long, value_name = "R", default_value_t = 4, value_parser = count(1 << 14))]
+    rope_dim: usize,
+
+    /// Keys and values that linformer leaves of a sequence
+    #[arg(long, value_name = "R", default_value_t = 8, value_parser = count(1 << 16))]
+    rows: usize,
+
     /// The largest rate of the optimizer: it rises for a tenth of the steps, then falls to a tenth
     #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = rate)]
     rate: f32,
@@ -109,7 +127,7 @@ pub(crate) struct Arguments {
     /// Go on with a run that --out has kept; it has its task, sizes and seed with it
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task", "mechanism", "size", "seed", "steps", "batch", "width", "layers", "heads",
-        "kv_heads", "window", "rate",
+        "kv_heads", "window", "head_dim", "rank", "rope_dim", "rows", "rate",
     ])]
     resume: Option<PathBuf>,
 
@@ -209,26 +227,37 @@ impl Mean {
     }
 }
 
+impl Arguments {
+    fn sizes(&self, tokens: usize) -> Sizes {
+        let &Arguments { kv_heads, window, rank, rope_dim, rows, .. } = self;
+        Sizes { kv_heads, window, rank, rope_dim, rows, tokens }
+    }
+}
+
 fn begun(arguments: &Arguments) -> Result<Run> {
     let lesson =
         arguments.task.context("which task? recall, copy, induction or text")?;
-    let &Arguments { seed, batch, rate, heads, kv_heads, window, .. } = arguments;
+    let &Arguments { seed, batch, rate, heads, .. } = arguments;
     let sized = |asked: Option<usize>, task, text| {
         asked.unwrap_or(if lesson == Lesson::Text { text } else { task })
     };
     let size = sized(arguments.size, 16, 128);
     let steps = sized(arguments.steps, 400, 6000);
-    let (width, layers) = (sized(arguments.width, 64, 128), sized(arguments.layers, 2, 4));
+    let (width, layers) =
+        (sized(arguments.width, 64, 128), sized(arguments.layers, 2, 4));
     let task = lesson.task();
     let settings =
         Settings { task, size, seed, steps, batch, rate, decay: 0.01, clip: 1.0 };
     let shape = match task {
-        Some(task) => {
-            Shape::multi_head(task.vocabulary(size), width, layers, heads)
-        }
+        Some(task) => Shape::multi_head(task.vocabulary(size), width, layers, heads),
         None => Shape::of_text(tales::pieces().count(), width, layers, heads),
     };
-    let shape = shape.with(arguments.mechanism, kv_heads, window);
+    let shape = match arguments.head_dim {
+        Some(head_dim) => shape.narrow(head_dim),
+        None => shape,
+    };
+    let tokens = task.map_or(size, |task| task.tokens(size));
+    let shape = shape.with(arguments.mechanism, &arguments.sizes(tokens));
     let mut run = Run::new(settings, shape)?;
     run.text = text(task, arguments)?;
     Ok(run)
