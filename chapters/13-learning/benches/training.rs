@@ -204,11 +204,10 @@ fn uptrained(ended: &mut Ended) -> Result<String> {
 /// and, if it can be put back, with it.
 fn unmasked(ended: &mut Ended) -> Result<String> {
     let mut rows = String::new();
-    for (task, variant) in UNMASKED {
-        if variant != Variant::Unmasked {
+    for experiment in UNMASKED {
+        if experiment.variant != Variant::Unmasked {
             continue;
         }
-        let experiment = Experiment::new(task, variant, STEPS);
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for run in ended.of(experiment)? {
             let asked = run.unseen(JUDGED)?;
@@ -216,8 +215,8 @@ fn unmasked(ended: &mut Ended) -> Result<String> {
             with.push(masked_again(run.model.clone()).accuracy(&asked)?);
         }
         println!("{}: {without:.3?}, masked again {with:.3?}", experiment.name());
-        rows += &row(&experiment.case("not masked again"), STEPS, without);
-        rows += &row(&experiment.case("masked again"), STEPS, with);
+        rows += &row(&experiment.case("not masked again"), experiment.steps, without);
+        rows += &row(&experiment.case("masked again"), experiment.steps, with);
     }
     Ok(rows)
 }

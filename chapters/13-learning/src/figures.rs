@@ -1,5 +1,7 @@
 //! The chapter's figures: a real head's gradients, and what training shows.
 
+use crate::charts::percent_of;
+pub use crate::charts::{born, cache};
 use crate::experiments::{HEAD, Real, thousands};
 use crate::training::experiments::{
     EVERY, Experiment, MERGINGS, STEPS, made, recorded,
@@ -14,7 +16,7 @@ use figures::{Axis, Chart, Figure, Format, Heatmap, Hue, Spread, Words};
 /// # Errors
 /// When the recording or the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(vec![asked()?, recall()?, induction()?, uptraining()?])
+    Ok(vec![asked()?, recall()?, cache()?, induction()?, born()?, uptraining()?])
 }
 
 /// The weights of a real head whose keys were pooled, and what gradients ask of its scores.
@@ -159,23 +161,28 @@ pub fn uptraining() -> Result<Figure> {
         Ok(percent_of(recorded.spread(&case, percent)?))
     };
     let words = Words {
-        title: "Pooled by their mean, heads recover in few steps".into(),
+        title: "Pooled by their aligned mean, heads recover in a few steps".into(),
         caption: format!(
             "A multi-head model that recalls, its four key/value heads pooled to two or \
-             one, and trained again. After 10 % of the steps two pooled by their mean have \
-             {}, by the first {}, drawn at random {}; one by the mean {}.",
-            at("mean", 2, 10)?,
-            at("first", 2, 10)?,
-            at("random", 2, 10)?,
-            at("mean", 1, 10)?
+             one, and trained again. After 1 % of the steps two pooled by their aligned \
+             mean have {}, by their mean {}, by the first {}, drawn at random {}. To one, \
+             the aligned mean has {} and the mean {}.",
+            at("aligned", 2, 1)?,
+            at("mean", 2, 1)?,
+            at("first", 2, 1)?,
+            at("random", 2, 1)?,
+            at("aligned", 1, 1)?,
+            at("mean", 1, 1)?
         ),
         alt: format!(
             "Two charts of accuracy over 0, 1, 5 and 10 percent of the steps. To two heads, \
-             before training: mean {}, first {}, random {}. To one, after 10 percent: mean \
-             {}, first {}, random {}.",
+             before training: aligned mean {}, mean {}, first {}, random {}. To one, after \
+             10 percent: aligned mean {}, mean {}, first {}, random {}.",
+            at("aligned", 2, 0)?,
             at("mean", 2, 0)?,
             at("first", 2, 0)?,
             at("random", 2, 0)?,
+            at("aligned", 1, 10)?,
             at("mean", 1, 10)?,
             at("first", 1, 10)?,
             at("random", 1, 10)?
@@ -184,8 +191,8 @@ pub fn uptraining() -> Result<Figure> {
     let chart = |title: &str, kv_heads| {
         let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
         let chart = Chart::new(Axis::linear("percent of the steps"), axis).title(title);
-        let hues = [Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
-        MERGINGS[1..].iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
+        let hues = [Hue::Latent, Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
+        MERGINGS.iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
             let case = format!("uptraining {name} {kv_heads}");
             chart.measured(name, hue, recorded.line(&case))
         })
@@ -258,11 +265,6 @@ fn right(
 ) -> Result<String> {
     let case = Experiment::new(task, variant, steps).case("accuracy");
     Ok(percent_of(recorded.spread(&case, steps)?))
-}
-
-fn percent_of(share: Spread) -> String {
-    let Spread { low, median, high } = share.map(|share| 100.0 * share);
-    format!("{median:.0} % ({low:.0} to {high:.0})")
 }
 
 fn label(variant: Variant) -> &'static str {

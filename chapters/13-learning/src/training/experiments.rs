@@ -61,31 +61,43 @@ pub fn experiments() -> Vec<Experiment> {
 /// less; what sees the tokens that follow; and what copies.
 #[must_use]
 pub fn more() -> Vec<Experiment> {
-    let seen = UNMASKED.map(|(task, variant)| Experiment::new(task, variant, STEPS));
     let copies = COPYING.map(|variant| Experiment::new(Task::Copy, variant, STEPS));
-    SMALL.into_iter().chain(seen).chain(copies).collect()
+    BY_CACHE.into_iter().chain(UNMASKED).chain(copies).collect()
 }
 
-/// Mechanisms that keep few numbers of a token.
-pub const SMALL: [Experiment; 6] = [
+/// Mechanisms by what a layer keeps of a token: those of [`experiments`] again, where they
+/// were not run for as long, and others that keep as little or less.
+pub const BY_CACHE: [Experiment; 11] = [
+    Experiment::new(Task::Recall, Variant::MultiHead, 2 * STEPS),
+    Experiment::new(Task::Recall, Variant::GroupedQuery, 2 * STEPS),
     Experiment::new(Task::Recall, Variant::Latent, 2 * STEPS),
+    Experiment::new(Task::Recall, Variant::GroupedQuery, 2 * STEPS).keeping(16),
     Experiment::new(Task::Recall, Variant::MultiHead, 2 * STEPS).keeping(16),
     Experiment::new(Task::Recall, Variant::Latent, 2 * STEPS).keeping(8),
     Experiment::new(Task::Recall, Variant::MultiQuery, 2 * STEPS).keeping(8),
+    Experiment::new(Task::Recall, Variant::MultiQuery, 5 * STEPS).keeping(8),
     Experiment::new(Task::Induction, Variant::Latent, 2 * STEPS),
+    Experiment::new(Task::Induction, Variant::GroupedQuery, 2 * STEPS).keeping(16),
     Experiment::new(Task::Induction, Variant::MultiHead, 2 * STEPS).keeping(16),
 ];
 
 /// Where tokens see those that follow.
-pub const UNMASKED: [(Task, Variant); 3] = [
-    (Task::Recall, Variant::Unmasked),
-    (Task::Recall, Variant::Linformer),
-    (Task::Induction, Variant::Unmasked),
+pub const UNMASKED: [Experiment; 3] = [
+    Experiment::new(Task::Recall, Variant::Unmasked, 2 * STEPS),
+    Experiment::new(Task::Recall, Variant::Linformer, STEPS),
+    Experiment::new(Task::Induction, Variant::Unmasked, STEPS),
 ];
 
 /// What copies.
-pub const COPYING: [Variant; 4] =
-    [Variant::MultiHead, Variant::MultiQuery, Variant::Window, Variant::NoPositions];
+pub const COPYING: [Variant; 7] = [
+    Variant::MultiHead,
+    Variant::GroupedQuery,
+    Variant::MultiQuery,
+    Variant::Latent,
+    Variant::Window,
+    Variant::WindowAndFirst,
+    Variant::NoPositions,
+];
 
 /// Pairs to recall, so that a sequence has 24 tokens, or a circle, twice in 32.
 #[must_use]

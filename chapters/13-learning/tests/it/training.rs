@@ -118,8 +118,13 @@ fn what_is_kept_of_a_token_is_counted() {
     assert_eq!(shape.clone().made_by(latent).cached(), Some(16));
     let condensed = Mechanism::Linformer { rows: 8, tokens: 24 };
     assert_eq!(shape.made_by(condensed).cached(), None);
-    for experiment in experiments::SMALL {
-        let kept = experiment.cache.unwrap_or(16);
+    for experiment in experiments::BY_CACHE {
+        let usual = match experiment.variant {
+            Variant::MultiHead => 64,
+            Variant::GroupedQuery => 32,
+            _ => 16,
+        };
+        let kept = experiment.cache.unwrap_or(usual);
         assert_eq!(experiment.shape().cached(), Some(kept), "{}", experiment.name());
     }
 }
@@ -318,7 +323,8 @@ fn the_smallest_run() {
 fn every_experiment_is_recorded_with_its_seeds_and_its_origin() {
     let recorded = experiments::recorded().unwrap();
     assert!(recorded.condition("minutes").parse::<f64>().unwrap() > 0.0);
-    for experiment in experiments::experiments() {
+    let all = experiments::experiments().into_iter().chain(experiments::more());
+    for experiment in all {
         for what in ["loss", "accuracy"] {
             let case = experiment.case(what);
             let points = recorded.spreads(&case).count();
@@ -349,8 +355,8 @@ fn what_was_recorded_is_what_a_run_gives() {
 
 #[test]
 fn the_figures_of_training_say_where_they_were_recorded() {
-    use learning::figures::{induction, recall, uptraining};
-    for figure in [recall(), induction(), uptraining()] {
+    use learning::figures::{cache, induction, recall, uptraining};
+    for figure in [recall(), cache(), induction(), uptraining()] {
         let figure = figure.unwrap();
         assert!(figure.svg().contains("3 seeds"), "{}", figure.name());
     }
