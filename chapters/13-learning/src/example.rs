@@ -219,6 +219,8 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     };
     facts.spread("recall_multi_head_half", halfway(Variant::MultiHead, STEPS)?);
     facts.spread("recall_grouped_query_half", halfway(Variant::GroupedQuery, STEPS)?);
+    let linformer = of(Task::Recall, Variant::Linformer, STEPS).case("accuracy");
+    facts.spread("recall_linformer_half", recorded.spread(&linformer, STEPS / 2)?);
     of_changed(facts, &recorded)?;
     let mut run = of(Task::Recall, Variant::MultiHead, STEPS).run(1)?;
     let parameters: usize =
@@ -239,6 +241,7 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     facts.push("plateau", format!("{plateau:.2}"));
     facts.push("steps", thousands(STEPS));
     facts.push("twice", thousands(2 * STEPS));
+    facts.push("five_times", thousands(5 * STEPS));
     facts.push("every", EVERY);
     facts.push("minutes", recorded.condition("minutes"));
     Ok(())
