@@ -4,8 +4,10 @@
 use crate::experiments::{self, HEAD, Real, Steps, Toy, counting, thousands};
 use crate::own::{self, HeldOut};
 use crate::tales;
+use crate::training::born;
 use crate::training::experiments::{
-    EVERY, Experiment, STEPS, WINDOW, experiments, recorded, size,
+    EVERY, Experiment, LONGER, MERGINGS, PERCENT, POOLED, ROWS, STEPS, STRETCHES,
+    UNMASKED, WINDOW, experiments, more, recorded, size,
 };
 use crate::training::{Task, Text, Variant};
 use anyhow::Result;
@@ -275,11 +277,10 @@ fn of_held_out(facts: &mut Facts) -> Result<()> {
 
 fn of_training(facts: &mut Facts) -> Result<()> {
     let recorded = recorded()?;
-    let of = |task, variant, steps| Experiment { task, variant, steps };
-    for experiment in experiments() {
-        let Experiment { task, variant, steps } = experiment;
-        let name = format!("{}_{}_{steps}", task.name(), variant.name());
-        facts.right(&name.replace('-', "_"), &recorded, experiment)?;
+    let of = Experiment::new;
+    for experiment in experiments().into_iter().chain(more()) {
+        let name = experiment.name().replace(['-', ' '], "_");
+        facts.right(&name, &recorded, experiment)?;
     }
     let halfway = |variant, steps| {
         let case = of(Task::Recall, variant, steps).case("accuracy");
@@ -287,16 +288,9 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     };
     facts.spread("recall_multi_head_half", halfway(Variant::MultiHead, STEPS)?);
     facts.spread("recall_grouped_query_half", halfway(Variant::GroupedQuery, STEPS)?);
-    for (name, kv_heads) in [("mean", 2), ("first", 2), ("random", 2)]
-        .into_iter()
-        .chain([("mean", 1), ("first", 1), ("random", 1)])
-    {
-        for percent in [0, 1, 5, 10] {
-            let found =
-                recorded.spread(&format!("uptraining {name} {kv_heads}"), percent)?;
-            facts.spread(&format!("up_{name}_{kv_heads}_{percent}"), found);
-        }
-    }
+    let linformer = of(Task::Recall, Variant::Linformer, STEPS).case("accuracy");
+    facts.spread("recall_linformer_half", recorded.spread(&linformer, STEPS / 2)?);
+    of_changed(facts, &recorded)?;
     let mut run = of(Task::Recall, Variant::MultiHead, STEPS).run(1)?;
     let parameters: usize =
         run.model.parameters().iter().map(|p| p.numbers.len()).sum();
@@ -316,7 +310,51 @@ fn of_training(facts: &mut Facts) -> Result<()> {
     facts.push("plateau", format!("{plateau:.2}"));
     facts.push("steps", thousands(STEPS));
     facts.push("twice", thousands(2 * STEPS));
+    facts.push("five_times", thousands(5 * STEPS));
     facts.push("every", EVERY);
     facts.push("minutes", recorded.condition("minutes"));
+    Ok(())
+}
+
+/// Of trained models that are pooled, masked again, or asked about longer sequences; and of
+/// the run in which a head comes to be.
+fn of_changed(facts: &mut Facts, recorded: &Recorded) -> Result<()> {
+    for kv_heads in POOLED {
+        for (name, _) in MERGINGS {
+            for percent in PERCENT {
+                let case = format!("uptraining {name} {kv_heads}");
+                let found = recorded.spread(&case, percent)?;
+                facts.spread(&format!("up_{name}_{kv_heads}_{percent}"), found);
+            }
+        }
+    }
+    for experiment in UNMASKED {
+        if experiment.variant == Variant::Unmasked {
+            let found =
+                recorded.spread(&experiment.case("masked again"), experiment.steps)?;
+            facts.spread(&format!("{}_masked_again", experiment.task.name()), found);
+        }
+    }
+    for experiment in LONGER {
+        for stretch in STRETCHES {
+            let task = experiment.task.name();
+            for (length, times) in [("once", 1), ("twice", 2)] {
+                let case = format!("longer {task} {stretch}");
+                let name =
+                    format!("{length}_{task}_{stretch}").replace(['-', ' '], "_");
+                facts.spread(&name, recorded.spread(&case, times)?);
+            }
+        }
+    }
+    let [before, after] = born::maps()?;
+    for (name, head) in [("before", before), ("after", after)] {
+        facts.push(&format!("born_{name}"), head.step);
+        for what in ["previous", "followed"] {
+            let share = recorded.spread(&format!("born {what}"), head.step)?.median;
+            let share = format!("{:.0} %", 100.0 * share);
+            facts.push(&format!("born_{what}_{name}"), share);
+        }
+    }
+    facts.push("rows", ROWS);
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The chapter's figures: a real head's gradients, and what training shows.
 
+use crate::charts::percent_of;
+pub use crate::charts::{born, cache};
 use crate::experiments::{HEAD, Real, thousands};
 pub use crate::maps::{inside, inside_of, tales};
 use crate::training::experiments::{
-    EVERY, Experiment, POOLINGS, STEPS, made, recorded,
+    EVERY, Experiment, MERGINGS, STEPS, made, recorded,
 };
 use crate::training::{Task, Variant};
 use anyhow::Result;
@@ -15,7 +17,16 @@ use figures::{Axis, Chart, Figure, Format, Heatmap, Hue, Spread, Words};
 /// # Errors
 /// When the recording or the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(vec![asked()?, recall()?, induction()?, uptraining()?, tales()?, inside()?])
+    Ok(vec![
+        asked()?,
+        recall()?,
+        cache()?,
+        induction()?,
+        born()?,
+        uptraining()?,
+        tales()?,
+        inside()?,
+    ])
 }
 
 /// The weights of a real head whose keys were pooled, and what gradients ask of its scores.
@@ -160,23 +171,28 @@ pub fn uptraining() -> Result<Figure> {
         Ok(percent_of(recorded.spread(&case, percent)?))
     };
     let words = Words {
-        title: "Pooled by their mean, heads recover in few steps".into(),
+        title: "Pooled by their aligned mean, heads recover in a few steps".into(),
         caption: format!(
             "A multi-head model that recalls, its four key/value heads pooled to two or \
-             one, and trained again. After 10 % of the steps two pooled by their mean have \
-             {}, by the first {}, drawn at random {}; one by the mean {}.",
-            at("mean", 2, 10)?,
-            at("first", 2, 10)?,
-            at("random", 2, 10)?,
-            at("mean", 1, 10)?
+             one, and trained again. After 1 % of the steps two pooled by their aligned \
+             mean have {}, by their mean {}, by the first {}, drawn at random {}. To one, \
+             the aligned mean has {} and the mean {}.",
+            at("aligned", 2, 1)?,
+            at("mean", 2, 1)?,
+            at("first", 2, 1)?,
+            at("random", 2, 1)?,
+            at("aligned", 1, 1)?,
+            at("mean", 1, 1)?
         ),
         alt: format!(
             "Two charts of accuracy over 0, 1, 5 and 10 percent of the steps. To two heads, \
-             before training: mean {}, first {}, random {}. To one, after 10 percent: mean \
-             {}, first {}, random {}.",
+             before training: aligned mean {}, mean {}, first {}, random {}. To one, after \
+             10 percent: aligned mean {}, mean {}, first {}, random {}.",
+            at("aligned", 2, 0)?,
             at("mean", 2, 0)?,
             at("first", 2, 0)?,
             at("random", 2, 0)?,
+            at("aligned", 1, 10)?,
             at("mean", 1, 10)?,
             at("first", 1, 10)?,
             at("random", 1, 10)?
@@ -185,8 +201,8 @@ pub fn uptraining() -> Result<Figure> {
     let chart = |title: &str, kv_heads| {
         let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
         let chart = Chart::new(Axis::linear("percent of the steps"), axis).title(title);
-        let hues = [Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
-        POOLINGS.iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
+        let hues = [Hue::Latent, Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
+        MERGINGS.iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
             let case = format!("uptraining {name} {kv_heads}");
             chart.measured(name, hue, recorded.line(&case))
         })
@@ -209,7 +225,7 @@ fn trained(
     let chart = |title: &str, axis: Axis, what, runs: &[(Variant, usize)]| {
         let chart = Chart::new(Axis::linear("steps"), axis).title(title);
         runs.iter().fold(chart, |chart, &(variant, steps)| {
-            let case = Experiment { task, variant, steps }.case(what);
+            let case = Experiment::new(task, variant, steps).case(what);
             let drawn = |(step, _): &(usize, Spread)| step.is_multiple_of(DRAWN);
             let line = recorded.spreads(&case).filter(drawn);
             let line = line.map(|(step, spread)| (step as f64, spread));
@@ -257,13 +273,8 @@ fn right(
     variant: Variant,
     steps: usize,
 ) -> Result<String> {
-    let case = Experiment { task, variant, steps }.case("accuracy");
+    let case = Experiment::new(task, variant, steps).case("accuracy");
     Ok(percent_of(recorded.spread(&case, steps)?))
-}
-
-fn percent_of(share: Spread) -> String {
-    let Spread { low, median, high } = share.map(|share| 100.0 * share);
-    format!("{median:.0} % ({low:.0} to {high:.0})")
 }
 
 fn label(variant: Variant) -> &'static str {
@@ -276,6 +287,8 @@ fn label(variant: Variant) -> &'static str {
         Variant::Unscaled => "without √d",
         Variant::Unmasked => "without a mask",
         Variant::NoPositions => "without rotation",
+        Variant::Latent => "latent",
+        Variant::Linformer => "Linformer",
     }
 }
 
@@ -289,5 +302,7 @@ fn hue(variant: Variant) -> Hue {
         Variant::Unscaled => Hue::Attention,
         Variant::Unmasked => Hue::Muted,
         Variant::NoPositions => Hue::Rotary,
+        Variant::Latent => Hue::Latent,
+        Variant::Linformer => Hue::Linformer,
     }
 }

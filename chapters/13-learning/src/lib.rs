@@ -29,6 +29,7 @@
 //! # Ok::<(), attention::ShapeError>(())
 //! ```
 
+mod charts;
 mod embedding;
 mod entropy;
 pub mod example;

@@ -64,7 +64,7 @@ enum Command {
         output: PathBuf,
     },
     /// Train a small decoder on a task or a text, with any mechanism
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
 }
 
 fn main() -> ExitCode {

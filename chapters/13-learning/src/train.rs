@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chapter_cli::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
 use learning::training::{
-    Run, Settings, Shape, Step, Task, Text, Variant, kept, restored,
+    Run, Settings, Shape, Sizes, Step, Task, Text, Variant, kept, restored,
 };
 use learning::{own, tales};
 use std::fs;
@@ -102,6 +102,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "W", default_value_t = 8, value_parser = count(1 << 16))]
     window: usize,
 
+    /// Features of a head [default: the width divided by the heads]
+    #[arg(long, value_name = "D", value_parser = count(1 << 14))]
+    head_dim: Option<usize>,
+
+    /// Features of a latent: what a layer keeps of a token, with the rotated key
+    ///
+    /// A latent's heads have as many features that do not turn as other heads have in all.
+    #[arg(long, value_name = "R", default_value_t = 12, value_parser = count(1 << 14))]
+    rank: usize,
+
+    /// Features of the rotated key that all heads of a latent share; an even number
+    #[arg(long, value_name = "R", default_value_t = 4, value_parser = count(1 << 14))]
+    rope_dim: usize,
+
+    /// Keys and values that linformer leaves of a sequence
+    #[arg(long, value_name = "R", default_value_t = 8, value_parser = count(1 << 16))]
+    rows: usize,
+
     /// The largest rate of the optimizer: it rises for a tenth of the steps, then falls to a tenth
     /// [default: 0.003; 0.005 for a text]
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -110,7 +128,7 @@ pub(crate) struct Arguments {
     /// Go on with a run that --out has kept; it has its task, sizes and seed with it
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task", "mechanism", "size", "seed", "steps", "batch", "width", "layers", "heads",
-        "kv_heads", "window", "rate",
+        "kv_heads", "window", "head_dim", "rank", "rope_dim", "rows", "rate",
     ])]
     resume: Option<PathBuf>,
 
@@ -210,10 +228,17 @@ impl Mean {
     }
 }
 
+impl Arguments {
+    fn sizes(&self, tokens: usize) -> Sizes {
+        let &Arguments { kv_heads, window, rank, rope_dim, rows, .. } = self;
+        Sizes { kv_heads, window, rank, rope_dim, rows, tokens }
+    }
+}
+
 fn begun(arguments: &Arguments) -> Result<Run> {
     let lesson =
         arguments.task.context("which task? recall, copy, induction or text")?;
-    let &Arguments { seed, batch, heads, kv_heads, window, .. } = arguments;
+    let &Arguments { seed, batch, heads, .. } = arguments;
     let reads = lesson == Lesson::Text;
     let sized = |asked: Option<usize>, task, text| {
         asked.unwrap_or(if reads { text } else { task })
@@ -230,7 +255,12 @@ fn begun(arguments: &Arguments) -> Result<Run> {
         Some(task) => Shape::multi_head(task.vocabulary(size), width, layers, heads),
         None => Shape::of_text(tales::pieces().count(), width, layers, heads),
     };
-    let shape = shape.with(arguments.mechanism, kv_heads, window);
+    let shape = match arguments.head_dim {
+        Some(head_dim) => shape.narrow(head_dim),
+        None => shape,
+    };
+    let tokens = task.map_or(size, |task| task.tokens(size));
+    let shape = shape.with(arguments.mechanism, &arguments.sizes(tokens));
     let mut run = Run::new(settings, shape)?;
     run.text = text(task, arguments)?;
     Ok(run)

@@ -1,6 +1,6 @@
 //! From gradients to better numbers.
 
-use super::model::Parameter;
+use super::parameter::Parameter;
 use std::f32::consts::PI;
 
 /// Adam with weight decay of its own: a mean of the gradients divided by the root of a

@@ -1,6 +1,6 @@
 //! A run in a file, to be gone on with.
 
-use super::model::Parameter;
+use super::parameter::Parameter;
 use super::run::{Run, Settings};
 use super::shape::Shape;
 use anyhow::{Context, Result, ensure};

@@ -1,20 +1,21 @@
 //! A whole decoder, there and back.
 
+use super::attending::{Attended, Attention, AttentionError, AttentionGradients};
+pub(super) use super::parameter::Parameter;
+use super::parameter::{linear, normal};
 use super::shape::{Shape, Sight};
 use crate::{
-    CrossEntropy, FeedForward, FeedForwardGradients, Forward, Gated, LayerGradients,
-    LinearGradients, LossError, backward, cross_entropy, embed, embedding_backward,
-    forward, linear_gradients, linear_input, norm_backward,
+    CrossEntropy, FeedForward, FeedForwardGradients, Gated, LinearGradients, LossError,
+    cross_entropy, embed, embedding_backward, linear_gradients, linear_input,
+    norm_backward,
 };
 use attention::{Linear, Mask, ShapeError};
-use decoder_layer::{Centering, DecoderLayer, HeadNorm, Parts};
+use decoder_layer::{Centering, HeadNorm};
 use grouped_query::{GroupError, Groups, Pool, Pooling};
-use multi_head::LayerError;
 use nalgebra::{DMatrix, DVector};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use rand_distr::{Distribution, StandardNormal};
-use rotary::{Pairing, Rotary, RotaryError};
+use rotary::Rotary;
 
 /// Keeps a token of zeros from being divided by 0.
 const EPS: f32 = 1e-6;
@@ -36,21 +37,9 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     attention_norm: HeadNorm,
-    attention: DecoderLayer,
+    attention: Attention,
     network_norm: HeadNorm,
     network: FeedForward,
-}
-
-/// Numbers that are learned, by the name and in the shape that they have in a checkpoint
-/// of a Llama.
-#[derive(Debug)]
-pub struct Parameter<'a> {
-    /// `model.layers.0.self_attn.q_proj.weight`.
-    pub name: String,
-    /// (rows, columns) of the matrix in memory, column after column; one row for a gain.
-    pub shape: (usize, usize),
-    /// Themselves.
-    pub numbers: &'a mut [f32],
 }
 
 /// What one sequence, or a batch, has taught.
@@ -82,7 +71,7 @@ impl Pass {
     /// The weights of all heads of a layer, one (tokens, tokens) each.
     #[must_use]
     pub fn weights(&self, layer: usize) -> &[DMatrix<f32>] {
-        &self.passes[layer].attended.weights
+        self.passes[layer].attended.weights()
     }
 }
 
@@ -90,7 +79,7 @@ impl Pass {
 #[derive(Debug, Clone, PartialEq)]
 struct BlockPass {
     normed: DMatrix<f32>,
-    attended: Forward,
+    attended: Attended,
     /// The stream between attention and network.
     middle: DMatrix<f32>,
     normed_middle: DMatrix<f32>,
@@ -139,13 +128,14 @@ impl Model {
     /// # Errors
     /// When there is no such head.
     pub fn switch_off(&mut self, layer: usize, head: usize) -> Result<(), ModelError> {
-        let (heads, head_dim) = (self.shape.heads, self.shape.head_dim());
-        let block = self.blocks.get_mut(layer).filter(|_| head < heads);
-        let block = block.ok_or(ModelError::NoHead { layer, head })?;
-        let [.., o_proj] = block.attention.projections_mut();
-        let d_in = o_proj.shape().0;
-        for written in o_proj.weight_mut().chunks_exact_mut(d_in) {
-            written[head * head_dim..(head + 1) * head_dim].fill(0.0);
+        let heads = self.shape.heads;
+        let name = format!("model.layers.{layer}.self_attn.o_proj.weight");
+        let mut all = self.parameters().into_iter();
+        let o_proj = all.find(|parameter| parameter.name == name && head < heads);
+        let o_proj = o_proj.ok_or(ModelError::NoHead { layer, head })?;
+        let d_in = o_proj.shape.0;
+        for written in o_proj.numbers.chunks_exact_mut(d_in) {
+            written[head * d_in / heads..(head + 1) * d_in / heads].fill(0.0);
         }
         Ok(())
     }
@@ -164,15 +154,36 @@ impl Model {
     ) -> Result<Model, ModelError> {
         let mut pool = Pool::new(Groups::new(self.shape.kv_heads, kv_heads)?, pooling);
         for Block { attention, .. } in &mut self.blocks {
-            let mut parts = attention.parts().clone();
-            parts.groups = Groups::new(self.shape.heads, kv_heads)?;
-            let [q_proj, k_proj, v_proj, o_proj] = attention.projections();
-            let k_proj = pool.linear("k_proj", k_proj)?;
-            let v_proj = pool.linear("v_proj", v_proj)?;
-            let projections = [q_proj.clone(), k_proj, v_proj, o_proj.clone()];
-            *attention = DecoderLayer::new(projections, parts)?;
+            attention.pooled(kv_heads, &mut pool)?;
         }
         self.shape.kv_heads = kv_heads;
+        Ok(self)
+    }
+
+    /// The same multi-head model, whose heads are turned toward the mean of their group
+    /// before they are pooled. No output changes: keys turn with their queries, as far as
+    /// the rotation by position allows, and values with the rows that read them.
+    ///
+    /// Source: Jin et al. 2024, *Align Attention Heads Before Merging Them*.
+    ///
+    /// # Errors
+    /// When so many key/value heads do not divide those that there are.
+    pub fn aligned(mut self, kv_heads: usize) -> Result<Model, ModelError> {
+        let groups = Groups::new(self.shape.kv_heads, kv_heads)?;
+        for Block { attention, .. } in &mut self.blocks {
+            attention.aligned(groups)?;
+        }
+        Ok(self)
+    }
+
+    /// The same model, whose queries and keys are turned by `rotary`.
+    ///
+    /// # Errors
+    /// When they are made from latents, or condensed.
+    pub fn rotated(mut self, rotary: &Rotary) -> Result<Model, ModelError> {
+        for Block { attention, .. } in &mut self.blocks {
+            attention.rotated(rotary)?;
+        }
         Ok(self)
     }
 
@@ -291,7 +302,7 @@ impl Model {
         }
         all.push(of_norm("model.norm.weight".to_owned(), &mut self.norm));
         if let Some(head) = &mut self.head {
-            all.push(of_linear("lm_head.weight".to_owned(), head));
+            all.push(Parameter::of_linear("lm_head.weight".to_owned(), head));
         }
         all
     }
@@ -300,7 +311,9 @@ impl Model {
 impl Shape {
     fn expect_heads(&self) -> Result<(), ModelError> {
         let (width, heads) = (self.width, self.heads);
-        let fits = heads > 0 && width > 0 && width.is_multiple_of(heads);
+        let split = self.narrow.is_some_and(|head_dim| head_dim > 0)
+            || width.is_multiple_of(heads.max(1));
+        let fits = heads > 0 && width > 0 && split;
         fits.then_some(()).ok_or(ModelError::Heads { width, heads })
     }
 }
@@ -314,32 +327,14 @@ struct BlockGradients {
 
 impl Block {
     fn new(shape: &Shape, rng: &mut ChaCha8Rng) -> Result<Block, ModelError> {
-        let (width, head_dim) = (shape.width, shape.head_dim());
-        let groups = Groups::new(shape.heads, shape.kv_heads)?;
-        let mut parts = Parts::plain(groups, head_dim);
-        parts.scale = shape.scale;
-        parts.rotary = match shape.theta {
-            Some(theta) => Some(Rotary::new(head_dim, theta, Pairing::Halves)?),
-            None => None,
-        };
+        let width = shape.width;
+        let attention = Attention::new(shape, rng)?;
         let into_stream = 1.0 / (2.0 * shape.layers as f32).sqrt();
-        let mut linear = |d_in: usize, d_out, factor: f32| {
-            let std = factor / (d_in as f32).sqrt();
-            Linear::new(normal(rng, d_in, d_out, std), None)
-        };
-        let keys = shape.kv_heads * head_dim;
-        let projections = [
-            linear(width, width, 1.0)?,
-            linear(width, keys, 1.0)?,
-            linear(width, keys, 1.0)?,
-            linear(width, width, into_stream)?,
-        ];
         let network = FeedForward {
-            gate_proj: linear(width, shape.hidden, 1.0)?,
-            up_proj: linear(width, shape.hidden, 1.0)?,
-            down_proj: linear(shape.hidden, width, into_stream)?,
+            gate_proj: linear(rng, width, shape.hidden, 1.0)?,
+            up_proj: linear(rng, width, shape.hidden, 1.0)?,
+            down_proj: linear(rng, shape.hidden, width, into_stream)?,
         };
-        let attention = DecoderLayer::new(projections, parts)?;
         let [attention_norm, network_norm] = [norm(width), norm(width)];
         Ok(Block { attention_norm, attention, network_norm, network })
     }
@@ -351,8 +346,8 @@ impl Block {
         mask: &Mask,
     ) -> Result<(BlockPass, DMatrix<f32>), ModelError> {
         let into_attention = normed(&self.attention_norm, x)?;
-        let attended = forward(&self.attention, &into_attention, mask)?;
-        let middle = x + &attended.output;
+        let attended = self.attention.forward(&into_attention, mask)?;
+        let middle = x + attended.output();
         let normed_middle = normed(&self.network_norm, &middle)?;
         let gated = self.network.forward(&normed_middle)?;
         let left = &middle + &gated.output;
@@ -371,16 +366,13 @@ impl Block {
         let network = self.network.backward(&pass.normed_middle, &pass.gated, dy)?;
         let network_norm = norm_backward(&self.network_norm, &pass.middle, &network.x)?;
         let d_middle = dy + &network_norm.x;
-        let attention =
-            backward(&self.attention, &pass.normed, &pass.attended, &d_middle)?;
-        let attention_norm = norm_backward(&self.attention_norm, x, &attention.x)?;
+        let AttentionGradients { x: d_normed, learned: of_attention } =
+            self.attention.backward(&pass.normed, &pass.attended, &d_middle)?;
+        let attention_norm = norm_backward(&self.attention_norm, x, &d_normed)?;
         let d_x = d_middle + &attention_norm.x;
 
         let mut learned = attention_norm.gain.as_slice().to_vec();
-        let LayerGradients { q_proj, k_proj, v_proj, o_proj, .. } = attention;
-        for LinearGradients { weight, .. } in [q_proj, k_proj, v_proj, o_proj] {
-            learned.extend_from_slice(weight.as_slice());
-        }
+        learned.extend(of_attention);
         learned.extend_from_slice(network_norm.gain.as_slice());
         let FeedForwardGradients { gate_proj, up_proj, down_proj, .. } = network;
         for LinearGradients { weight, .. } in [gate_proj, up_proj, down_proj] {
@@ -392,16 +384,13 @@ impl Block {
     fn parameters<'a>(&'a mut self, prefix: &str, all: &mut Vec<Parameter<'a>>) {
         let named = |name: &str| format!("{prefix}{name}.weight");
         all.push(of_norm(named("input_layernorm"), &mut self.attention_norm));
-        let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
-        for (name, linear) in names.iter().zip(self.attention.projections_mut()) {
-            all.push(of_linear(named(&format!("self_attn.{name}")), linear));
-        }
+        self.attention.parameters(prefix, all);
         let norm = named("post_attention_layernorm");
         all.push(of_norm(norm, &mut self.network_norm));
         let FeedForward { gate_proj, up_proj, down_proj } = &mut self.network;
-        all.push(of_linear(named("mlp.gate_proj"), gate_proj));
-        all.push(of_linear(named("mlp.up_proj"), up_proj));
-        all.push(of_linear(named("mlp.down_proj"), down_proj));
+        all.push(Parameter::of_linear(named("mlp.gate_proj"), gate_proj));
+        all.push(Parameter::of_linear(named("mlp.up_proj"), up_proj));
+        all.push(Parameter::of_linear(named("mlp.down_proj"), down_proj));
     }
 }
 
@@ -415,18 +404,8 @@ fn normed(norm: &HeadNorm, x: &DMatrix<f32>) -> Result<DMatrix<f32>, ShapeError>
     Ok(x)
 }
 
-fn normal(rng: &mut ChaCha8Rng, rows: usize, columns: usize, std: f32) -> DMatrix<f32> {
-    let one = |_, _| -> f32 { StandardNormal.sample(rng) };
-    DMatrix::from_fn(rows, columns, one) * std
-}
-
 fn of_norm(name: String, norm: &mut HeadNorm) -> Parameter<'_> {
-    let numbers = norm.gain_mut();
-    Parameter { name, shape: (1, numbers.len()), numbers }
-}
-
-fn of_linear(name: String, linear: &mut Linear) -> Parameter<'_> {
-    Parameter { name, shape: linear.shape(), numbers: linear.weight_mut() }
+    Parameter::of_gain(name, norm.gain_mut())
 }
 
 /// Judged tokens whose largest logit is that of the target.
@@ -463,15 +442,12 @@ pub enum ModelError {
     /// Query heads cannot share so many keys.
     #[error(transparent)]
     Groups(#[from] GroupError),
-    /// A head cannot be rotated.
-    #[error(transparent)]
-    Rotary(#[from] RotaryError),
     /// Shapes do not fit.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// Shapes of a layer do not fit.
+    /// There is no such layer of attention, or it cannot be changed so.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Attention(#[from] AttentionError),
     /// There is no loss.
     #[error(transparent)]
     Loss(#[from] LossError),

@@ -1,7 +1,8 @@
 //! A model in 8 bits.
 
 use super::checkpoint::{in_file, in_memory};
-use super::model::{Model, Parameter};
+use super::model::Model;
+use super::parameter::Parameter;
 use super::shape::Shape;
 use anyhow::{Context, Result, ensure};
 use safetensors::tensor::{Dtype, TensorView};

@@ -109,12 +109,22 @@ impl Run {
     /// # Errors
     /// When the task does not fit the model.
     pub fn accuracy(&self, sequences: usize) -> Result<f64, ModelError> {
-        let (mut all, mut judged) = (0, 0);
-        for Example { tokens, targets } in self.batch(UNSEEN, sequences)? {
-            all += right(&self.model.forward(&tokens)?.logits, &targets);
-            judged += targets.iter().flatten().count();
-        }
-        Ok(all as f64 / judged.max(1) as f64)
+        self.model.accuracy(&self.unseen(sequences)?)
+    }
+
+    /// So many sequences that no step sees.
+    ///
+    /// # Errors
+    /// When a text is read, and has not been given.
+    pub fn unseen(&self, sequences: usize) -> Result<Vec<Example>, ModelError> {
+        self.batch(UNSEEN, sequences)
+    }
+
+    /// So many of a task that are twice as long.
+    #[must_use]
+    pub fn unseen_longer(&self, task: Task, sequences: usize) -> Vec<Example> {
+        let Settings { size, seed, .. } = self.settings;
+        task.longer_batch(size, seed, UNSEEN, sequences)
     }
 
     /// Nats per piece of the text that no step reads. Nothing, if there is no such text.
@@ -155,6 +165,27 @@ impl Run {
         let judged = learned.judged.max(1) as f64;
         let (loss, right) = (learned.loss / judged, learned.right as f64);
         Ok(Step { tokens, loss, accuracy: right / judged, length })
+    }
+}
+
+impl Model {
+    /// The share of the judged tokens of `examples` that the model has right.
+    ///
+    /// # Errors
+    /// When a token is not in the vocabulary.
+    pub fn accuracy(&self, examples: &[Example]) -> Result<f64, ModelError> {
+        let of = |Example { tokens, targets }: &Example| {
+            let logits = self.forward(tokens)?.logits;
+            Ok((right(&logits, targets), targets.iter().flatten().count()))
+        };
+        let found: Vec<Result<_, ModelError>> = examples.par_iter().map(of).collect();
+        let (mut all, mut judged) = (0, 0);
+        for found in found {
+            let (right, of) = found?;
+            all += right;
+            judged += of;
+        }
+        Ok(all as f64 / judged.max(1) as f64)
     }
 }
 

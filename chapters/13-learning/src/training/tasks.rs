@@ -62,6 +62,15 @@ impl Task {
         }
     }
 
+    /// Tokens of a sequence.
+    #[must_use]
+    pub fn tokens(self, size: usize) -> usize {
+        match self {
+            Task::Recall => 3 * size,
+            Task::Copy | Task::Induction => 2 * size,
+        }
+    }
+
     /// The batch of a step: what it holds depends on nothing but `seed`, `step` and sizes.
     #[must_use]
     pub fn batch(
@@ -71,29 +80,47 @@ impl Task {
         step: u64,
         sequences: usize,
     ) -> Vec<Example> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        // The first stream has drawn the weights.
-        rng.set_stream(step + 1);
-        (0..sequences).map(|_| self.example(size, &mut rng)).collect()
+        let mut rng = of_step(seed, step);
+        (0..sequences).map(|_| self.example(size, size, &mut rng)).collect()
     }
 
-    fn example(self, size: usize, rng: &mut ChaCha8Rng) -> Example {
+    /// The same with sequences of twice the length in the same vocabulary: twice the pairs
+    /// to recall, twice the tokens to copy, or a circle of all tokens that there are.
+    #[must_use]
+    pub fn longer_batch(
+        self,
+        size: usize,
+        seed: u64,
+        step: u64,
+        sequences: usize,
+    ) -> Vec<Example> {
+        let mut rng = of_step(seed, step);
+        (0..sequences).map(|_| self.example(2 * size, size, &mut rng)).collect()
+    }
+
+    /// A sequence of a `size` in the vocabulary of `known`, at most twice as large.
+    fn example(self, size: usize, known: usize, rng: &mut ChaCha8Rng) -> Example {
         match self {
-            Task::Recall => recall(size, rng),
-            Task::Copy => copy(size, rng),
-            Task::Induction => induction(size, rng),
+            Task::Recall => recall(size, 2 * known, rng),
+            Task::Copy => copy(size, known.max(2), rng),
+            Task::Induction => induction(size, 2 * known, rng),
         }
     }
 }
 
+fn of_step(seed: u64, step: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // The first stream has drawn the weights.
+    rng.set_stream(step + 1);
+    rng
+}
+
 /// `k₁ v₁ k₂ v₂ … k₂ k₁ …`: keys are the first half of the vocabulary, values the second.
-/// Two keys may have one value.
-fn recall(pairs: usize, rng: &mut ChaCha8Rng) -> Example {
-    let keys = some(2 * pairs, pairs, rng);
-    let mut known: Vec<(usize, usize)> = keys
-        .into_iter()
-        .map(|key| (key, 2 * pairs + rng.random_range(0..2 * pairs)))
-        .collect();
+/// There are as many `kinds` of each. Two keys may have one value.
+fn recall(pairs: usize, kinds: usize, rng: &mut ChaCha8Rng) -> Example {
+    let keys = some(kinds, pairs, rng);
+    let mut known: Vec<(usize, usize)> =
+        keys.into_iter().map(|key| (key, kinds + rng.random_range(0..kinds))).collect();
     let mut tokens: Vec<usize> =
         known.iter().flat_map(|&(key, value)| [key, value]).collect();
     let mut targets = vec![None; tokens.len()];
@@ -107,8 +134,7 @@ fn recall(pairs: usize, rng: &mut ChaCha8Rng) -> Example {
 
 /// `a b b c | a b b c`: tokens may repeat, so that it is their place that says what
 /// follows. The end has the last number of the vocabulary.
-fn copy(length: usize, rng: &mut ChaCha8Rng) -> Example {
-    let kinds = length.max(2);
+fn copy(length: usize, kinds: usize, rng: &mut ChaCha8Rng) -> Example {
     let text: Vec<usize> = (0..length).map(|_| rng.random_range(0..kinds)).collect();
     let mut tokens = [text.as_slice(), &[kinds], &text].concat();
     let mut targets = vec![None; length];
@@ -121,8 +147,8 @@ fn copy(length: usize, rng: &mut ChaCha8Rng) -> Example {
 /// `a b c d | c d a b`: no token occurs twice in a circle, and the second begins anywhere,
 /// so that it is the token that says what follows. The first of the second circle cannot
 /// be known.
-fn induction(length: usize, rng: &mut ChaCha8Rng) -> Example {
-    let circle = some(2 * length, length, rng);
+fn induction(length: usize, kinds: usize, rng: &mut ChaCha8Rng) -> Example {
+    let circle = some(kinds, length, rng);
     let start = if length == 0 { 0 } else { rng.random_range(0..length) };
     let again: Vec<usize> = (0..length).map(|i| circle[(start + i) % length]).collect();
     let tokens = [circle.as_slice(), &again].concat();

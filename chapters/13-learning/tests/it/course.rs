@@ -346,7 +346,7 @@ fn rotation() -> Exercise<Turned> {
 fn plateau() -> Exercise<()> {
     Exercise::investigate("plateau", |()| {
         let (task, variant) = (Task::Recall, Variant::MultiQuery);
-        let case = Experiment { task, variant, steps: STEPS }.case("loss");
+        let case = Experiment::new(task, variant, STEPS).case("loss");
         let found = recorded().unwrap().spread(&case, STEPS / 2).unwrap();
         Answer::of("guess", counting(8, 4000).loss as f32)
             .and("loss", found.median as f32)

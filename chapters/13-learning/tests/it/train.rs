@@ -1,7 +1,7 @@
 //! `train`, as a reader runs it.
 
 use assert_cmd::Command;
-use learning::training::{Run, Settings, Shape, Task, kept};
+use learning::training::{Run, Settings, Shape, Task, kept, restored};
 use std::fs;
 use tempfile::TempDir;
 
@@ -37,7 +37,17 @@ fn small() -> Run {
 fn help_tells_tasks_mechanisms_and_how_to_go_on() {
     let (code, stdout, _) = train(&["--help"]);
     assert_eq!(code, 0);
-    for word in ["recall", "induction", "multi-query", "no-positions", "--resume"] {
+    for word in [
+        "recall",
+        "induction",
+        "multi-query",
+        "no-positions",
+        "latent",
+        "linformer",
+        "--rank",
+        "--rows",
+        "--resume",
+    ] {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
 }
@@ -77,6 +87,23 @@ fn a_run_that_was_cut_is_gone_on_with_to_the_last_line() {
 }
 
 #[test]
+fn a_latent_and_condensed_keys_are_trained_and_gone_on_with() {
+    let folder = TempDir::new().unwrap();
+    for mechanism in ["latent", "linformer"] {
+        let out = folder.path().join(mechanism);
+        let out = out.to_str().unwrap();
+        let sizes = ["--rank", "6", "--rope-dim", "2", "--rows", "3"];
+        let flags = ["--mechanism", mechanism, "--out", out];
+        let (code, stdout, stderr) = train(&[&SMALL[..], &sizes, &flags].concat());
+        assert_eq!((code, stdout.lines().count()), (0, 6), "{stderr}");
+        let run = restored(&fs::read(out).unwrap()).unwrap();
+        assert_eq!(run.taken(), 8);
+        let said = format!("{:?}", run.model.shape().mechanism);
+        assert!(said.to_lowercase().starts_with(mechanism), "{said}");
+    }
+}
+
+#[test]
 fn a_refusal_is_one_line_that_says_what_to_do() {
     for (arguments, said) in [
         (&[][..], "TASK"),
@@ -85,6 +112,7 @@ fn a_refusal_is_one_line_that_says_what_to_do() {
             &["copy", "--mechanism", "grouped-query", "--kv-heads", "3"],
             "4 query heads cannot form 3 equal groups",
         ),
+        (&["copy", "--mechanism", "latent", "--rope-dim", "3"], "3"),
         (&["copy", "--rate=-1"], "wanted a number above 0"),
         (&["copy", "--steps", "0"], "1..=10000000"),
         (&["copy", "--resume", "x.safetensors"], "cannot be used with"),
