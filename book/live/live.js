@@ -6,7 +6,7 @@
 (() => {
   const folder = new URL("../../live/", document.currentScript.src);
   const files = new Map();
-  let drawer;
+  const drawers = new Map();
 
   /** A file of the folder, fetched once. */
   function load(name) {
@@ -21,18 +21,26 @@
     return files.get(name);
   }
 
-  async function start() {
-    return (await WebAssembly.instantiate(await load("live.wasm"))).instance.exports;
+  /** What a module exports, and by which name it draws. */
+  function start(module) {
+    if (!drawers.has(module)) {
+      const bytes = load(`${module}.wasm`);
+      const started = bytes.then((bytes) => WebAssembly.instantiate(bytes)).then(
+        ({ instance: { exports } }) => ({ ...exports, draw_room: exports[`${module}_draw`] }),
+      );
+      drawers.set(module, started);
+    }
+    return drawers.get(module);
   }
 
   /** An SVG file, or a line about why there is none. */
-  function draw({ memory, live_room, live_draw, live_answer }, request, weights) {
+  function draw({ memory, live_room, draw_room, live_answer }, request, weights) {
     const words = new TextEncoder().encode(JSON.stringify(request));
     const room = live_room(words.length + weights.byteLength);
     const bytes = new Uint8Array(memory.buffer, room);
     bytes.set(words);
     bytes.set(new Uint8Array(weights), words.length);
-    const length = live_draw(words.length);
+    const length = draw_room(words.length);
     return new TextDecoder().decode(new Uint8Array(memory.buffer, live_answer(), length));
   }
 
@@ -94,7 +102,7 @@
         if (control.type === "range") control.setAttribute("aria-valuetext", shown);
       }
       try {
-        drawer ??= start();
+        const drawer = start(form.dataset.module ?? "live");
         const wanted = form.dataset.weights?.replace(/\{(\w+)\}/g, (_, input) => inputs[input]);
         const [exports, weights] = await Promise.all([
           drawer,
@@ -109,8 +117,8 @@
         status.classList.toggle("heard", drawn);
         form.dataset.milliseconds = performance.now() - began;
       } catch (error) {
-        // A module that failed once is not asked again.
-        drawer = undefined;
+        // A module that failed once is started anew.
+        drawers.delete(form.dataset.module ?? "live");
         status.classList.remove("heard");
         status.textContent = `This figure cannot be redrawn here (${error.message}).`;
       }

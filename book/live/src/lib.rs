@@ -21,6 +21,9 @@ use figures::Figure;
 use flash::{Tile, figures::walk_with};
 use grouped_query::figures::groups_of;
 use latent::figures::one_vector_of;
+use learning::figures::inside_of;
+use learning::inside::Asked;
+use learning::training::Sight;
 use linformer::figures::errors_of;
 use rotary::figures::{distance_at, wavelengths_with};
 use serde::Deserialize;
@@ -123,6 +126,36 @@ pub fn draw(request: &Request, weights: &[u8]) -> Result<Figure> {
         }
         other => bail!("there is no live figure `{other}`"),
     }
+}
+
+/// Draws a figure of the model that learned in this book, which comes with it.
+///
+/// # Errors
+/// When there is no such figure, an input is missing or unfit, or the text is.
+pub fn draw_model(request: &Request) -> Result<Figure> {
+    if request.figure != "learning::inside" {
+        bail!("there is no live figure `{}`", request.figure);
+    }
+    let off = match &*request.input::<String>("off")? {
+        "none" => None,
+        place => {
+            let (layer, head) = place.split_once('.').context("off: no layer.head")?;
+            Some((layer.parse()?, head.parse()?))
+        }
+    };
+    let sight = match request.unless_none::<String>("sight")?.as_deref() {
+        None => Sight::Causal,
+        Some("all") => Sight::All,
+        Some(window) => Sight::Window { window: window.parse()?, first: 0 },
+    };
+    let asked = Asked {
+        text: request.input("text")?,
+        temperature: request.input("temperature")?,
+        off,
+        kv_heads: request.input("kv_heads")?,
+        sight,
+    };
+    inside_of(&asked, (request.input("layer")?, request.input("head")?))
 }
 
 /// The parts of a layer that a reader has switched on; `none` is off.

@@ -3,7 +3,9 @@
 
 #![allow(unsafe_code, reason = "a name that is not mangled might clash; these do not")]
 
-use crate::{Request, draw};
+use crate::{Request, draw, draw_model};
+use anyhow::Result;
+use figures::Figure;
 use std::cell::RefCell;
 
 thread_local! {
@@ -25,7 +27,17 @@ extern "C" fn live_room(length: usize) -> *mut u8 {
 /// weights. Gives the length of the answer: an SVG file, or a line about why not.
 #[unsafe(no_mangle)]
 extern "C" fn live_draw(length: usize) -> usize {
-    let answer = ROOM.with_borrow(|room| answer(room, length));
+    answered(length, draw)
+}
+
+/// The same for a figure of the model that learned here, in a module of its own.
+#[unsafe(no_mangle)]
+extern "C" fn model_draw(length: usize) -> usize {
+    answered(length, |request, _| draw_model(request))
+}
+
+fn answered(length: usize, draw: fn(&Request, &[u8]) -> Result<Figure>) -> usize {
+    let answer = ROOM.with_borrow(|room| answer(room, length, draw));
     let length = answer.len();
     ANSWER.set(answer);
     length
@@ -37,7 +49,11 @@ extern "C" fn live_answer() -> *const u8 {
     ANSWER.with_borrow(|answer| answer.as_ptr())
 }
 
-fn answer(room: &[u8], length: usize) -> String {
+fn answer(
+    room: &[u8],
+    length: usize,
+    draw: fn(&Request, &[u8]) -> Result<Figure>,
+) -> String {
     let Some((request, weights)) = room.split_at_checked(length) else {
         return "the request is longer than its room".to_owned();
     };

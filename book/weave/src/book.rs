@@ -18,7 +18,7 @@ use crate::{
         addresses, links,
         pages::{self, Page},
     },
-    live::{self, Live},
+    live::{self, Live, Module},
     report::{Problem, Report, line_at},
     weaving::weaver::Weaver,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Built {
 }
 
 /// Builds the book below `root` into the folder that book.toml names; with live figures, if
-/// there is a module that redraws them.
+/// there are modules that redraw them.
 ///
 /// # Errors
 /// A [`Report`] of what is wrong with the book, or what mdBook or the disk has to say.
@@ -44,14 +44,14 @@ pub(crate) struct Built {
 pub(crate) fn build(
     root: &Path,
     audience: Audience,
-    module: Option<&[u8]>,
+    modules: Option<&[Module]>,
 ) -> Result<Built> {
     let mut config = Config::from_disk(root.join("book.toml"))?;
     config.update_from_env()?;
     if audience == Audience::Author {
         config.set("output.html.live-reload-endpoint", RELOAD)?;
     }
-    let live = module.map(|_| Live::open(root)).transpose()?.map(Rc::new);
+    let live = modules.map(|_| Live::open(root)).transpose()?.map(Rc::new);
     if live.is_some() {
         let mut scripts = config.html_config().unwrap_or_default().additional_js;
         scripts.push(live::SCRIPT.into());
@@ -78,8 +78,8 @@ pub(crate) fn build(
     book.with_preprocessor(weaver);
     book.build()?;
     links::check(root, &book, &next)?;
-    if let (Some(live), Some(module)) = (live, module) {
-        live.put_into(&next.join("live"), root, module)?;
+    if let (Some(live), Some(modules)) = (live, modules) {
+        live.put_into(&next.join("live"), root, modules)?;
     }
     let pages = pages::finish(root, &book, &next, audience)?;
     let files: Vec<PathBuf> = pages.iter().map(|page| page.file.clone()).collect();

@@ -24,8 +24,12 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// What a machine lacks that cannot compile for a page.
 pub(crate) const MISSING: &str = "the compiler lacks the target wasm32-unknown-unknown; \
     install it with: rustup target add wasm32-unknown-unknown";
-/// What a page calls, and the memory that it shares.
-const EXPORTS: [&str; 3] = ["live_room", "live_draw", "live_answer"];
+/// The modules that a page can load, and by which name it has a figure drawn there. Each is
+/// linked from the same code, and holds what its own figures need.
+const MODULES: [(&str, &str); 2] = [("live", "live_draw"), ("model", "model_draw")];
+
+/// The module of a figure that names none.
+const LIVE: &str = "live";
 
 /// The figures that a reader can change.
 #[derive(Deserialize)]
@@ -39,6 +43,9 @@ pub(crate) struct Live {
 struct LiveFigure {
     /// As the prose writes it.
     name: String,
+    /// The module that draws it.
+    #[serde(default = "live")]
+    module: String,
     /// The file that it needs; `{layer}` stands for the value of the control `layer`.
     weights: Option<String>,
     /// What a reader should know.
@@ -57,7 +64,15 @@ struct Control {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Kind {
-    Choices { choices: Vec<[String; 2]>, start: String },
+    Choices {
+        choices: Vec<[String; 2]>,
+        start: String,
+    },
+    /// Whatever a reader types, of so many letters.
+    Text {
+        text: String,
+        longest: usize,
+    },
     Range(Range),
 }
 
@@ -70,6 +85,10 @@ struct Range {
     start: f64,
     /// Where the range runs over exponents: of which number.
     powers_of: Option<f64>,
+}
+
+fn live() -> String {
+    LIVE.to_owned()
 }
 
 fn one() -> f64 {
@@ -100,15 +119,19 @@ impl Live {
         let weights = weights
             .map(|file| format!(r#" data-weights="{}""#, html::attribute(file)))
             .unwrap_or_default();
+        let module = match &*figure.module {
+            LIVE => String::new(),
+            other => format!(r#" data-module="{}""#, html::attribute(other)),
+        };
         format!(
-            r#"<form class="live" data-figure="{}"{weights} hidden>{}<button type="reset">as in the book</button>{}<p role="status"></p></form>"#,
+            r#"<form class="live" data-figure="{}"{module}{weights} hidden>{}<button type="reset">as in the book</button>{}<p role="status"></p></form>"#,
             html::attribute(&name),
             controls.collect::<String>(),
             figure.note.as_ref().map(paragraph).unwrap_or_default(),
         )
     }
 
-    /// Puts into `folder` what the controls need: the module, and the weights.
+    /// Puts into `folder` what the controls need: the modules, and the weights.
     ///
     /// # Errors
     /// When a file cannot be read or written, or a layer is not what it should be.
@@ -116,7 +139,7 @@ impl Live {
         &self,
         folder: &Path,
         root: &Path,
-        module: &[u8],
+        modules: &[Module],
     ) -> Result<()> {
         let put = |name: &str, bytes: &[u8]| {
             let file = folder.join(name);
@@ -124,7 +147,9 @@ impl Live {
                 .with_context(|| format!("cannot write {}", file.display()))
         };
         fs::create_dir_all(folder)?;
-        put("live.wasm", module)?;
+        for Module { name, code } in modules {
+            put(&format!("{name}.wasm"), code)?;
+        }
         if self.figure.iter().all(|figure| figure.weights.is_none()) {
             return Ok(());
         }
@@ -162,6 +187,12 @@ impl Control {
                     choices.iter().map(option).collect::<String>(),
                 )
             }
+            Kind::Text { text, longest } => {
+                let text = html::attribute(text);
+                format!(
+                    r#"<label>{label} <input type="text" name="{name}" value="{text}" maxlength="{longest}" autocomplete="off" spellcheck="false"></label>"#,
+                )
+            }
             Kind::Range(Range { min, max, step, start, powers_of }) => {
                 let id = format!("live-{figure}-{name}");
                 let power = powers_of
@@ -176,12 +207,20 @@ impl Control {
     }
 }
 
+/// What a page loads when a control is touched.
+pub(crate) struct Module {
+    /// Without `.wasm`.
+    pub name: &'static str,
+    /// The bytes of its file.
+    pub code: Vec<u8>,
+}
+
 /// Compiles `book/live` of the book below `root` for a page; nothing on a machine that
 /// lacks what it takes.
 ///
 /// # Errors
 /// When it does not compile.
-pub(crate) fn compile(root: &Path) -> Result<Option<Vec<u8>>> {
+pub(crate) fn compile(root: &Path) -> Result<Option<Vec<Module>>> {
     if !target_is_there()? {
         return Ok(None);
     }
@@ -199,18 +238,32 @@ pub(crate) fn compile(root: &Path) -> Result<Option<Vec<u8>>> {
     build.env("CARGO_ENCODED_RUSTFLAGS", flags(root));
     run(&mut build)?;
 
-    // Crates on the way here export functions that no page calls. Linked by hand, nothing
-    // stays but what is exported below and what that needs.
-    let module = folder.join("live.wasm");
+    let library = folder.join(TARGET).join("live/liblive.a");
+    let link = |(name, draw)| link(&library, &folder, name, draw);
+    MODULES.into_iter().map(link).collect::<Result<_>>().map(Some)
+}
+
+/// Crates on the way here export functions that no page calls. Linked by hand, nothing stays
+/// but `draw` and what it needs.
+fn link(
+    library: &Path,
+    folder: &Path,
+    name: &'static str,
+    draw: &str,
+) -> Result<Module> {
+    let module = folder.join(name).with_extension("wasm");
     let mut link = Command::new(linker()?);
     link.args(["-flavor", "wasm", "--no-entry", "--gc-sections", "--strip-all"]);
     link.arg("--allow-undefined").arg("-o").arg(&module);
-    link.args(EXPORTS.map(|name| format!("--export={name}")));
-    link.arg(folder.join(TARGET).join("live/liblive.a"));
+    link.args(
+        ["live_room", draw, "live_answer"].map(|name| format!("--export={name}")),
+    );
+    link.arg(library);
     run(&mut link)?;
     let module =
         fs::read(&module).context("cannot read the module for live figures")?;
-    Ok(Some(without_notes(&module).context("the linker wrote no module")?))
+    let code = without_notes(&module).context("the linker wrote no module")?;
+    Ok(Module { name, code })
 }
 
 /// What the compiler is told, one flag after the other, as cargo wants them.

@@ -117,12 +117,13 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn build(root: &Path, live: bool) -> Result<ExitCode> {
-    let module = if live { live::compile(root)? } else { None };
-    let built = book::build(root, Audience::Readers, module.as_deref())?;
+    let modules = if live { live::compile(root)? } else { None };
+    let built = book::build(root, Audience::Readers, modules.as_deref())?;
     say(&built.summary);
-    match &module {
-        Some(module) => {
-            say(format!("live figures: {} KB of WebAssembly", module.len() / 1000));
+    match &modules {
+        Some(modules) => {
+            let bytes: usize = modules.iter().map(|module| module.code.len()).sum();
+            say(format!("live figures: {} KB of WebAssembly", bytes / 1000));
         }
         None if live => say(format!("no live figures: {}", live::MISSING)),
         None => {}

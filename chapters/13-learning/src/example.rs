@@ -2,12 +2,14 @@
 //! `cargo run -p learning` shows the first.
 
 use crate::experiments::{self, HEAD, Real, Steps, Toy, counting, thousands};
+use crate::own::{self, HeldOut};
+use crate::tales;
 use crate::training::born;
 use crate::training::experiments::{
     EVERY, Experiment, LONGER, MERGINGS, PERCENT, POOLED, ROWS, STEPS, STRETCHES,
     UNMASKED, WINDOW, experiments, more, recorded, size,
 };
-use crate::training::{Task, Variant};
+use crate::training::{Task, Text, Variant};
 use anyhow::Result;
 use attention::example::table;
 use chapter_cli::Recorded;
@@ -203,6 +205,73 @@ fn of_real(facts: &mut Facts) -> Result<()> {
     facts.push("row_sums", if sums < 1e-4 { "0" } else { "more" });
     facts
         .push("off_share", format!("{:.0} %", 100.0 * real.losses[0] / real.losses[1]));
+    Ok(())
+}
+
+/// The numbers of the chapter's own model that the prose quotes.
+///
+/// # Errors
+/// When the tales or the recording cannot be read.
+pub fn tales_facts() -> Result<String> {
+    let mut facts = Facts::default();
+    of_tales(&mut facts)?;
+    of_held_out(&mut facts)?;
+    Ok(facts.0)
+}
+
+fn of_tales(facts: &mut Facts) -> Result<()> {
+    let (shape, text) = (tales::model().shape(), tales::text()?);
+    let read = Text::new(tales::pieces().encode(&text)?).read().len();
+    facts.push("megabytes", format!("{:.1}", text.len() as f64 / 1e6));
+    let titles = text.split("\n\n").count();
+    facts.push("tales", titles);
+    facts.push("vocabulary", thousands(shape.vocabulary));
+    facts.push("pieces", format!("{:.2}", read as f64 / 1e6));
+    let mut model = tales::model().clone();
+    let parameters = model.parameters().iter().map(|p| p.numbers.len()).sum();
+    facts.push("parameters", thousands(parameters));
+    facts.push("layers", shape.layers);
+    facts.push("heads", shape.heads);
+    facts.push("head_dim", shape.head_dim());
+    facts.push("size", own::SIZE);
+    facts.push("steps", thousands(own::STEPS));
+    let drawn = (own::STEPS * own::BATCH * own::SIZE) as f64;
+    facts.push("times", format!("{:.0}", drawn / read as f64));
+    let recorded = own::recorded()?;
+    facts.push("minutes", recorded.condition("minutes"));
+    for (name, case) in [("read", "training"), ("unread", "held out")] {
+        let loss = recorded.spread(case, own::STEPS)?.median;
+        facts.push(name, format!("{loss:.2}"));
+    }
+    Ok(())
+}
+
+fn of_held_out(facts: &mut Facts) -> Result<()> {
+    let HeldOut { loss, bits, counting, pairs, changes, heads, previous, induction } =
+        own::held_out()?;
+    facts.push("packed", format!("{loss:.2}"));
+    facts.push("bits", format!("{bits:.2}"));
+    facts.push("counting", format!("{counting:.2}"));
+    facts.push("pairs", format!("{pairs:.2}"));
+    for (name, nats) in changes {
+        facts.push(&name, format!("{nats:.2}"));
+    }
+    let mut heads = heads;
+    heads.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let named =
+        |(layer, head, _): (usize, usize, f64)| format!("head {head} of layer {layer}");
+    for (name, head) in [
+        ("dearest", heads[0]),
+        ("second", heads[1]),
+        ("cheapest", heads[heads.len() - 1]),
+    ] {
+        facts.push(name, named(head));
+        facts.push(&format!("{name}_nats"), format!("{:.2}", head.2));
+    }
+    for (name, head) in [("previous", previous), ("induction", induction)] {
+        facts.push(name, named(head));
+        facts.push(&format!("{name}_share"), format!("{:.0} %", 100.0 * head.2));
+    }
     Ok(())
 }
 

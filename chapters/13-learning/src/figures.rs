@@ -3,6 +3,7 @@
 use crate::charts::percent_of;
 pub use crate::charts::{born, cache};
 use crate::experiments::{HEAD, Real, thousands};
+pub use crate::maps::{inside, inside_of, tales};
 use crate::training::experiments::{
     EVERY, Experiment, MERGINGS, STEPS, made, recorded,
 };
@@ -16,7 +17,16 @@ use figures::{Axis, Chart, Figure, Format, Heatmap, Hue, Spread, Words};
 /// # Errors
 /// When the recording or the model's slice cannot be read.
 pub fn all() -> Result<Vec<Figure>> {
-    Ok(vec![asked()?, recall()?, cache()?, induction()?, born()?, uptraining()?])
+    Ok(vec![
+        asked()?,
+        recall()?,
+        cache()?,
+        induction()?,
+        born()?,
+        uptraining()?,
+        tales()?,
+        inside()?,
+    ])
 }
 
 /// The weights of a real head whose keys were pooled, and what gradients ask of its scores.

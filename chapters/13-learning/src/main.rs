@@ -2,6 +2,7 @@
 //! chapters, and training on them.
 
 mod gradients;
+mod talk;
 mod train;
 
 use learning::{example, figures};
@@ -51,7 +52,18 @@ enum Command {
         )]
         flags: Vec<OsString>,
     },
-    /// Train a small decoder on a task, with any mechanism
+    /// Let the chapter's own model go on with a text
+    Talk(talk::Arguments),
+    /// Keep a model that `train text` has trained in 8 bits
+    Pack {
+        /// What `train text --out` has written
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+        /// Where to keep it, as safetensors
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Train a small decoder on a task or a text, with any mechanism
     Train(Box<train::Arguments>),
 }
 
@@ -70,6 +82,8 @@ fn main() -> ExitCode {
                 stdout,
             ),
             Some(Command::Gradients { flags }) => gradients::gradients(flags, stdout),
+            Some(Command::Talk(arguments)) => talk::talk(arguments, stdout),
+            Some(Command::Pack { input, output }) => talk::pack(input, output),
             Some(Command::Train(arguments)) => train::train(arguments, stdout),
         },
     );

@@ -27,7 +27,8 @@ impl Pieces {
     /// When it is no byte pair encoding whose pieces are numbered in the order in which
     /// they were found.
     pub fn read(tokenizer: &str) -> Result<Pieces, PiecesError> {
-        let unreadable = |error: serde_json::Error| PiecesError::File(error.to_string());
+        let unreadable =
+            |error: serde_json::Error| PiecesError::File(error.to_string());
         let file: File = serde_json::from_str(tokenizer).map_err(unreadable)?;
         let Encoding { vocab, merges } = file.model;
         let mut texts = vec![String::new(); vocab.len()];
@@ -37,7 +38,8 @@ impl Pieces {
             *place = text.replace('Ġ', " ").replace('Ċ', "\n");
         }
         let singles = texts.iter().enumerate().filter(|(_, text)| text.len() == 1);
-        let bytes = singles.map(|(number, text)| (text.as_bytes()[0], number)).collect();
+        let bytes =
+            singles.map(|(number, text)| (text.as_bytes()[0], number)).collect();
         let number = |text: &str| vocab.get(text).copied().ok_or(PiecesError::Order);
         let first = vocab.len() - merges.len();
         let merges = merges.iter().zip(first..).map(|((left, right), place)| {
@@ -68,7 +70,8 @@ impl Pieces {
     /// Names the first character that does not occur in the text that the encoding was
     /// found in.
     pub fn encode(&self, text: &str) -> Result<Vec<usize>, PiecesError> {
-        let known = |c: &char| u8::try_from(*c).is_ok_and(|b| self.bytes.contains_key(&b));
+        let known =
+            |c: &char| u8::try_from(*c).is_ok_and(|b| self.bytes.contains_key(&b));
         if let Some(unknown) = text.chars().find(|c| !known(c)) {
             return Err(PiecesError::Unknown(unknown));
         }
@@ -110,7 +113,10 @@ fn word_end(text: &[u8]) -> usize {
     let space = usize::from(text[0] == b' ');
     match text.get(space).map(kind) {
         None | Some(0) => 1,
-        of => text[space..].iter().take_while(|byte| Some(kind(byte)) == of).count() + space,
+        of => {
+            text[space..].iter().take_while(|byte| Some(kind(byte)) == of).count()
+                + space
+        }
     }
 }
 

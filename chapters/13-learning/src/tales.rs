@@ -3,6 +3,7 @@
 //! has made it.
 
 use crate::pieces::Pieces;
+use crate::training::{Model, unpacked};
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
 use std::fs;
@@ -22,6 +23,18 @@ pub fn pieces() -> &'static Pieces {
         Pieces::read(include_str!("../tales/tokenizer.json")).expect("it is our own")
     });
     &PIECES
+}
+
+/// The model that has learned from the tales, in 8 bits. `train text` has trained it.
+///
+/// # Panics
+/// Never: a test reads it.
+#[must_use]
+pub fn model() -> &'static Model {
+    static MODEL: LazyLock<Model> = LazyLock::new(|| {
+        unpacked(include_bytes!("../tales/model.safetensors")).expect("it is our own")
+    });
+    &MODEL
 }
 
 /// The tales: a paragraph is a line, and an empty line stands before the title of a tale.

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use chapter_cli::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
-use learning::tales;
 use learning::training::{
     Run, Settings, Shape, Sizes, Step, Task, Text, Variant, kept, restored,
 };
+use learning::{own, tales};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 
-    /// Steps in all [default: 400; 6000 of a text]
+    /// Steps in all [default: 400; 8000 of a text]
     #[arg(long, value_name = "N", value_parser = count(10_000_000))]
     steps: Option<usize>,
 
@@ -121,8 +121,9 @@ pub(crate) struct Arguments {
     rows: usize,
 
     /// The largest rate of the optimizer: it rises for a tenth of the steps, then falls to a tenth
-    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = rate)]
-    rate: f32,
+    /// [default: 0.003; 0.005 for a text]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<f32>,
 
     /// Go on with a run that --out has kept; it has its task, sizes and seed with it
     #[arg(long, value_name = "FILE", conflicts_with_all = [
@@ -237,12 +238,14 @@ impl Arguments {
 fn begun(arguments: &Arguments) -> Result<Run> {
     let lesson =
         arguments.task.context("which task? recall, copy, induction or text")?;
-    let &Arguments { seed, batch, rate, heads, .. } = arguments;
+    let &Arguments { seed, batch, heads, .. } = arguments;
+    let reads = lesson == Lesson::Text;
     let sized = |asked: Option<usize>, task, text| {
-        asked.unwrap_or(if lesson == Lesson::Text { text } else { task })
+        asked.unwrap_or(if reads { text } else { task })
     };
-    let size = sized(arguments.size, 16, 128);
-    let steps = sized(arguments.steps, 400, 6000);
+    let rate = arguments.rate.unwrap_or(if reads { own::RATE } else { 3e-3 });
+    let size = sized(arguments.size, 16, own::SIZE);
+    let steps = sized(arguments.steps, 400, own::STEPS);
     let (width, layers) =
         (sized(arguments.width, 64, 128), sized(arguments.layers, 2, 4));
     let task = lesson.task();

@@ -8,7 +8,7 @@ the license of Project Gutenberg, tables of contents, footnotes, and the ends of
 a paragraph. One paragraph is one line; an empty line stands before the title of a tale.
 
 The tokenizer is the byte pair encoding of Sennrich et al. 2016, found by the tokenizers package
-(0.22): 1,024 pieces. A merge never goes beyond a word with the space before it, or a run of
+(0.23): 1,024 pieces. A merge never goes beyond a word with the space before it, or a run of
 other characters.
 """
 

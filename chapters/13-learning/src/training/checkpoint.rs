@@ -27,8 +27,8 @@ pub fn kept(run: &mut Run) -> Result<Vec<u8>> {
         serde_json::to_string(&said).context("the settings cannot be written")?;
     let mut tensors = Vec::new();
     for Parameter { name, shape, numbers } in run.model.parameters() {
-        let shape = of_file(&name, shape);
-        tensors.push((name.clone(), shape, bytes(&turned(&name, shape, numbers))));
+        let (shape, numbers) = in_file(&name, shape, numbers);
+        tensors.push((name, shape, bytes(&numbers)));
     }
     let means = [&run.optimizer.first, &run.optimizer.second];
     for (name, mean) in MEANS.iter().zip(means) {
@@ -58,10 +58,8 @@ pub fn restored(file: &[u8]) -> Result<Run> {
     let tensors = SafeTensors::deserialize(file)?;
     let mut run = Run::new(settings, shape)?;
     for Parameter { name, shape, numbers } in run.model.parameters() {
-        let (rows, columns) = of_file(&name, shape);
         let found = numbers_of(&tensors, &name, numbers.len())?;
-        // In the file rows stand one after the other, in memory columns.
-        numbers.copy_from_slice(&turned(&name, (columns, rows), &found));
+        numbers.copy_from_slice(&in_memory(&name, shape, &found));
     }
     let all = run.optimizer.first.len();
     run.optimizer.steps = steps;
@@ -70,19 +68,33 @@ pub fn restored(file: &[u8]) -> Result<Run> {
     Ok(run)
 }
 
-/// (rows, columns) in the file. A linear map (`d_in`, `d_out`) is [`d_out`, `d_in`] there,
-/// and its numbers stand in the order that they have in memory.
-fn of_file(name: &str, (rows, columns): (usize, usize)) -> (usize, usize) {
-    if is_table(name) || rows == 1 { (rows, columns) } else { (columns, rows) }
+/// A parameter's (rows, columns) and numbers as a file has them, row after row. A linear map
+/// (`d_in`, `d_out`) is [`d_out`, `d_in`] there, and its numbers stand in the order that
+/// they have in memory; those of the table do not.
+pub(super) fn in_file(
+    name: &str,
+    (rows, columns): (usize, usize),
+    numbers: &[f32],
+) -> ((usize, usize), Vec<f32>) {
+    if is_table(name) {
+        return ((rows, columns), turned((rows, columns), numbers));
+    }
+    let shape = if rows == 1 { (rows, columns) } else { (columns, rows) };
+    (shape, numbers.to_vec())
 }
 
-/// The numbers in the file's order. That of the table is another than in memory.
-fn turned(name: &str, (rows, columns): (usize, usize), numbers: &[f32]) -> Vec<f32> {
-    if is_table(name) {
-        let table = DMatrix::from_column_slice(rows, columns, numbers);
-        return table.transpose().as_slice().to_vec();
-    }
-    numbers.to_vec()
+/// The way back: the numbers of a parameter of this `shape`, in the order of memory.
+pub(super) fn in_memory(
+    name: &str,
+    (rows, columns): (usize, usize),
+    found: &[f32],
+) -> Vec<f32> {
+    if is_table(name) { turned((columns, rows), found) } else { found.to_vec() }
+}
+
+/// From column after column to row after row, of a matrix of so many rows and columns.
+fn turned((rows, columns): (usize, usize), numbers: &[f32]) -> Vec<f32> {
+    DMatrix::from_column_slice(rows, columns, numbers).transpose().as_slice().to_vec()
 }
 
 fn is_table(name: &str) -> bool {

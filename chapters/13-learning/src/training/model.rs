@@ -105,9 +105,39 @@ impl Model {
         Ok(Model { table, blocks, norm: norm(width), head, shape })
     }
 
+    /// A model of zeros, to be filled.
+    ///
+    /// # Errors
+    /// When the sizes of the shape do not go together.
+    pub fn blank(shape: Shape) -> Result<Model, ModelError> {
+        // What is drawn is overwritten; a shape is checked in one place.
+        let mut model = Model::new(shape, 0)?;
+        for Parameter { numbers, .. } in model.parameters() {
+            numbers.fill(0.0);
+        }
+        Ok(model)
+    }
+
     /// Lets tokens look at one another in another way than the model has learned.
     pub fn look(&mut self, sight: Sight) {
         self.shape.sight = sight;
+    }
+
+    /// Switches a head off: what it finds is not written into the stream.
+    ///
+    /// # Errors
+    /// When there is no such head.
+    pub fn switch_off(&mut self, layer: usize, head: usize) -> Result<(), ModelError> {
+        let heads = self.shape.heads;
+        let name = format!("model.layers.{layer}.self_attn.o_proj.weight");
+        let mut all = self.parameters().into_iter();
+        let o_proj = all.find(|parameter| parameter.name == name && head < heads);
+        let o_proj = o_proj.ok_or(ModelError::NoHead { layer, head })?;
+        let d_in = o_proj.shape.0;
+        for written in o_proj.numbers.chunks_exact_mut(d_in) {
+            written[head * d_in / heads..(head + 1) * d_in / heads].fill(0.0);
+        }
+        Ok(())
     }
 
     /// The same model with fewer keys and values: those of each group of heads are pooled,
@@ -397,6 +427,14 @@ pub enum ModelError {
         width: usize,
         /// Query heads.
         heads: usize,
+    },
+    /// The model has no such head.
+    #[error("no head {head} in layer {layer}: both are counted from 0")]
+    NoHead {
+        /// Counted from 0.
+        layer: usize,
+        /// Counted from 0.
+        head: usize,
     },
     /// A run that reads a text has none.
     #[error("this run reads a text, and has not been given one")]

@@ -9,5 +9,6 @@ mod others;
 mod outputs;
 mod reference;
 mod slopes;
+mod tales;
 mod train;
 mod training;

@@ -2,7 +2,7 @@
 //! the book, so the prose around it is read again.
 
 use insta::assert_snapshot;
-use learning::example;
+use learning::{example, own};
 
 #[test]
 fn there() {
@@ -37,4 +37,14 @@ fn row() {
 #[test]
 fn facts() {
     assert_snapshot!("facts", example::facts().unwrap());
+}
+
+#[test]
+fn said() {
+    assert_snapshot!("said", own::said().unwrap());
+}
+
+#[test]
+fn tales_facts() {
+    assert_snapshot!("tales_facts", example::tales_facts().unwrap());
 }
