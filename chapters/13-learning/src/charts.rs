@@ -34,7 +34,7 @@ pub fn cache() -> Result<Figure> {
     let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
     let x = Axis::log2("numbers kept of a token, in each layer");
     let mut chart =
-        Chart::new(x.ticks(&[8.0, 16.0, 32.0, 64.0]).range(7.0, 73.0), axis);
+        Chart::new(x.ticks(&[8.0, 16.0, 32.0, 64.0]).range(6.0, 80.0), axis);
     let mut alt = "Accuracy in recall over the numbers that are kept of a token, the \
                    median of three seeds with the lowest and the highest:"
         .to_owned();
@@ -52,7 +52,8 @@ pub fn cache() -> Result<Figure> {
     let [latent, one, two, four] = kept();
     let said = |of: Experiment| Ok::<_, anyhow::Error>(percent_of(at(of)?));
     let words = Words {
-        title: "Of 16 numbers kept, a latent makes more than narrow keys do".into(),
+        title: "At an equal cache, few wide keys recall more than many narrow ones"
+            .into(),
         caption: format!(
             "Eight pairs to recall, {} steps, models of equal size. With 16 numbers kept \
              of a token, a latent has {} right, one key and value of 8 features {}, two of \
@@ -83,7 +84,7 @@ pub fn born() -> Result<Figure> {
     let (previous, followed) = ("layer 1: token before", "layer 2: what followed");
     let loss = Chart::new(Axis::linear("steps"), Axis::linear("loss, nats"))
         .title("the loss falls")
-        .line("loss", Hue::MultiHead, line("born loss"));
+        .line("", Hue::MultiHead, line("born loss"));
     let share = Axis::linear("weight").range(0.0, 1.0).format(Format::Percent);
     let weights = Chart::new(Axis::linear("steps"), share)
         .title("two heads find their work")

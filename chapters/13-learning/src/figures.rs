@@ -201,7 +201,7 @@ pub fn uptraining() -> Result<Figure> {
     let chart = |title: &str, kv_heads| {
         let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
         let chart = Chart::new(Axis::linear("percent of the steps"), axis).title(title);
-        let hues = [Hue::Latent, Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
+        let hues = [Hue::Accent, Hue::GroupedQuery, Hue::MultiHead, Hue::Muted];
         MERGINGS.iter().zip(hues).fold(chart, |chart, ((name, _), hue)| {
             let case = format!("uptraining {name} {kv_heads}");
             chart.measured(name, hue, recorded.line(&case))

@@ -67,7 +67,7 @@ pub fn more() -> Vec<Experiment> {
 
 /// Mechanisms by what a layer keeps of a token: those of [`experiments`] again, where they
 /// were not run for as long, and others that keep as little or less.
-pub const BY_CACHE: [Experiment; 11] = [
+pub const BY_CACHE: [Experiment; 12] = [
     Experiment::new(Task::Recall, Variant::MultiHead, 2 * STEPS),
     Experiment::new(Task::Recall, Variant::GroupedQuery, 2 * STEPS),
     Experiment::new(Task::Recall, Variant::Latent, 2 * STEPS),
@@ -77,6 +77,7 @@ pub const BY_CACHE: [Experiment; 11] = [
     Experiment::new(Task::Recall, Variant::MultiQuery, 2 * STEPS).keeping(8),
     Experiment::new(Task::Recall, Variant::MultiQuery, 5 * STEPS).keeping(8),
     Experiment::new(Task::Induction, Variant::Latent, 2 * STEPS),
+    Experiment::new(Task::Induction, Variant::Latent, 5 * STEPS),
     Experiment::new(Task::Induction, Variant::GroupedQuery, 2 * STEPS).keeping(16),
     Experiment::new(Task::Induction, Variant::MultiHead, 2 * STEPS).keeping(16),
 ];
