@@ -72,7 +72,7 @@ fn a_model_in_8_bits_is_what_it_was_to_half_a_step_of_each_row() {
         assert_eq!((&before.name, before.shape), (&after.name, after.shape));
         let largest = before.numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
         for (before, after) in before.numbers.iter().zip(after.numbers.iter()) {
-            assert!((before - &*after).abs() <= 0.501 * largest / 127.0);
+            assert!((before - *after).abs() <= 0.501 * largest / 127.0);
         }
     }
     // What is in 8 bits already stays to the last bit.
