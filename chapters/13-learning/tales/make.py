@@ -13,6 +13,7 @@ other characters.
 """
 
 import gzip
+import json
 import pathlib
 import re
 import sys
@@ -126,7 +127,8 @@ def main():
     with open(out, "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
         packed.write(text.encode())
     found = tokenizer(text)
-    found.save(str(out.with_name("tokenizer.json")))
+    small = json.dumps(json.loads(found.to_str()), ensure_ascii=False, separators=(",", ":"))
+    out.with_name("tokenizer.json").write_text(small + "\n")
     print(len(text), "bytes,", sum(not line for line in lines), "tales")
 
 
