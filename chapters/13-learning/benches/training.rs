@@ -86,10 +86,9 @@ fn record(rows: &str, minutes: f64, anew: bool) -> Result<()> {
         }
         minutes += line_of(&old, "minutes").parse::<f64>().context("# minutes")?;
         let (was, is) = (line_of(&old, "book"), line_of(&said, "book"));
-        if !was.contains(is) {
-            said =
-                said.replace(&format!("# book: {is}"), &format!("# book: {was}; {is}"));
-        }
+        let all =
+            if was.contains(is) { was.to_owned() } else { format!("{was}; {is}") };
+        said = said.replace(&format!("# book: {is}"), &format!("# book: {all}"));
         let case = |row: &str| row.split(',').next().map(str::to_owned);
         let new: HashSet<_> = rows.lines().map(case).collect();
         let table = old.lines().filter(|line| !line.starts_with('#')).skip(1);
