@@ -67,6 +67,12 @@ test("the module travels in less than 300 KB", { skip: !live }, () => {
   assert.ok(size < 300_000, `${size} bytes`);
 });
 
+test("the model travels with its module in less than 1.3 MB", { skip: !live }, () => {
+  const size = compressedSize("live/model.wasm");
+  console.log(`model.wasm: ${size} bytes compressed`);
+  assert.ok(size < 1_300_000, `${size} bytes`);
+});
+
 for (const page of live ? pages : []) {
   test(`${page}: live figures start as they were printed, with labels and without errors`, async () => {
     const { tab, errors, close } = await open(page);
@@ -143,6 +149,58 @@ test("what the code refuses is told, and the figure stays", { skip: !live }, asy
   await redrawn(groups);
   assert.match(await groups.locator("[role=status]").innerText(), /8 query heads cannot form 3/);
   assert.equal(await tab.locator("#fig-groups svg").isVisible(), true);
+  await close();
+});
+
+test("the model reads what is typed, and nothing of it becomes markup or leaves the page", { skip: !live }, async () => {
+  const { tab, form, errors, close } = await open("learning.html");
+  const model = form("learning::inside");
+  const figure = tab.locator("#fig-inside");
+  const title = () => figure.locator("svg > title").textContent();
+  const text = model.locator("[name=text]");
+  const before = book.asked.length;
+  let turn = 0;
+  const type = async (words) => {
+    await text.fill(words);
+    await redrawn(model, ++turn);
+    return model.locator("[role=status]").innerText();
+  };
+  assert.match(await type("The wolf said to the"), /After “·the”, the model expects “/);
+  const loaded = book.asked.slice(before);
+  assert.deepEqual(loaded, ["/live/model.wasm"]);
+  const printed = await title();
+  // What it cannot read is told as words, and the figure stays.
+  assert.match(await type('<img src=x onerror="document.title=1">'), /`<` does not occur/);
+  assert.match(await type(""), /nothing to read/);
+  assert.match(await type("king ".repeat(70).slice(0, 300)), /After|are looked at/);
+  assert.equal(await model.locator("img").count(), 0);
+  assert.match(await type("The wolf said to the"), /After “·the”/);
+  assert.equal(await title(), printed);
+
+  // Every control moves the drawing; 64 pieces are redrawn in less than 100 ms.
+  const long =
+    "Once upon a time there was a king who had three daughters, and the youngest was so " +
+    "beautiful that the king said to the queen, 'My dear wife, we must send the youngest away, " +
+    "for she will never be a good and happy wife to him.' So the queen took her by the hand, and";
+  await type(long);
+  const times = [];
+  for (const [control, change] of [
+    ["off", (c) => c.selectOption("1.3")],
+    ["kv_heads", (c) => c.selectOption("2")],
+    ["sight", (c) => c.selectOption("8")],
+    ["temperature", (c) => c.press("ArrowRight")],
+    ["layer", (c) => c.press("ArrowRight")],
+    ["head", (c) => c.press("ArrowLeft")],
+  ]) {
+    const was = await figure.locator("svg").innerHTML();
+    await change(model.locator(`[name=${control}]`));
+    await redrawn(model, ++turn);
+    assert.notEqual(await figure.locator("svg").innerHTML(), was, control);
+    times.push(Number(await model.getAttribute("data-milliseconds")));
+  }
+  console.log(`learning::inside, long text: ${times.map((t) => t.toFixed(0)).join(", ")} ms`);
+  assert.deepEqual(book.asked.slice(before), ["/live/model.wasm"]);
+  assert.deepEqual(errors, []);
   await close();
 });
 

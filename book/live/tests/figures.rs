@@ -2,7 +2,7 @@
 //! control.
 
 use figures::{Figure, check_one};
-use live::{Request, draw};
+use live::{Request, draw, draw_model};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +20,7 @@ struct List {
 #[derive(Deserialize)]
 struct Listed {
     name: String,
+    module: Option<String>,
     weights: Option<String>,
     control: Vec<Control>,
 }
@@ -32,13 +33,22 @@ struct Control {
     min: Option<f64>,
     max: Option<f64>,
     step: Option<f64>,
+    text: Option<String>,
+    #[serde(default = "nothing")]
     start: toml::Value,
     powers_of: Option<f64>,
+}
+
+fn nothing() -> toml::Value {
+    toml::Value::String(String::new())
 }
 
 impl Control {
     /// What it stands at before a reader touches it, as the page sends it.
     fn start(&self) -> String {
+        if let Some(text) = &self.text {
+            return text.clone();
+        }
         match &self.start {
             toml::Value::String(choice) => choice.clone(),
             number => self.written(number.to_string().parse().unwrap()),
@@ -46,6 +56,13 @@ impl Control {
     }
 
     fn values(&self) -> Vec<String> {
+        if let Some(text) = &self.text {
+            let others = ["The old woman said", "king ' king\"", "?!", ""];
+            return [text.clone()]
+                .into_iter()
+                .chain(others.map(str::to_owned))
+                .collect();
+        }
         if let (Some(min), Some(max)) = (self.min, self.max) {
             let step = self.step.unwrap_or(1.0);
             let places = (0..).map(|i| min + f64::from(i) * step);
@@ -77,7 +94,10 @@ impl Listed {
 
     fn draw(&self, inputs: &BTreeMap<String, String>) -> anyhow::Result<Figure> {
         let request = Request { figure: self.name.clone(), inputs: inputs.clone() };
-        draw(&request, &self.weights(inputs))
+        match self.module.as_deref() {
+            Some("model") => draw_model(&request),
+            _ => draw(&request, &self.weights(inputs)),
+        }
     }
 
     /// The file that a page would load.
@@ -138,6 +158,7 @@ fn every_value_of_every_control_changes_the_figure_or_is_refused_in_words() {
                     Err(error) => {
                         let said = match &*listed.name {
                             "grouped_query::groups" => &["heads"][..],
+                            "learning::inside" => &["nothing to read"],
                             "choosing::ceiling" => &["heads", "does not fit"],
                             _ => &[],
                         };
