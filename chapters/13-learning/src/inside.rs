@@ -10,6 +10,13 @@ use nalgebra::DMatrix;
 /// The most pieces that are looked at.
 pub const MOST: usize = 64;
 
+/// What the model reads in the book.
+pub const OPENING: &str = "Once upon a time there was a king who had three daughters, and \
+                           the youngest was so beautiful that the";
+
+/// The layer and the head whose map is drawn large in the book.
+pub const SHOWN: (usize, usize) = (1, 2);
+
 /// What is asked of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {

@@ -1,6 +1,6 @@
 //! The chapter's own model at work, as a figure: what comes next, and the maps of all heads.
 
-use crate::inside::{Asked, inside as inside_at_work};
+use crate::inside::{Asked, OPENING, SHOWN, inside as inside_at_work};
 use crate::own::recorded;
 use crate::tales::pieces;
 use anyhow::{Context, Result};
@@ -10,13 +10,6 @@ use figures::{
     Paint, Pen, Plot, SMALL, Table, Type, Words, at,
 };
 use nalgebra::DMatrix;
-
-/// What the model reads in the book.
-const OPENING: &str = "Once upon a time there was a king who had three daughters, and \
-                           the youngest was so beautiful that the";
-
-/// The layer and the head whose map is drawn large in the book.
-const SHOWN: (usize, usize) = (1, 2);
 
 /// Pieces whose probabilities are drawn.
 const NEXT: usize = 8;

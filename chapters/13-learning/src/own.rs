@@ -57,7 +57,7 @@ pub fn said() -> Result<String> {
 fn wrapped(words: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in words.split_whitespace() {
-        let last = lines.last().map_or(0, |line| line.len());
+        let last = lines.last().map_or(0, String::len);
         match lines.last_mut() {
             Some(line) if last == 0 => line.push_str(word),
             Some(line) if last + 1 + word.len() < width - 3 => {
@@ -69,6 +69,9 @@ fn wrapped(words: &str, width: usize) -> String {
     }
     lines.join("\n")
 }
+
+/// A layer, a head, and what was measured of it.
+pub type OfHead = (usize, usize, f64);
 
 /// What was measured on text that no step has read.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,12 +87,12 @@ pub struct HeldOut {
     /// Nats per piece that a change costs, on a part of it.
     pub changes: Vec<(String, f64)>,
     /// For each layer and head: nats per piece that it costs to switch it off.
-    pub heads: Vec<(usize, usize, f64)>,
+    pub heads: Vec<OfHead>,
     /// The head that looks most at the piece before, and with which share of its weight.
-    pub previous: (usize, usize, f64),
+    pub previous: OfHead,
     /// The head that looks most at the piece after an earlier occurrence of the same, and
     /// with which share of its weight, where there is one.
-    pub induction: (usize, usize, f64),
+    pub induction: OfHead,
 }
 
 /// Measures [`HeldOut`].
@@ -138,7 +141,7 @@ pub fn held_out() -> Result<HeldOut> {
             heads.push((layer, head, cost));
         }
     }
-    let (previous, induction) = roles(part)?;
+    let [previous, induction] = roles(part)?;
     let bits = loss * judged as f64 / letters as f64 / std::f64::consts::LN_2;
     Ok(HeldOut { loss, bits, counting, pairs, changes, heads, previous, induction })
 }
@@ -186,7 +189,7 @@ fn counted(read: &[usize], judged: &[Example]) -> (f64, f64) {
 
 /// The heads with the most weight on the piece before, and on the piece after an earlier
 /// occurrence of the one that looks.
-fn roles(sequences: &[Example]) -> Result<((usize, usize, f64), (usize, usize, f64))> {
+fn roles(sequences: &[Example]) -> Result<[OfHead; 2]> {
     let shape = model().shape();
     let of = |Example { tokens, .. }: &Example| -> Result<Vec<[f64; 4]>> {
         let pass = model().forward(tokens)?;
@@ -220,11 +223,11 @@ fn roles(sequences: &[Example]) -> Result<((usize, usize, f64), (usize, usize, f
             }
         }
     }
-    let best = |part: usize| -> Result<(usize, usize, f64)> {
+    let best = |part: usize| -> Result<OfHead> {
         let shares = all.iter().map(|sums| sums[part] / sums[part + 1]).enumerate();
         let (place, share) =
             shares.max_by(|a, b| a.1.total_cmp(&b.1)).context("no head")?;
         Ok((place / shape.heads, place % shape.heads, share))
     };
-    Ok((best(0)?, best(2)?))
+    Ok([best(0)?, best(2)?])
 }

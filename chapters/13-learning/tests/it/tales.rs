@@ -2,7 +2,7 @@
 //! Transformers, its 8 bits, and runs that read a text.
 
 use assert_cmd::Command;
-use learning::inside::{Asked, MOST, inside};
+use learning::inside::{Asked, MOST, OPENING, SHOWN, inside};
 use learning::training::{
     Model, Run, Settings, Shape, Sight, Text, kept, packed, restored, unpacked,
 };
@@ -72,7 +72,7 @@ fn a_model_in_8_bits_is_what_it_was_to_half_a_step_of_each_row() {
         assert_eq!((&before.name, before.shape), (&after.name, after.shape));
         let largest = before.numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
         for (before, after) in before.numbers.iter().zip(after.numbers.iter()) {
-            assert!((before - &*after).abs() <= 0.501 * largest / 127.0);
+            assert!((before - *after).abs() <= 0.501 * largest / 127.0);
         }
     }
     // What is in 8 bits already stays to the last bit.
@@ -178,6 +178,30 @@ fn a_change_moves_probabilities_and_no_change_moves_none() {
     let hot = inside(&Asked { temperature: 4.0, ..asked }).unwrap();
     let most = |shares: &[f32]| shares.iter().copied().fold(0.0, f32::max);
     assert!(most(&hot.next) < most(&plain.next));
+}
+
+/// A page draws the committed figure with another processor's last digits. It must not
+/// become another picture: no shade of a map, no percentage, and no order hangs on them.
+#[test]
+fn the_committed_figure_hangs_on_no_last_digit() {
+    let found = inside(&Asked::of(OPENING)).unwrap();
+    // How far a value is from the next place at which it would be rounded the other way.
+    let margin = |value: f32, steps: f32| ((value * steps).fract() - 0.5).abs() / steps;
+    let mut next = found.next.clone();
+    next.sort_by(|a, b| b.total_cmp(a));
+    for pair in next[..9].windows(2) {
+        assert!(pair[0] - pair[1] > 1e-5, "{pair:?}");
+        // Three digits.
+        assert!(margin(pair[0], 10_000.0) > 1e-6, "{pair:?}");
+    }
+    for (layer, heads) in found.weights.iter().enumerate() {
+        for (head, weights) in heads.iter().enumerate() {
+            let steps = if (layer, head) == SHOWN { 64.0 } else { 8.0 };
+            let least = weights.iter().map(|weight| margin(*weight, steps));
+            let least = least.fold(f32::INFINITY, f32::min);
+            assert!(least > 2e-6, "layer {layer}, head {head}: {least}");
+        }
+    }
 }
 
 #[test]
