@@ -10,7 +10,7 @@ use crate::training::experiments::{
     UNMASKED, WINDOW, experiments, more, recorded, size,
 };
 use crate::training::{Task, Text, Variant};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attention::example::table;
 use chapter_cli::Recorded;
 use figures::Spread;
@@ -127,6 +127,19 @@ pub fn row() -> Result<String> {
 }
 
 /// What an optimizer keeps, and what the way back computes, beside the way there.
+/// A layer there and back, as `cargo bench -p learning` recorded it.
+fn times(facts: &mut Facts) -> Result<()> {
+    let recorded = Recorded::parse(include_str!("../benches/recorded.csv"))
+        .context("chapters/13-learning/benches/recorded.csv")?;
+    for case in ["plain", "tiles", "pytorch"] {
+        let time = recorded.milliseconds(case, 1024)?;
+        facts.push(&format!("time_{case}"), format!("{time:.0}"));
+    }
+    facts.push("time_processor", recorded.condition("processor"));
+    facts.push("time_cores", recorded.condition("cores"));
+    Ok(())
+}
+
 fn costs(facts: &mut Facts) {
     // One head of 64, 1,024 tokens: a product of n × m × d takes 2 n m d operations.
     let product = 2.0 * 1024.0 * 1024.0 * 64.0 / 1e6;
@@ -175,6 +188,7 @@ pub fn facts() -> Result<String> {
     of_real(&mut facts)?;
     of_training(&mut facts)?;
     costs(&mut facts);
+    times(&mut facts)?;
     Ok(facts.0)
 }
 

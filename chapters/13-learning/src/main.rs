@@ -9,7 +9,7 @@ use learning::{example, figures};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 /// Where the weights come from: the backward pass of every mechanism, and training on it
 ///
@@ -67,7 +67,30 @@ enum Command {
     Train(Box<train::Arguments>),
 }
 
+/// What a product asks how many threads it may have.
+const THREADS: &str = "MATMUL_NUM_THREADS";
+
+/// Runs `train` once more with one thread per product, unless somebody has said how many:
+/// its sequences are spread over the cores already, and waking threads for each product of
+/// theirs costs a third of the time. A program can tell its products only before it starts.
+fn trained_with_one_thread_per_product() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let trains = arguments.next().is_some_and(|first| first == "train");
+    if !trains || std::env::var_os(THREADS).is_some() {
+        return None;
+    }
+    let program = std::env::current_exe().ok()?;
+    let arguments = std::env::args_os().skip(1);
+    let status =
+        process::Command::new(program).args(arguments).env(THREADS, "1").status().ok()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Some(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
 fn main() -> ExitCode {
+    if let Some(code) = trained_with_one_thread_per_product() {
+        return code;
+    }
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let code = chapter_cli::run_own::<CommandLine>(
         std::env::args_os(),
