@@ -81,8 +81,11 @@ fn trained_with_one_thread_per_product() -> Option<ExitCode> {
     }
     let program = std::env::current_exe().ok()?;
     let arguments = std::env::args_os().skip(1);
-    let status =
-        process::Command::new(program).args(arguments).env(THREADS, "1").status().ok()?;
+    let status = process::Command::new(program)
+        .args(arguments)
+        .env(THREADS, "1")
+        .status()
+        .ok()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Some(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
