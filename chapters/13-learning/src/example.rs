@@ -211,7 +211,8 @@ fn of_real(facts: &mut Facts) -> Result<()> {
     facts.push("head", HEAD);
     facts.push("animal", format!("{:.2}", real.trained[(it, animal)]));
     facts.push("animal_pooled", format!("{:.2}", pooled[(it, animal)]));
-    facts.push("animal_d", format!("{:.1}", 1e3 * d[(it, animal)]));
+    let of_animal = format!("{:.1}", 1e3 * d[(it, animal)]);
+    facts.push("animal_d", of_animal.replace('-', "−"));
     facts.push("first_pooled", format!("{:.2}", pooled[(it, 0)]));
     facts.push("first_d", format!("{:.1}", 1e3 * d[(it, 0)]));
     facts.push("largest_d", format!("{:.1}", 1e3 * d.amax()));

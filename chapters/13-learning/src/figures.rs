@@ -38,21 +38,21 @@ pub fn asked() -> Result<Figure> {
     let (it, animal) = (real.place_of("it")?, real.place_of("animal")?);
     let (before, after) = (real.trained[(it, animal)], real.pooled[(it, animal)]);
     let largest = f64::from(1e3 * real.d_scores.amax());
-    let d = 1e3 * real.d_scores[(it, animal)];
+    let d = format!("{:.1}", 1e3 * real.d_scores[(it, animal)]).replace('-', "−");
     let words = Words {
         title: "Gradients ask only where there is weight".into(),
         caption: format!(
             "Layer 13, head {HEAD} of SmolLM2 with one pooled key/value head: its weights, \
              and a thousand times the gradients of its scores, split by their sign, when \
              the layer is to give what it gave before pooling. `it` had {before:.2} on \
-             `animal` and has {after:.2}; the gradient there is {d:.1}, and a negative one \
+             `animal` and has {after:.2}; the gradient there is {d}, and a negative one \
              asks for a larger score."
         ),
         alt: format!(
             "Three heat-maps of {n} by {n}, empty above the diagonal. The first holds weights; \
              the row of “it” has {after:.2} under “animal”. The others hold the negative and \
              the positive gradients, up to {largest:.1} in size; in each row they sum to zero. \
-             Under “animal”, the row of “it” has {d:.1}.",
+             Under “animal”, the row of “it” has {d}.",
             n = real.tokens.len(),
         ),
     };

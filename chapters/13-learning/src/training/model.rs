@@ -5,9 +5,8 @@ pub(super) use super::parameter::Parameter;
 use super::parameter::{linear, normal};
 use super::shape::{Shape, Sight};
 use crate::{
-    CrossEntropy, FeedForward, FeedForwardGradients, Gated, LinearGradients, LossError,
-    cross_entropy, embed, embedding_backward, linear_gradients, linear_input,
-    norm_backward,
+    CrossEntropy, FeedForward, FeedForwardGradients, Gated, LossError, cross_entropy,
+    embed, embedding_backward, linear_gradients, linear_input, norm_backward,
 };
 use attention::{Linear, Mask, ShapeError};
 use decoder_layer::{Centering, HeadNorm};
@@ -240,15 +239,13 @@ impl Model {
         if self.head.is_none() {
             d_table += d_head.transpose();
         }
-        let mut gradient = d_table.as_slice().to_vec();
-        for learned in of_blocks.iter().rev() {
-            gradient.extend_from_slice(learned);
-        }
-        gradient.extend_from_slice(of_norm.gain.as_slice());
+        let mut parts = vec![d_table.as_slice()];
+        parts.extend(of_blocks.iter().rev().map(Vec::as_slice));
+        parts.push(of_norm.gain.as_slice());
         if self.head.is_some() {
-            gradient.extend_from_slice(d_head.as_slice());
+            parts.push(d_head.as_slice());
         }
-        Ok(gradient)
+        Ok(parts.concat())
     }
 
     /// What a sequence teaches: the loss summed over its judged tokens, and its gradient
@@ -371,14 +368,13 @@ impl Block {
         let attention_norm = norm_backward(&self.attention_norm, x, &d_normed)?;
         let d_x = d_middle + &attention_norm.x;
 
-        let mut learned = attention_norm.gain.as_slice().to_vec();
-        learned.extend(of_attention);
-        learned.extend_from_slice(network_norm.gain.as_slice());
         let FeedForwardGradients { gate_proj, up_proj, down_proj, .. } = network;
-        for LinearGradients { weight, .. } in [gate_proj, up_proj, down_proj] {
-            learned.extend_from_slice(weight.as_slice());
-        }
-        Ok(BlockGradients { x: d_x, learned })
+        let [gate, up, down] =
+            [&gate_proj, &up_proj, &down_proj].map(|of| of.weight.as_slice());
+        let [of_norm, of_network_norm] =
+            [&attention_norm, &network_norm].map(|of| of.gain.as_slice());
+        let parts = [of_norm, &of_attention, of_network_norm, gate, up, down];
+        Ok(BlockGradients { x: d_x, learned: parts.concat() })
     }
 
     fn parameters<'a>(&'a mut self, prefix: &str, all: &mut Vec<Parameter<'a>>) {
