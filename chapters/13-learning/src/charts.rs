@@ -32,7 +32,7 @@ pub fn cache() -> Result<Figure> {
         |of: Experiment| of.shape().cached().context("every one of them has a cache");
     let at = |of: Experiment| recorded.spread(&of.case("accuracy"), of.steps);
     let axis = Axis::linear("right").range(0.0, 1.0).format(Format::Percent);
-    let x = Axis::log2("numbers kept of a token, in each layer");
+    let x = Axis::log2("numbers kept per token, in each layer");
     let mut chart =
         Chart::new(x.ticks(&[8.0, 16.0, 32.0, 64.0]).range(6.0, 80.0), axis);
     let mut alt = "Accuracy in recall over the numbers that are kept of a token, the \
@@ -52,12 +52,13 @@ pub fn cache() -> Result<Figure> {
     let [latent, one, two, four] = kept();
     let said = |of: Experiment| Ok::<_, anyhow::Error>(percent_of(at(of)?));
     let words = Words {
-        title: "At an equal cache, few wide keys recall more than many narrow ones"
+        title: "At an equal cache, one wide key recalls more than four narrow ones"
             .into(),
         caption: format!(
-            "Eight pairs to recall, {} steps, models of equal size. With 16 numbers kept \
-             of a token, a latent has {} right, one key and value of 8 features {}, two of \
-             4 {}, four of 2 {}. In brackets the lowest and the highest seed.",
+            "Recall of eight pairs after {} steps, in models of equal size; along a line, \
+             keys become wider. With 16 numbers kept per token, a latent has {} right, one \
+             key of 8 features {}, two keys of 4 features {}, four keys of 2 features {}. \
+             In brackets the lowest and the highest seed.",
             thousands(2 * STEPS),
             said(latent.2[1])?,
             said(one.2[1])?,
@@ -81,7 +82,7 @@ pub fn born() -> Result<Figure> {
         let points = recorded.points(what);
         points.map(|(step, x)| (step as f64, x)).collect()
     };
-    let (previous, followed) = ("layer 1: token before", "layer 2: what followed");
+    let (previous, followed) = ("layer 0: token before", "layer 1: what followed");
     let loss = Chart::new(Axis::linear("steps"), Axis::linear("loss, nats"))
         .title("the loss falls")
         .line("", Hue::MultiHead, line("born loss"));
@@ -108,9 +109,10 @@ fn born_words(recorded: &Recorded, before: &Head, after: &Head) -> Result<Words>
         title: format!("Between step {from} and {to}, an induction head is born"),
         caption: format!(
             "One run of multi-head on induction, seed {}. The loss falls from {:.2} to \
-             {:.2} nats; the best head of the second layer puts {} and then {} of its \
-             weight on what followed the token the last time. The maps are this head’s, \
-             for the second circle’s queries; outlined is where they should look.",
+             {:.2} nats; in layer 1, the head that is best in the end puts {} and then {} \
+             of its weight on what followed the token the last time. The maps are this \
+             head’s in one sequence, for the queries of its second circle; outlined is \
+             where they should look.",
             BORN.1,
             at("loss", before)?,
             at("loss", after)?,
@@ -120,8 +122,8 @@ fn born_words(recorded: &Recorded, before: &Head, after: &Head) -> Result<Words>
         alt: format!(
             "A line of the loss, which falls from {:.2} at step {from} to {:.2} at step \
              {to}. Two lines of weights that rise in the same steps: on the token before, \
-             in the first layer, from {} to {}; on what followed the last time, in the \
-             second, from {} to {}. Two heat-maps of 16 queries by 32 keys: first the \
+             in layer 0, from {} to {}; on what followed the last time, in layer 1, from \
+             {} to {}. Two heat-maps of 16 queries by 32 keys: first the \
              weight is spread, then it lies on a diagonal in the first circle.",
             at("loss", before)?,
             at("loss", after)?,

@@ -148,7 +148,10 @@ pub fn induction() -> Result<Figure> {
         right(Variant::MultiQuery)?,
     ];
     let words = Words {
-        title: "With shared keys, the seed decides whether induction is learned".into(),
+        title: format!(
+            "With shared keys, the seed decides whether induction is learned in {} steps",
+            thousands(2 * STEPS)
+        ),
         caption: format!(
             "Sixteen tokens, then the same in a circle: after {} steps multi-head has \
              {multi} right, two key/value heads {grouped}, one {one}. In brackets the \
@@ -171,12 +174,13 @@ pub fn uptraining() -> Result<Figure> {
         Ok(percent_of(recorded.spread(&case, percent)?))
     };
     let words = Words {
-        title: "Pooled by their aligned mean, heads recover in a few steps".into(),
+        title: "Pooled by their aligned mean, heads recover in a few tens of steps"
+            .into(),
         caption: format!(
-            "A multi-head model that recalls, its four key/value heads pooled to two or \
-             one, and trained again. After 1 % of the steps two pooled by their aligned \
-             mean have {}, by their mean {}, by the first {}, drawn at random {}. To one, \
-             the aligned mean has {} and the mean {}.",
+            "Multi-head models that recall, trained again after their four key/value \
+             heads were pooled to two or one. After 1 % of the steps two pooled by their \
+             aligned mean have {}, by their mean {}, by the first of each pair {}, and two \
+             drawn at random {}. Pooled to one, the aligned mean has {} and the mean {}.",
             at("aligned", 2, 1)?,
             at("mean", 2, 1)?,
             at("first", 2, 1)?,

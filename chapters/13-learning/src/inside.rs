@@ -41,7 +41,7 @@ impl Asked {
         Asked { text, temperature, off: None, kv_heads, sight }
     }
 
-    /// Whether the model is asked for as it was trained.
+    /// Whether nothing is changed of the model as it was trained.
     #[must_use]
     pub fn as_trained(&self) -> bool {
         let shape = model().shape();
@@ -71,13 +71,13 @@ pub struct Inside {
     pub pieces: Vec<usize>,
     /// (pieces, pieces) for each head of each layer.
     pub weights: Vec<Vec<DMatrix<f32>>>,
-    /// The probability of each piece to be next.
+    /// The probability of each piece of being next.
     pub next: Vec<f32>,
     /// The same, of the model as it was trained.
     pub as_trained: Vec<f32>,
 }
 
-/// Has the model read a text.
+/// Lets the model read a text.
 ///
 /// # Errors
 /// When the text has no pieces, too many, or a character that the tales do not have; when

@@ -30,12 +30,12 @@ pub fn tales() -> Result<Figure> {
     let (step, least) = lowest.copied().context("nothing was held out")?;
     let step = grouped(step as u64);
     let words = Words {
-        title: "From the middle on it learns the text, and not the language".into(),
+        title: "From the middle on it gets better only on text that it reads".into(),
         caption: format!(
-            "Nats per piece of a word, in training and on the last hundredth of the text, \
-             which no step reads. That line is lowest after {step} steps, at {least:.2}, and \
-             ends at {unread:.2}; the other falls to {read:.2}. The two part early, as the \
-             last tale is harder than most. One run, one seed."
+            "Nats per piece in training, and on the last hundredth of the text, which no \
+             step reads. The line of that part is lowest after {step} steps, at {least:.2}, \
+             and ends at {unread:.2}; the other falls to {read:.2}. One run, one seed: the \
+             two lines part within the first pass over the text."
         ),
         alt: format!(
             "Two lines over the steps of training, steep at first. Training falls to \
@@ -98,8 +98,8 @@ pub fn inside_of(asked: &Asked, (layer, head): (usize, usize)) -> Result<Figure>
     let words = Words {
         title: format!("After “{last}”, the model expects “{first}”"),
         caption: format!(
-            "The probabilities of the next piece, and where each of {count} pieces looks \
-             in every head of the chapter's own model. `{first}` has {most:.0} %.{compared} \
+            "The likeliest next pieces, and where each of {count} pieces looks in every head \
+             of the chapter's own model. `{first}` has {most:.0} %.{compared} \
              The outlined map, layer {layer}, head {head}, is drawn once more below. `·` is \
              the space before a word."
         ),

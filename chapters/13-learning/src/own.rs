@@ -80,18 +80,18 @@ pub struct HeldOut {
     pub loss: f64,
     /// Bits per character.
     pub bits: f64,
-    /// Nats per piece of who knows how often each piece occurs.
+    /// Nats per piece, if only the share of each piece is known.
     pub counting: f64,
-    /// The same of who also knows what follows each piece.
+    /// The same, if what follows each piece is known as well.
     pub pairs: f64,
     /// Nats per piece that a change costs, on a part of it.
     pub changes: Vec<(String, f64)>,
     /// For each layer and head: nats per piece that it costs to switch it off.
     pub heads: Vec<OfHead>,
-    /// The head that looks most at the piece before, and with which share of its weight.
+    /// The head that looks most at the piece before, and with what share of its weight.
     pub previous: OfHead,
     /// The head that looks most at the piece after an earlier occurrence of the same, and
-    /// with which share of its weight, where there is one.
+    /// with what share of its weight, where there is one.
     pub induction: OfHead,
 }
 
@@ -160,7 +160,7 @@ fn loss_of(model: &Model, sequences: &[Example]) -> Result<f64> {
     Ok(sum / judged)
 }
 
-/// Nats per piece of who has counted pieces, and of who has counted pairs, each count one
+/// Nats per piece, by counts of pieces and by counts of pairs. Each count of a piece is one
 /// higher than it was, so that nothing is impossible.
 fn counted(read: &[usize], judged: &[Example]) -> (f64, f64) {
     let kinds = pieces().count();

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// A byte pair encoding: a word begins as its bytes, and the pair that was merged first
-/// when the encoding was found is merged first, until no neighbors can be merged.
+/// A byte pair encoding: a word begins as its bytes, and neighbors are merged in the order
+/// in which their pairs were found, until none can be merged.
 ///
 /// A word is a run of letters, or a run of other characters, with the space before it; the
 /// end of a line stands alone.
@@ -24,7 +24,7 @@ impl Pieces {
     /// The encoding in a `tokenizer.json` of this chapter.
     ///
     /// # Errors
-    /// When it is no byte pair encoding whose pieces are numbered in the order in which
+    /// When it is not a byte pair encoding whose pieces are numbered in the order in which
     /// they were found.
     pub fn read(tokenizer: &str) -> Result<Pieces, PiecesError> {
         let unreadable =

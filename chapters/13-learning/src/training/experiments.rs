@@ -262,8 +262,9 @@ pub const LONGER: [Experiment; 2] = [
 pub const STRETCHES: [&str; 4] = ["as it is", "interpolated", "NTK-aware", "YaRN"];
 
 /// The rotation of `shape` by one of the [`STRETCHES`], to twice the `trained` tokens.
-/// `YaRN` keeps pairs that turn more than 32 times in these, stretches those that turn less
-/// than once, and makes queries and keys longer, as its authors advise.
+/// `YaRN` keeps pairs that turn more than 32 times in these and stretches those that turn
+/// less than once, with both limits rounded outward to whole pairs, and makes queries and
+/// keys longer, as its authors advise.
 ///
 /// # Errors
 /// When the model is not rotated, which would be a mistake of ours.

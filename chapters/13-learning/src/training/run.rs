@@ -149,7 +149,7 @@ impl Run {
         Ok((pieces > 0).then_some(sum / pieces as f64))
     }
 
-    /// One step on sequences that have never been seen.
+    /// One step, on the batch of its number.
     ///
     /// # Errors
     /// When the task does not fit the model.
