@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use nalgebra::{DMatrix, DMatrixView};
 
@@ -266,8 +267,8 @@ struct Given<'a> {
 struct Head {
     /// (queries, keys), as they are before the mask.
     scores: DMatrix<f32>,
-    /// (queries, keys).
-    seen: DMatrix<bool>,
+    /// (queries, keys), which most ways share among the heads.
+    seen: Arc<DMatrix<bool>>,
 }
 
 /// Heads whose weights are known, and whose values are still to be averaged.
@@ -287,6 +288,13 @@ impl Way {
     pub fn to_the_weights(&self) -> Way {
         let Way { roles, queries, keys, scale, seen, shares, .. } = *self;
         Way { roles, queries, keys, scale, seen, shares, ..Way::default() }
+    }
+
+    /// The part of the way that decides what each head finds: two ways that agree in it
+    /// differ in where that goes, and in the maps.
+    #[must_use]
+    pub fn to_the_outputs(&self) -> Way {
+        Way { place: Place::Own, maps: Maps::Own, ..*self }
     }
 
     /// Whether what one query finds depends on the other queries.
@@ -341,9 +349,16 @@ impl Headed {
         {
             return None;
         }
-        let heads: Vec<Head> = (0..given.heads)
-            .map(|h| given.head(h, way, queries, (stretch, around), rounding))
-            .collect::<Option<_>>()?;
+        let mut heads: Vec<Head> = Vec::with_capacity(given.heads);
+        for h in 0..given.heads {
+            let scores = given.scores(h, way, queries, (stretch, around), rounding)?;
+            let same = heads.last().filter(|_| !way.seen.differs_by_head());
+            let seen = match same {
+                Some(other) => Arc::clone(&other.seen),
+                None => Arc::new(given.seen_of(h, way, queries, scores.shape())),
+            };
+            heads.push(Head { scores, seen });
+        }
         let mut weights = weights(&heads, way, around);
         rounding.apply(&mut weights);
         let finite = all_finite(given.v);
@@ -400,21 +415,34 @@ impl Scored<'_> {
 
     /// What each head sees, (queries, keys).
     pub fn seen(&self) -> impl Iterator<Item = &DMatrix<bool>> {
-        self.heads.iter().map(|head| &head.seen)
+        self.heads.iter().map(|head| &*head.seen)
     }
 
     /// What the heads find, (queries, heads · width of a value); nothing where the sizes do
     /// not fit the way.
     #[must_use]
     pub fn context(&self, way: &Way) -> Option<DMatrix<f32>> {
+        self.placed(&self.outputs(way)?, way)
+    }
+
+    /// What each head finds, (queries, width of a value).
+    pub(crate) fn outputs(&self, way: &Way) -> Option<Vec<DMatrix<f32>>> {
         let found = self.heads.iter().zip(&self.weights).enumerate();
         let found = found.map(|(h, (head, weights))| {
             let values = self.given.values(h, way)?;
-            let seen = (!self.finite).then_some(&head.seen);
+            let seen = (!self.finite).then_some(&*head.seen);
             mixed(weights, values.view(), seen, way.mix)
         });
-        let outputs: Vec<DMatrix<f32>> = found.collect::<Option<_>>()?;
-        let mut context = self.given.placed(&outputs, way.place)?;
+        found.collect()
+    }
+
+    /// The same in the places that the way gives it.
+    pub(crate) fn placed(
+        &self,
+        outputs: &[DMatrix<f32>],
+        way: &Way,
+    ) -> Option<DMatrix<f32>> {
+        let mut context = self.given.placed(outputs, way.place)?;
         self.rounding.apply([&mut context]);
         Some(context)
     }
@@ -453,14 +481,15 @@ impl Given<'_> {
         self.chosen(way.values, h, g, self.kv_heads, self.d_k()).columns(self.v)
     }
 
-    fn head(
+    /// The scores of head `h`, (queries, keys), as they are before the mask.
+    fn scores(
         &self,
         h: usize,
         way: &Way,
         queries: Option<&[usize]>,
         (stretch, around): (f32, &Around),
         rounding: Rounding,
-    ) -> Option<Head> {
+    ) -> Option<DMatrix<f32>> {
         let (kv_heads, d_v) = (self.kv_heads, self.d_v());
         let g = h / (self.heads / kv_heads);
         let q = self.chosen(way.queries, h, h, self.heads, d_v).columns(&self.q)?;
@@ -476,11 +505,21 @@ impl Given<'_> {
             cap.bound(&mut scores, factor);
         }
         rounding.apply([&mut scores]);
+        Some(scores)
+    }
+
+    /// What head `h` sees, in a map of this shape.
+    fn seen_of(
+        &self,
+        h: usize,
+        way: &Way,
+        queries: Option<&[usize]>,
+        (rows, keys): (usize, usize),
+    ) -> DMatrix<bool> {
         let row = |query: usize| queries.map_or(query, |rows| rows[query]);
-        let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
+        DMatrix::from_fn(rows, keys, |query, key| {
             self.seen(way.seen, h, row(query), key)
-        });
-        Some(Head { scores, seen })
+        })
     }
 
     fn factor(&self, scale: Scale) -> f32 {
@@ -791,6 +830,12 @@ impl Chosen {
     }
 }
 
+impl Seen {
+    fn differs_by_head(self) -> bool {
+        matches!(self, Seen::FirstHeadAlone | Seen::LastHeadAlone)
+    }
+}
+
 impl Head {
     /// The scores, those of hidden keys at -inf.
     fn hidden(&self) -> DMatrix<f32> {
@@ -883,7 +928,9 @@ fn mixed(
                 let row = weights.row(query);
                 (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]))
             };
-            each(&|query, j| largest(query).map_or(0.0, |key| values[(key, j)]))
+            let largest: Vec<Option<usize>> =
+                (0..weights.nrows()).map(largest).collect();
+            each(&|query, j| largest[query].map_or(0.0, |key| values[(key, j)]))
         }
     }
 }
