@@ -308,8 +308,13 @@ impl Way {
         ];
         over_rows.contains(&self.shares)
             || self.mix == Mix::ByColumns
-            || [Place::Stacked, Place::Merged].contains(&self.place)
+            || self.places_queries()
             || self.maps == Maps::Transposed
+    }
+
+    /// Whether the answers to one query go to the places of others.
+    pub(crate) fn places_queries(&self) -> bool {
+        [Place::Stacked, Place::Merged].contains(&self.place)
     }
 
     /// Whether it changes nothing but the maps that are given back.
@@ -422,18 +427,39 @@ impl Scored<'_> {
     /// not fit the way.
     #[must_use]
     pub fn context(&self, way: &Way) -> Option<DMatrix<f32>> {
-        self.placed(&self.outputs(way)?, way)
+        self.placed(&self.outputs(way, None)?, way)
     }
 
-    /// What each head finds, (queries, width of a value).
-    pub(crate) fn outputs(&self, way: &Way) -> Option<Vec<DMatrix<f32>>> {
+    /// What each head finds, (queries, width of a value), of these rows or of all.
+    pub(crate) fn outputs(
+        &self,
+        way: &Way,
+        rows: Option<&[usize]>,
+    ) -> Option<Vec<DMatrix<f32>>> {
         let found = self.heads.iter().zip(&self.weights).enumerate();
         let found = found.map(|(h, (head, weights))| {
             let values = self.given.values(h, way)?;
             let seen = (!self.finite).then_some(&*head.seen);
-            mixed(weights, values.view(), seen, way.mix)
+            let Some(rows) = rows else {
+                return mixed(weights, values.view(), seen, way.mix);
+            };
+            // Where weights are of keys, their columns are in the place of queries.
+            if way.mix == Mix::ByColumns {
+                return (weights.nrows() == values.view().nrows())
+                    .then(|| weights.select_columns(rows).tr_mul(&values.view()));
+            }
+            let seen = seen.map(|seen| seen.select_rows(rows));
+            mixed(&weights.select_rows(rows), values.view(), seen.as_ref(), way.mix)
         });
         found.collect()
+    }
+
+    /// How wide what the heads find is in its places.
+    pub(crate) fn width(&self, way: &Way) -> usize {
+        match way.place {
+            Place::Added | Place::Averaged | Place::Stacked => self.given.d_v(),
+            _ => self.heads.len() * self.given.d_v(),
+        }
     }
 
     /// The same in the places that the way gives it.

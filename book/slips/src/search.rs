@@ -163,7 +163,8 @@ struct Shared<'a> {
     gate: Option<&'a DMatrix<f32>>,
     /// What was made of the numbers so far.
     rounding: Rounding,
-    outputs: OnceCell<Option<Vec<DMatrix<f32>>>>,
+    /// What the heads found: of the queries that are looked at, and of all.
+    outputs: [OnceCell<Option<Vec<DMatrix<f32>>>>; 2],
     /// What the heads found in their places, by the whole way.
     contexts: RefCell<HashMap<Way, Option<DMatrix<f32>>>>,
 }
@@ -187,9 +188,12 @@ impl<'a> Shared<'a> {
     /// What the heads found, of the queries that are looked at.
     fn context(&self, way: &Way, probe: &Probe) -> Option<DMatrix<f32>> {
         let made = || {
-            let outputs = self.outputs.get_or_init(|| self.scored.outputs(way));
+            let whole = !self.all_rows || way.places_queries();
+            let rows = (!whole).then_some(&probe.rows[..]);
+            let outputs = self.outputs[usize::from(whole)]
+                .get_or_init(|| self.scored.outputs(way, rows));
             let context = self.scored.placed(outputs.as_ref()?, way)?;
-            Some(self.rows(context, probe))
+            Some(if whole { self.rows(context, probe) } else { context })
         };
         self.contexts.borrow_mut().entry(*way).or_insert_with(made).clone()
     }
@@ -739,6 +743,10 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             Part::Weights => rows(shared.scored.maps(way)),
             Part::Heads => vec![shared.context(way, probe)?],
             _ => {
+                let map = probe.outputs.get(&taken.after).and_then(Option::as_ref);
+                if map.is_some_and(|map| map.nrows() != shared.scored.width(way)) {
+                    return None;
+                }
                 let context = passed(shared.context(way, probe)?, shared.gate)?;
                 let mut y =
                     self.probed_output(&context, taken.after, (probe, columns))?;
