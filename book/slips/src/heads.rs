@@ -277,8 +277,6 @@ pub struct Scored<'a> {
     heads: Vec<Head>,
     weights: Vec<DMatrix<f32>>,
     rounding: Rounding,
-    /// Whether all values are numbers, and none is infinite.
-    finite: bool,
 }
 
 impl Way {
@@ -366,8 +364,7 @@ impl Headed {
         }
         let mut weights = weights(&heads, way, around);
         rounding.apply(&mut weights);
-        let finite = all_finite(given.v);
-        Some(Scored { given, heads, weights, rounding, finite })
+        Some(Scored { given, heads, weights, rounding })
     }
 
     fn in_roles(&self, roles: Roles) -> Option<Given<'_>> {
@@ -439,17 +436,16 @@ impl Scored<'_> {
         let found = self.heads.iter().zip(&self.weights).enumerate();
         let found = found.map(|(h, (head, weights))| {
             let values = self.given.values(h, way)?;
-            let seen = (!self.finite).then_some(&*head.seen);
             let Some(rows) = rows else {
-                return mixed(weights, values.view(), seen, way.mix);
+                return mixed(weights, values.view(), &head.seen, way.mix);
             };
             // Where weights are of keys, their columns are in the place of queries.
             if way.mix == Mix::ByColumns {
                 return (weights.nrows() == values.view().nrows())
                     .then(|| weights.select_columns(rows).tr_mul(&values.view()));
             }
-            let seen = seen.map(|seen| seen.select_rows(rows));
-            mixed(&weights.select_rows(rows), values.view(), seen.as_ref(), way.mix)
+            let seen = head.seen.select_rows(rows);
+            mixed(&weights.select_rows(rows), values.view(), &seen, way.mix)
         });
         found.collect()
     }
@@ -925,7 +921,7 @@ fn shared_anew(mut weights: DMatrix<f32>) -> DMatrix<f32> {
 fn mixed(
     weights: &DMatrix<f32>,
     values: DMatrixView<f32>,
-    seen: Option<&DMatrix<bool>>,
+    seen: &DMatrix<bool>,
     mix: Mix,
 ) -> Option<DMatrix<f32>> {
     let each = |of: &dyn Fn(usize, usize) -> f32| {
@@ -964,16 +960,18 @@ fn mixed(
 fn average(
     weights: &DMatrix<f32>,
     values: DMatrixView<f32>,
-    seen: Option<&DMatrix<bool>>,
+    seen: &DMatrix<bool>,
 ) -> DMatrix<f32> {
-    let Some(seen) = seen else {
-        return match weights.nrows() {
-            // As products of columns: nalgebra's own takes several times as long for so
-            // few rows.
-            0..=5 => values.tr_mul(&weights.transpose()).transpose(),
-            _ => weights * values,
-        };
+    let found = match weights.nrows() {
+        // As products of columns: nalgebra's own takes several times as long for so few
+        // rows.
+        0..=5 => values.tr_mul(&weights.transpose()).transpose(),
+        _ => weights * values,
     };
+    // What is no number, or infinite, is so in every sum that it is a part of.
+    if found.iter().all(|x| x.is_finite()) || values.iter().all(|x| x.is_finite()) {
+        return found;
+    }
     let term = |query: usize, key: usize, column: usize| {
         let (weight, value) = (weights[(query, key)], values[(key, column)]);
         // Left out is the value, not its weight: 0 times infinity is still NaN.
@@ -983,11 +981,4 @@ fn average(
     DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
         (0..values.nrows()).map(|key| term(query, key, column)).sum()
     })
-}
-
-/// Compares bits, of which many fit into one step of a processor.
-fn all_finite(values: &DMatrix<f32>) -> bool {
-    let exponent = f32::INFINITY.to_bits();
-    let largest = |most: u32, x: &f32| most.max(x.to_bits() & exponent);
-    values.as_slice().iter().fold(0, largest) < exponent
 }

@@ -776,8 +776,13 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         if context.ncols() != weight.nrows() {
             return None;
         }
-        // As products of columns: of so few rows, nalgebra's own takes some times as long.
-        let mut y = context.transpose().tr_mul(&weight.columns(0, columns.len()));
+        let weight = weight.columns(0, columns.len());
+        let mut y = match context.nrows() {
+            // As products of columns: of so few rows, nalgebra's own takes some times as
+            // long.
+            0..=5 => context.transpose().tr_mul(&weight),
+            _ => context * weight,
+        };
         if let Some(bias) = map.bias.filter(|_| after != After::WithoutBias) {
             add_to_rows(&mut y, columns.iter().map(|j| bias[*j]));
         }
