@@ -13,8 +13,8 @@ pub fn side_by_side<'a>(
     let matrices: Vec<_> = matrices.into_iter().collect();
     let rows = matrices.first().map_or(0, |matrix| matrix.nrows());
     let columns = matrices.iter().map(|matrix| matrix.ncols()).sum();
-    let numbers =
-        matrices.iter().flat_map(|matrix| matrix.as_slice()).copied().collect();
+    let slices: Vec<&[f32]> = matrices.iter().map(|matrix| matrix.as_slice()).collect();
+    let numbers = slices.concat();
     DMatrix::from_vec(rows, columns, numbers)
 }
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use nalgebra::{DMatrix, DMatrixView};
 
@@ -266,8 +267,8 @@ struct Given<'a> {
 struct Head {
     /// (queries, keys), as they are before the mask.
     scores: DMatrix<f32>,
-    /// (queries, keys).
-    seen: DMatrix<bool>,
+    /// (queries, keys), which most ways share among the heads.
+    seen: Arc<DMatrix<bool>>,
 }
 
 /// Heads whose weights are known, and whose values are still to be averaged.
@@ -276,8 +277,6 @@ pub struct Scored<'a> {
     heads: Vec<Head>,
     weights: Vec<DMatrix<f32>>,
     rounding: Rounding,
-    /// Whether all values are numbers, and none is infinite.
-    finite: bool,
 }
 
 impl Way {
@@ -287,6 +286,13 @@ impl Way {
     pub fn to_the_weights(&self) -> Way {
         let Way { roles, queries, keys, scale, seen, shares, .. } = *self;
         Way { roles, queries, keys, scale, seen, shares, ..Way::default() }
+    }
+
+    /// The part of the way that decides what each head finds: two ways that agree in it
+    /// differ in where that goes, and in the maps.
+    #[must_use]
+    pub fn to_the_outputs(&self) -> Way {
+        Way { place: Place::Own, maps: Maps::Own, ..*self }
     }
 
     /// Whether what one query finds depends on the other queries.
@@ -300,8 +306,13 @@ impl Way {
         ];
         over_rows.contains(&self.shares)
             || self.mix == Mix::ByColumns
-            || [Place::Stacked, Place::Merged].contains(&self.place)
+            || self.places_queries()
             || self.maps == Maps::Transposed
+    }
+
+    /// Whether the answers to one query go to the places of others.
+    pub(crate) fn places_queries(&self) -> bool {
+        [Place::Stacked, Place::Merged].contains(&self.place)
     }
 
     /// Whether it changes nothing but the maps that are given back.
@@ -341,13 +352,19 @@ impl Headed {
         {
             return None;
         }
-        let heads: Vec<Head> = (0..given.heads)
-            .map(|h| given.head(h, way, queries, (stretch, around), rounding))
-            .collect::<Option<_>>()?;
+        let mut heads: Vec<Head> = Vec::with_capacity(given.heads);
+        for h in 0..given.heads {
+            let scores = given.scores(h, way, queries, (stretch, around), rounding)?;
+            let same = heads.last().filter(|_| !way.seen.differs_by_head());
+            let seen = match same {
+                Some(other) => Arc::clone(&other.seen),
+                None => Arc::new(given.seen_of(h, way, queries, scores.shape())),
+            };
+            heads.push(Head { scores, seen });
+        }
         let mut weights = weights(&heads, way, around);
         rounding.apply(&mut weights);
-        let finite = all_finite(given.v);
-        Some(Scored { given, heads, weights, rounding, finite })
+        Some(Scored { given, heads, weights, rounding })
     }
 
     fn in_roles(&self, roles: Roles) -> Option<Given<'_>> {
@@ -400,21 +417,54 @@ impl Scored<'_> {
 
     /// What each head sees, (queries, keys).
     pub fn seen(&self) -> impl Iterator<Item = &DMatrix<bool>> {
-        self.heads.iter().map(|head| &head.seen)
+        self.heads.iter().map(|head| &*head.seen)
     }
 
     /// What the heads find, (queries, heads · width of a value); nothing where the sizes do
     /// not fit the way.
     #[must_use]
     pub fn context(&self, way: &Way) -> Option<DMatrix<f32>> {
+        self.placed(&self.outputs(way, None)?, way)
+    }
+
+    /// What each head finds, (queries, width of a value), of these rows or of all.
+    pub(crate) fn outputs(
+        &self,
+        way: &Way,
+        rows: Option<&[usize]>,
+    ) -> Option<Vec<DMatrix<f32>>> {
         let found = self.heads.iter().zip(&self.weights).enumerate();
         let found = found.map(|(h, (head, weights))| {
             let values = self.given.values(h, way)?;
-            let seen = (!self.finite).then_some(&head.seen);
-            mixed(weights, values.view(), seen, way.mix)
+            let Some(rows) = rows else {
+                return mixed(weights, values.view(), &head.seen, way.mix);
+            };
+            // Where weights are of keys, their columns are in the place of queries.
+            if way.mix == Mix::ByColumns {
+                return (weights.nrows() == values.view().nrows())
+                    .then(|| weights.select_columns(rows).tr_mul(&values.view()));
+            }
+            let seen = head.seen.select_rows(rows);
+            mixed(&weights.select_rows(rows), values.view(), &seen, way.mix)
         });
-        let outputs: Vec<DMatrix<f32>> = found.collect::<Option<_>>()?;
-        let mut context = self.given.placed(&outputs, way.place)?;
+        found.collect()
+    }
+
+    /// How wide what the heads find is in its places.
+    pub(crate) fn width(&self, way: &Way) -> usize {
+        match way.place {
+            Place::Added | Place::Averaged | Place::Stacked => self.given.d_v(),
+            _ => self.heads.len() * self.given.d_v(),
+        }
+    }
+
+    /// The same in the places that the way gives it.
+    pub(crate) fn placed(
+        &self,
+        outputs: &[DMatrix<f32>],
+        way: &Way,
+    ) -> Option<DMatrix<f32>> {
+        let mut context = self.given.placed(outputs, way.place)?;
         self.rounding.apply([&mut context]);
         Some(context)
     }
@@ -453,14 +503,15 @@ impl Given<'_> {
         self.chosen(way.values, h, g, self.kv_heads, self.d_k()).columns(self.v)
     }
 
-    fn head(
+    /// The scores of head `h`, (queries, keys), as they are before the mask.
+    fn scores(
         &self,
         h: usize,
         way: &Way,
         queries: Option<&[usize]>,
         (stretch, around): (f32, &Around),
         rounding: Rounding,
-    ) -> Option<Head> {
+    ) -> Option<DMatrix<f32>> {
         let (kv_heads, d_v) = (self.kv_heads, self.d_v());
         let g = h / (self.heads / kv_heads);
         let q = self.chosen(way.queries, h, h, self.heads, d_v).columns(&self.q)?;
@@ -476,11 +527,21 @@ impl Given<'_> {
             cap.bound(&mut scores, factor);
         }
         rounding.apply([&mut scores]);
+        Some(scores)
+    }
+
+    /// What head `h` sees, in a map of this shape.
+    fn seen_of(
+        &self,
+        h: usize,
+        way: &Way,
+        queries: Option<&[usize]>,
+        (rows, keys): (usize, usize),
+    ) -> DMatrix<bool> {
         let row = |query: usize| queries.map_or(query, |rows| rows[query]);
-        let seen = DMatrix::from_fn(scores.nrows(), scores.ncols(), |query, key| {
+        DMatrix::from_fn(rows, keys, |query, key| {
             self.seen(way.seen, h, row(query), key)
-        });
-        Some(Head { scores, seen })
+        })
     }
 
     fn factor(&self, scale: Scale) -> f32 {
@@ -791,6 +852,12 @@ impl Chosen {
     }
 }
 
+impl Seen {
+    fn differs_by_head(self) -> bool {
+        matches!(self, Seen::FirstHeadAlone | Seen::LastHeadAlone)
+    }
+}
+
 impl Head {
     /// The scores, those of hidden keys at -inf.
     fn hidden(&self) -> DMatrix<f32> {
@@ -854,7 +921,7 @@ fn shared_anew(mut weights: DMatrix<f32>) -> DMatrix<f32> {
 fn mixed(
     weights: &DMatrix<f32>,
     values: DMatrixView<f32>,
-    seen: Option<&DMatrix<bool>>,
+    seen: &DMatrix<bool>,
     mix: Mix,
 ) -> Option<DMatrix<f32>> {
     let each = |of: &dyn Fn(usize, usize) -> f32| {
@@ -883,7 +950,9 @@ fn mixed(
                 let row = weights.row(query);
                 (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]))
             };
-            each(&|query, j| largest(query).map_or(0.0, |key| values[(key, j)]))
+            let largest: Vec<Option<usize>> =
+                (0..weights.nrows()).map(largest).collect();
+            each(&|query, j| largest[query].map_or(0.0, |key| values[(key, j)]))
         }
     }
 }
@@ -891,16 +960,18 @@ fn mixed(
 fn average(
     weights: &DMatrix<f32>,
     values: DMatrixView<f32>,
-    seen: Option<&DMatrix<bool>>,
+    seen: &DMatrix<bool>,
 ) -> DMatrix<f32> {
-    let Some(seen) = seen else {
-        return match weights.nrows() {
-            // As products of columns: nalgebra's own takes several times as long for so
-            // few rows.
-            0..=5 => values.tr_mul(&weights.transpose()).transpose(),
-            _ => weights * values,
-        };
+    let found = match weights.nrows() {
+        // As products of columns: nalgebra's own takes several times as long for so few
+        // rows.
+        0..=5 => values.tr_mul(&weights.transpose()).transpose(),
+        _ => weights * values,
     };
+    // What is no number, or infinite, is so in every sum that it is a part of.
+    if found.iter().all(|x| x.is_finite()) || values.iter().all(|x| x.is_finite()) {
+        return found;
+    }
     let term = |query: usize, key: usize, column: usize| {
         let (weight, value) = (weights[(query, key)], values[(key, column)]);
         // Left out is the value, not its weight: 0 times infinity is still NaN.
@@ -910,11 +981,4 @@ fn average(
     DMatrix::from_fn(weights.nrows(), values.ncols(), |query, column| {
         (0..values.nrows()).map(|key| term(query, key, column)).sum()
     })
-}
-
-/// Compares bits, of which many fit into one step of a processor.
-fn all_finite(values: &DMatrix<f32>) -> bool {
-    let exponent = f32::INFINITY.to_bits();
-    let largest = |most: u32, x: &f32| most.max(x.to_bits() & exponent);
-    values.as_slice().iter().fold(0, largest) < exponent
 }

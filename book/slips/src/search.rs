@@ -1,6 +1,9 @@
 //! The search for the slip, or the two, that numbers are made of.
 
-use std::collections::HashMap;
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+};
 
 use nalgebra::DMatrix;
 use rayon::prelude::*;
@@ -117,8 +120,18 @@ const WAYS: usize = 3;
 /// does not rule it out, on some.
 const PROBED: [usize; 2] = [1, 3];
 
+/// Queries on which rounding is looked at, before all features are computed.
+const ROUNDED: usize = 64;
+
 /// Features of the output that a slip is tried on first.
 const FEATURES: usize = 24;
+
+/// Of these, those that are looked at before the others.
+const FIRST: usize = 4;
+
+/// How many times what rounding does to few numbers others may be off, beyond what they may
+/// be off where all numbers are looked at.
+const FEW: f32 = 4.0;
 
 /// A way that is tried, by the slips of which it is made.
 struct Try<B> {
@@ -134,8 +147,64 @@ struct Probe {
     yours: Vec<(Part, Vec<DMatrix<f32>>)>,
     /// What each may be off.
     within: HashMap<Part, f32>,
+    /// Where the numbers have to be as near as those of these digits can be, and not only
+    /// roughly the same.
+    digits: Option<Rounding>,
     /// For each way on from the heads, the output map's columns that are looked at.
     outputs: HashMap<After, Option<DMatrix<f32>>>,
+}
+
+/// What some tries have in common, as it is on the numbers that are looked at.
+struct Shared<'a> {
+    scored: &'a Scored<'a>,
+    /// Whether all queries are there, and those that are looked at are to be picked.
+    all_rows: bool,
+    /// What is let pass, of the queries that are looked at.
+    gate: Option<&'a DMatrix<f32>>,
+    /// What was made of the numbers so far.
+    rounding: Rounding,
+    /// What the heads found: of the queries that are looked at, and of all.
+    outputs: [OnceCell<Option<Vec<DMatrix<f32>>>>; 2],
+    /// What the heads found in their places, by the whole way.
+    contexts: RefCell<HashMap<Way, Option<DMatrix<f32>>>>,
+}
+
+impl<'a> Shared<'a> {
+    fn of(
+        scored: &'a Scored<'a>,
+        (all_rows, gate): (bool, Option<&'a DMatrix<f32>>),
+        rounding: Rounding,
+    ) -> Self {
+        let (outputs, contexts) = Default::default();
+        Shared { scored, all_rows, gate, rounding, outputs, contexts }
+    }
+
+    /// Those of the rows that are looked at.
+    fn rows(&self, of: DMatrix<f32>, probe: &Probe) -> DMatrix<f32> {
+        let fits = probe.rows.iter().all(|row| *row < of.nrows());
+        if self.all_rows && fits { of.select_rows(&probe.rows) } else { of }
+    }
+
+    /// What the heads found, of the queries that are looked at.
+    fn context(&self, way: &Way, probe: &Probe) -> Option<DMatrix<f32>> {
+        let made = || {
+            let whole = !self.all_rows || way.places_queries();
+            let rows = (!whole).then_some(&probe.rows[..]);
+            let outputs = self.outputs[usize::from(whole)]
+                .get_or_init(|| self.scored.outputs(way, rows));
+            let context = self.scored.placed(outputs.as_ref()?, way)?;
+            Some(if whole { self.rows(context, probe) } else { context })
+        };
+        self.contexts.borrow_mut().entry(*way).or_insert_with(made).clone()
+    }
+
+    /// Which of the pairs that are looked at count.
+    fn seen(&self, probe: &Probe) -> Vec<DMatrix<bool>> {
+        let some = |seen: &DMatrix<bool>| {
+            if self.all_rows { seen.select_rows(&probe.rows) } else { seen.clone() }
+        };
+        self.scored.seen().map(some).collect()
+    }
 }
 
 impl<'a, L: Layer + 'a> Bench<'a, L> {
@@ -202,29 +271,31 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         Some(y)
     }
 
-    /// What else is added, to all features or to some.
+    /// What else is added, to all numbers or to those of some rows and columns.
     fn add_after(
         &self,
         y: &mut DMatrix<f32>,
         after: After,
-        probe: Option<&Probe>,
+        some: Option<(&[usize], &[usize])>,
     ) -> Option<()> {
         match after {
             After::BiasForEachHead => {
                 let bias = self.layer.output()?.bias?;
                 let heads = self.layer.looks(&L::Before::default())?.headed.heads;
                 let more = bias * (heads as f32 - 1.0);
-                match probe {
+                match some {
                     None => add_to_rows(y, more.iter().copied()),
-                    Some(p) => add_to_rows(y, p.columns.iter().map(|j| more[*j])),
+                    Some((_, columns)) => {
+                        add_to_rows(y, columns.iter().map(|j| more[*j]));
+                    }
                 }
             }
             After::WithInput => {
                 let x = self.layer.x()?;
-                let x = match probe {
+                let x = match some {
                     None => x.clone(),
-                    Some(p) if p.columns.iter().all(|j| *j < x.ncols()) => {
-                        x.select_rows(&p.rows).select_columns(&p.columns)
+                    Some((rows, columns)) if columns.iter().all(|j| *j < x.ncols()) => {
+                        x.select_rows(rows).select_columns(columns)
                     }
                     Some(_) => return None,
                 };
@@ -384,10 +455,17 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         digits: Rounding,
     ) -> Vec<Vec<Named>> {
         let probe = |queries| self.probe(queries, yours, right, within);
-        let Some(probes) = PROBED.into_iter().map(probe).collect::<Option<Vec<_>>>()
+        let Some(mut probes) =
+            PROBED.into_iter().map(probe).collect::<Option<Vec<_>>>()
         else {
             return Vec::new();
         };
+        if let Some(mut near) = probe(ROUNDED) {
+            // Projections are compared whole, whatever is looked at.
+            near.within
+                .extend(within.iter().filter(|(part, _)| **part >= Part::Scores));
+            probes.push(Probe { digits: Some(digits), ..near });
+        }
         for at_once in 1..=2 {
             let found = self.found(self.tries(at_once, yours), yours, &probes, digits);
             if !found.is_empty() {
@@ -490,6 +568,7 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             columns,
             yours: probed,
             within,
+            digits: None,
             outputs: outputs.into_iter().collect(),
         })
     }
@@ -508,7 +587,8 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         let is_it = |one: &Try<L::Before>| {
             let trace = self.trace(&one.taken, Rounding::None)?;
             // What is far off on all numbers needs no second look.
-            if !probes.iter().all(|probe| agree(&trace, yours, &probe.within)) {
+            let mut rough = probes.iter().filter(|probe| probe.digits.is_none());
+            if !rough.all(|probe| agree(&trace, yours, &probe.within)) {
                 return None;
             }
             let within = self.within(&one.taken, &trace, digits)?;
@@ -560,19 +640,42 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
             by_weights.entry(key).or_default().push(one);
         }
         let headed = &looks.headed;
+        let rounded = probe.digits.map(|digits| {
+            let mut headed = headed.clone();
+            digits.apply([&mut headed.q, &mut headed.k, &mut headed.v]);
+            (headed, digits)
+        });
         let gate = looks.around.gate.as_ref();
         let gate = gate.map(|gate| gate.select_rows(&probe.rows));
         let likely = |((way, mixes), tries): ((Way, bool), Vec<Try<L::Before>>)| {
             let rows = (!mixes).then_some(&probe.rows[..]);
             let between = (looks.stretch, &looks.around);
-            let scored = headed.scored(&way, rows, between, Rounding::None);
-            let Some(scored) = scored else {
+            let Some(scored) = headed.scored(&way, rows, between, Rounding::None)
+            else {
                 return Vec::new();
             };
-            let fits = |one: &Try<L::Before>| {
-                self.fits(&one.taken, &scored, (mixes, gate.as_ref()), probe).is_some()
+            let rounded = rounded.as_ref().and_then(|(headed, digits)| {
+                Some((headed.scored(&way, rows, between, *digits)?, *digits))
+            });
+            let mut by_outputs: HashMap<Way, Vec<Try<L::Before>>> = HashMap::new();
+            for one in tries {
+                by_outputs
+                    .entry(one.taken.attention.to_the_outputs())
+                    .or_default()
+                    .push(one);
+            }
+            let of_outputs = |tries: Vec<Try<L::Before>>| {
+                let given = (mixes, gate.as_ref());
+                let exact = Shared::of(&scored, given, Rounding::None);
+                let rounded = rounded
+                    .as_ref()
+                    .map(|(scored, digits)| Shared::of(scored, given, *digits));
+                let fits = |one: &Try<L::Before>| {
+                    self.fits(&one.taken, &exact, rounded.as_ref(), probe).is_some()
+                };
+                tries.into_iter().filter(fits).collect::<Vec<_>>()
             };
-            tries.into_iter().filter(fits).collect()
+            by_outputs.into_values().flat_map(of_outputs).collect()
         };
         by_weights.into_par_iter().flat_map(likely).collect()
     }
@@ -580,56 +683,77 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
     fn fits(
         &self,
         taken: &Taken<L::Before>,
-        scored: &Scored<'_>,
-        (all_rows, gate): (bool, Option<&DMatrix<f32>>),
+        exact: &Shared<'_>,
+        rounded: Option<&Shared<'_>>,
         probe: &Probe,
     ) -> Option<()> {
-        let rows = |found: Vec<DMatrix<f32>>| -> Vec<DMatrix<f32>> {
-            if !all_rows {
-                return found;
-            }
-            let fits = |one: &DMatrix<f32>| probe.rows.iter().all(|r| *r < one.nrows());
-            let some = |one: DMatrix<f32>| {
-                if fits(&one) { one.select_rows(&probe.rows) } else { one }
-            };
-            found.into_iter().map(some).collect()
-        };
-        let mut trace = Trace::default();
-        let queries = scored.seen().next()?.nrows();
-        if all_rows && probe.rows.iter().any(|row| *row >= queries) {
+        let queries = exact.scored.seen().next()?.nrows();
+        if exact.all_rows && probe.rows.iter().any(|row| *row >= queries) {
             return None;
         }
-        if all_rows {
-            let seen = scored.seen().map(|seen| seen.select_rows(&probe.rows));
-            trace.seen = seen.collect();
-        } else {
-            trace.seen = scored.seen().cloned().collect();
-        }
-        let mut context = None;
+        let all = probe.columns.len();
+        let first = FIRST.min(all);
         for (part, yours) in &probe.yours {
-            let ours = match part {
-                Part::Scores => rows(scored.scores().cloned().collect()),
-                Part::Weights => rows(scored.maps(&taken.attention)),
-                Part::Heads => {
-                    context = rows(vec![scored.context(&taken.attention)?]).pop();
-                    vec![context.clone()?]
+            let mut trace = Trace::default();
+            if *part == Part::Scores {
+                trace.seen = exact.seen(probe);
+            }
+            // Most slips are ruled out by the first features.
+            if *part == Part::Y && probe.digits.is_none() && first != all {
+                let ours = self.probed(*part, taken, exact, (probe, first))?;
+                trace.parts = vec![(*part, ours)];
+                let yours = yours.iter().map(|y| y.columns(0, first).into_owned());
+                let off = trace.off(*part, &yours.collect::<Vec<_>>())?;
+                if off.worst > probe.within[part] {
+                    return None;
                 }
-                _ => {
-                    let context = match context.take() {
-                        Some(context) => context,
-                        None => rows(vec![scored.context(&taken.attention)?]).pop()?,
-                    };
-                    let context = passed(context, gate)?;
-                    vec![self.probed_output(&context, taken.after, probe)?]
+            }
+            let ours = self.probed(*part, taken, exact, (probe, all))?;
+            let noise = match rounded {
+                None => 0.0,
+                Some(rounded) => {
+                    let parts = self.probed(*part, taken, rounded, (probe, all))?;
+                    trace.parts = vec![(*part, parts)];
+                    trace.off(*part, &ours).map_or(f32::INFINITY, |off| off.worst)
                 }
             };
             trace.parts = vec![(*part, ours)];
             let off = trace.off(*part, yours)?;
-            if off.worst > probe.within[part] {
+            if off.worst > probe.within[part].max(noise * MARGIN * FEW) {
                 return None;
             }
         }
         Some(())
+    }
+
+    /// A part on the numbers that are looked at, the output in so many of its columns.
+    fn probed(
+        &self,
+        part: Part,
+        taken: &Taken<L::Before>,
+        shared: &Shared<'_>,
+        (probe, columns): (&Probe, usize),
+    ) -> Option<Vec<DMatrix<f32>>> {
+        let way = &taken.attention;
+        let rows = |found: Vec<DMatrix<f32>>| -> Vec<DMatrix<f32>> {
+            found.into_iter().map(|one| shared.rows(one, probe)).collect()
+        };
+        Some(match part {
+            Part::Scores => rows(shared.scored.scores().cloned().collect()),
+            Part::Weights => rows(shared.scored.maps(way)),
+            Part::Heads => vec![shared.context(way, probe)?],
+            _ => {
+                let map = probe.outputs.get(&taken.after).and_then(Option::as_ref);
+                if map.is_some_and(|map| map.nrows() != shared.scored.width(way)) {
+                    return None;
+                }
+                let context = passed(shared.context(way, probe)?, shared.gate)?;
+                let mut y =
+                    self.probed_output(&context, taken.after, (probe, columns))?;
+                shared.rounding.apply([&mut y]);
+                vec![y]
+            }
+        })
     }
 
     /// The features of the output that are looked at.
@@ -637,26 +761,32 @@ impl<'a, L: Layer + 'a> Bench<'a, L> {
         &self,
         context: &DMatrix<f32>,
         after: After,
-        probe: &Probe,
+        (probe, columns): (&Probe, usize),
     ) -> Option<DMatrix<f32>> {
+        let columns = &probe.columns[..columns];
         let fits = probe.columns.iter().all(|j| *j < context.ncols());
         let Some(map) = self.layer.output() else {
             let is_all = after == After::Projected && fits;
-            return is_all.then(|| context.select_columns(&probe.columns));
+            return is_all.then(|| context.select_columns(columns));
         };
         if after == After::Skipped {
-            return fits.then(|| context.select_columns(&probe.columns));
+            return fits.then(|| context.select_columns(columns));
         }
         let weight = probe.outputs[&after].as_ref()?;
         if context.ncols() != weight.nrows() {
             return None;
         }
-        // As products of columns: of so few rows, nalgebra's own takes some times as long.
-        let mut y = context.transpose().tr_mul(weight);
+        let weight = weight.columns(0, columns.len());
+        let mut y = match context.nrows() {
+            // As products of columns: of so few rows, nalgebra's own takes some times as
+            // long.
+            0..=5 => context.transpose().tr_mul(&weight),
+            _ => context * weight,
+        };
         if let Some(bias) = map.bias.filter(|_| after != After::WithoutBias) {
-            add_to_rows(&mut y, probe.columns.iter().map(|j| bias[*j]));
+            add_to_rows(&mut y, columns.iter().map(|j| bias[*j]));
         }
-        self.add_after(&mut y, after, Some(probe))?;
+        self.add_after(&mut y, after, Some((&probe.rows, columns)))?;
         Some(y)
     }
 

@@ -351,6 +351,24 @@ impl Steps<'_> {
     }
 }
 
+/// Heads of which each has so many columns of the one matrix and then of the other, which
+/// begins anew where it ends: a key that all heads share.
+fn head_by_head(
+    heads: usize,
+    matrices: [&DMatrix<f32>; 2],
+    widths: [usize; 2],
+) -> DMatrix<f32> {
+    let rows = matrices[0].nrows();
+    let part = |h: usize, which: usize| {
+        let (all, size) = (matrices[which].as_slice(), widths[which] * rows);
+        let start = if all.len() == size { 0 } else { h * size };
+        &all[start..start + size]
+    };
+    let numbers: Vec<&[f32]> =
+        (0..heads).flat_map(|h| [part(h, 0), part(h, 1)]).collect();
+    DMatrix::from_vec(rows, heads * (widths[0] + widths[1]), numbers.concat())
+}
+
 /// Rows that are normed that way.
 fn normed(norm: &RmsNorm, x: &DMatrix<f32>, how: Norm) -> DMatrix<f32> {
     if how == Norm::Nothing {
@@ -392,13 +410,8 @@ impl Layer for Steps<'_> {
         let (k, v) = self.raised(&c, *before)?;
         let sharpness = before.sharp.of(self.layer.sharpness);
         let joined = |rope: &DMatrix<f32>, r: &DMatrix<f32>| {
-            let one = |h: usize| {
-                let q = nope.columns(h * nope_dim, nope_dim);
-                let q = beside(q, rope.columns(h * rope_dim, rope_dim));
-                [q, beside(k.columns(h * nope_dim, nope_dim), r.as_view())]
-            };
-            let (q, k): (Vec<_>, Vec<_>) = (0..heads).map(one).map(Into::into).unzip();
-            let [mut q, k] = [slips::side_by_side(&q), slips::side_by_side(&k)];
+            let mut q = head_by_head(heads, [&nope, rope], [nope_dim, rope_dim]);
+            let k = head_by_head(heads, [&k, r], [nope_dim, rope_dim]);
             if sharpness != Sharpness::PLAIN {
                 for (position, mut row) in q.row_iter_mut().enumerate() {
                     row *= sharpness.at(position);
