@@ -1,5 +1,5 @@
 //! The text that this chapter's own model learns from: eleven of Andrew Lang's fairy books
-//! (1889 to 1910), which are in the public domain, from Project Gutenberg. `tales/make.py`
+//! (1889 to 1910), which are in the public domain, from Project Gutenberg. `src/tales/make.py`
 //! has made it.
 
 use crate::pieces::Pieces;
@@ -11,7 +11,7 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 /// Where the text lies.
-const TALES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tales/tales.txt.gz");
+const TALES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tales/tales.txt.gz");
 
 /// The encoding that was found in the tales.
 ///
@@ -20,7 +20,7 @@ const TALES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tales/tales.txt.gz");
 #[must_use]
 pub fn pieces() -> &'static Pieces {
     static PIECES: LazyLock<Pieces> = LazyLock::new(|| {
-        Pieces::read(include_str!("../tales/tokenizer.json")).expect("it is our own")
+        Pieces::read(include_str!("tales/tokenizer.json")).expect("it is our own")
     });
     &PIECES
 }
@@ -32,7 +32,7 @@ pub fn pieces() -> &'static Pieces {
 #[must_use]
 pub fn model() -> &'static Model {
     static MODEL: LazyLock<Model> = LazyLock::new(|| {
-        unpacked(include_bytes!("../tales/model.safetensors")).expect("it is our own")
+        unpacked(include_bytes!("tales/model.safetensors")).expect("it is our own")
     });
     &MODEL
 }

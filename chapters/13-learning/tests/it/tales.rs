@@ -18,9 +18,9 @@ struct Reference {
     logits: Vec<f32>,
 }
 
-/// What `tales/reference.py` has written.
+/// What `src/tales/reference.py` has written.
 fn references() -> Vec<Reference> {
-    serde_json::from_str(include_str!("../../tales/reference.json")).unwrap()
+    serde_json::from_str(include_str!("../../src/tales/reference.json")).unwrap()
 }
 
 #[test]
