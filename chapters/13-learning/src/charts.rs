@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use chapter_cli::Recorded;
 use figures::{Axis, Chart, Figure, Format, Heatmap, Hue, Spread, Words};
 
-/// Recall at twice [`STEPS`], by how many keys a token has: each with its experiments, from
+/// Recall in twice [`STEPS`], by keys per token: each with its experiments, from
 /// few numbers kept to many.
 fn kept() -> [(&'static str, Hue, [Experiment; 2]); 4] {
     let of = |variant| Experiment::new(Task::Recall, variant, 2 * STEPS);

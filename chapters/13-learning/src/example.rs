@@ -238,8 +238,6 @@ fn of_tales(facts: &mut Facts) -> Result<()> {
     let (shape, text) = (tales::model().shape(), tales::text()?);
     let read = Text::new(tales::pieces().encode(&text)?).read().len();
     facts.push("megabytes", format!("{:.1}", text.len() as f64 / 1e6));
-    let titles = text.split("\n\n").count();
-    facts.push("tales", titles);
     facts.push("vocabulary", thousands(shape.vocabulary));
     facts.push("pieces", format!("{:.2}", read as f64 / 1e6));
     let mut model = tales::model().clone();
@@ -248,6 +246,7 @@ fn of_tales(facts: &mut Facts) -> Result<()> {
     facts.push("layers", shape.layers);
     facts.push("heads", shape.heads);
     facts.push("head_dim", shape.head_dim());
+    facts.push("batch", own::BATCH);
     facts.push("size", own::SIZE);
     facts.push("steps", thousands(own::STEPS));
     let drawn = (own::STEPS * own::BATCH * own::SIZE) as f64;

@@ -3,6 +3,7 @@
 use crate::inside::{Asked, OPENING, SHOWN, inside as inside_at_work};
 use crate::own::recorded;
 use crate::tales::pieces;
+use crate::training::experiments::machine;
 use anyhow::{Context, Result};
 use attention::example::grouped;
 use figures::{
@@ -43,17 +44,7 @@ pub fn tales() -> Result<Figure> {
              and then rises to {unread:.2}."
         ),
     };
-    let of = |key| recorded.condition(key);
-    let made = format!(
-        "{}, {} cores, {}; {}; rustc {}; {} minutes; {}.",
-        of("processor"),
-        of("cores"),
-        of("instructions"),
-        of("system"),
-        of("rustc"),
-        of("minutes"),
-        of("recorded"),
-    );
+    let made = machine(&recorded);
     let chart = Chart::new(
         Axis::linear("steps"),
         Axis::linear("nats per piece").range(2.0, 6.0),

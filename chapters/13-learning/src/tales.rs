@@ -37,7 +37,7 @@ pub fn model() -> &'static Model {
     &MODEL
 }
 
-/// The tales: a paragraph is a line, and an empty line stands before the title of a tale.
+/// The tales: a paragraph is a line, and an empty line stands before a title.
 ///
 /// # Errors
 /// When the file beside this crate cannot be read.

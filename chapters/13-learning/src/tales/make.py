@@ -5,7 +5,8 @@
 
 The books are in the public domain (Lang died in 1912). What the text loses here: the head and
 the license of Project Gutenberg, tables of contents, footnotes, and the ends of lines within
-a paragraph. One paragraph is one line; an empty line stands before the title of a tale.
+a paragraph. One paragraph is one line; an empty line stands before a title,
+which may be that of a tale or of a chapter of one.
 
 The tokenizer is the byte pair encoding of Sennrich et al. 2016, found by the tokenizers package
 (0.23): 1,024 pieces. A merge never goes beyond a word with the space before it, or a run of
@@ -83,7 +84,7 @@ def is_prose(paragraph):
 
 
 def tales(text):
-    """The lines of a book: paragraphs, and titles where a tale follows."""
+    """The lines of a book: paragraphs, and titles where a paragraph follows."""
     lines, title, begun = [], None, False
     for raw in re.split(r"\n\s*\n", text):
         paragraph = plain(raw)
@@ -129,7 +130,7 @@ def main():
     found = tokenizer(text)
     small = json.dumps(json.loads(found.to_str()), ensure_ascii=False, separators=(",", ":"))
     out.with_name("tokenizer.json").write_text(small + "\n")
-    print(len(text), "bytes,", sum(not line for line in lines), "tales")
+    print(len(text), "bytes,", sum(not line for line in lines), "titles")
 
 
 if __name__ == "__main__":

@@ -304,11 +304,19 @@ pub fn recorded() -> Result<Recorded> {
 /// In one line, where the recording was made, and with what.
 #[must_use]
 pub fn made(recorded: &Recorded) -> String {
+    format!(
+        "Lines are medians of {} seeds, bars reach from the lowest to the highest. {}",
+        SEEDS.len(),
+        machine(recorded)
+    )
+}
+
+/// The machine of a recording of training, and how long it took.
+#[must_use]
+pub fn machine(recorded: &Recorded) -> String {
     let of = |key| recorded.condition(key);
     format!(
-        "Lines are medians of {} seeds, bars reach from the lowest to the highest. {}, {} \
-         cores, {}; {}; rustc {}; {} minutes in all; {}.",
-        SEEDS.len(),
+        "{}, {} cores, {}; {}; rustc {}; {} minutes in all; {}.",
         of("processor"),
         of("cores"),
         of("instructions"),
